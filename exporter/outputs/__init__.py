@@ -1,0 +1,1 @@
+"""How knowledge gets out: metrics, exposition, spans, OTLP."""
