@@ -1,0 +1,356 @@
+"""The kinds of values a configuration key takes: how each is read, what it says when it cannot be.
+
+A rule takes what came from YAML or the environment (text) or from a flag or JSON (already typed), and gives the one
+type the program works with. Its ValueError is the second half of a sentence that begins with the key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from exporter.address import ListenAddress
+from exporter.durations import format_duration, parse_duration
+
+__all__ = [
+    "Amount",
+    "Bounds",
+    "Choice",
+    "Duration",
+    "File",
+    "Listen",
+    "Rule",
+    "Secrets",
+    "Switch",
+    "Text",
+    "Texts",
+    "TextsByName",
+    "UpstreamUrl",
+    "WebPath",
+]
+
+_TRUE = {"true", "yes", "on", "1"}
+_FALSE = {"false", "no", "off", "0"}
+_MAX_TEXT = 4_096
+_MAX_ITEMS = 1_000
+
+
+class Rule:
+    """How one kind of value is read (``__call__``) and shown again (``show``)."""
+
+    may_be_empty: ClassVar[bool] = False
+    """Whether an empty variable says something (nothing, no path) or is as good as none."""
+
+    def __call__(self, value: Any) -> Any:
+        """The value the program uses. Raises ValueError saying what is allowed."""
+        raise NotImplementedError
+
+    def show(self, value: Any) -> Any:
+        """As it would be written in YAML."""
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Duration(Rule):
+    """A length of time; the program gets float seconds."""
+
+    at_least: float = 0.0
+    at_most: float = math.inf
+
+    def __call__(self, value: Any) -> float:
+        if not isinstance(value, str | int | float):
+            raise ValueError("must be a duration such as 30s or 1h30m")
+        seconds = parse_duration(value)
+        if not self.at_least <= seconds <= self.at_most:
+            raise ValueError(f"must be a duration {self._range()}")
+        return seconds
+
+    def _range(self) -> str:
+        if math.isinf(self.at_most):
+            return f"of at least {format_duration(self.at_least)}"
+        return f"from {format_duration(self.at_least)} to {format_duration(self.at_most)}"
+
+    def show(self, value: Any) -> str:
+        return format_duration(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Amount(Rule):
+    """A number: whole unless ``fractions``."""
+
+    at_least: float
+    at_most: float
+    fractions: bool = False
+    open_ends: bool = False
+
+    def __call__(self, value: Any) -> float | int:
+        number = self._number(value)
+        if number is None:
+            raise ValueError(f"must be a {'' if self.fractions else 'whole '}number {self._range()}")
+        return number
+
+    def _number(self, value: Any) -> float | int | None:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            return None
+        if isinstance(value, str) and not re.fullmatch(
+            r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", value.strip(), re.A | re.I
+        ):
+            return None
+        if isinstance(value, str) and len(value) > 40:
+            return None
+        number = float(value) if isinstance(value, str | float) or abs(value) < 1 << 53 else math.inf
+        inside = self.at_least < number < self.at_most if self.open_ends else self.at_least <= number <= self.at_most
+        if not inside:
+            return None
+        if self.fractions:
+            return number
+        return int(number) if number.is_integer() else None
+
+    def _range(self) -> str:
+        if self.open_ends:
+            return f"above {self.at_least:g} and below {self.at_most:g}"
+        return f"from {self.at_least:.16g} to {self.at_most:.16g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Switch(Rule):
+    """On or off."""
+
+    def __call__(self, value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        word = value.strip().lower() if isinstance(value, str) else ""
+        if word in _TRUE | _FALSE:
+            return word in _TRUE
+        raise ValueError("must be true or false")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice(Rule):
+    """One word of a closed set; case does not matter."""
+
+    words: tuple[str, ...]
+
+    def __call__(self, value: Any) -> str:
+        word = value.strip().lower() if isinstance(value, str) else ""
+        if word not in self.words:
+            raise ValueError(f"must be one of {', '.join(self.words)}")
+        return word
+
+
+@dataclasses.dataclass(frozen=True)
+class Text(Rule):
+    """A line of text matching ``pattern``; ``says`` is how the pattern reads to a person."""
+
+    pattern: str = r"[^\x00-\x1f\x7f]+"
+    says: str = "must be text on one line"
+    at_most: int = _MAX_TEXT
+
+    def __call__(self, value: Any) -> str:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)
+        text = str(value).strip() if isinstance(value, str) else ""
+        if len(text) > self.at_most or not re.fullmatch(self.pattern, text):
+            raise ValueError(self.says)
+        return text
+
+
+@dataclasses.dataclass(frozen=True)
+class Texts(Rule):
+    """A list: from YAML a list, from the environment comma-separated or JSON. Repeats are dropped."""
+
+    may_be_empty: ClassVar[bool] = True
+
+    each: Rule = dataclasses.field(default_factory=Text)
+    at_least: int = 0
+
+    def __call__(self, value: Any) -> tuple[Any, ...]:
+        items = _items(value)
+        if len(items) > _MAX_ITEMS:
+            raise ValueError(f"must be a list of at most {_MAX_ITEMS}")
+        try:
+            read = tuple(dict.fromkeys(self.each(item) for item in items))
+        except ValueError as error:
+            raise ValueError(f"every item {error}") from None
+        if len(read) < self.at_least:
+            raise ValueError(f"must be a list of at least {self.at_least}")
+        return read
+
+    def show(self, value: Any) -> list[Any]:
+        return [self.each.show(item) for item in value]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds(Rule):
+    """Bucket bounds in seconds: ascending, each once; a last ``+Inf`` is understood and left out."""
+
+    def __call__(self, value: Any) -> tuple[float, ...]:
+        items = _items(value)
+        if items and str(items[-1]).strip().lower() in ("+inf", "inf", ".inf", "+.inf"):
+            items = items[:-1]
+        if not 1 <= len(items) <= 100:
+            raise ValueError("must be a list of 1 to 100 bounds in seconds")
+        number = Amount(0, 3_600, fractions=True, open_ends=True)
+        try:
+            bounds = tuple(float(number(item)) for item in items)
+        except ValueError as error:
+            raise ValueError(f"every bound {error}") from None
+        if any(one >= other for one, other in itertools.pairwise(bounds)):
+            raise ValueError("must be in ascending order, each bound once")
+        return bounds
+
+    def show(self, value: Any) -> list[Any]:
+        return [int(bound) if float(bound).is_integer() else bound for bound in value]
+
+
+def _items(value: Any) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return list(value)
+    if isinstance(value, str):
+        text = value.strip()
+        if not text.startswith("["):
+            return [piece for item in text.split(",") if (piece := item.strip())]
+        parsed = read_json(text)
+        if isinstance(parsed, list):
+            return parsed
+    raise ValueError("must be a list (in the environment: comma-separated or JSON)")
+
+
+def read_json(text: str) -> Any:
+    """JSON from an environment variable. Raises ValueError without quoting the text."""
+    try:
+        return json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        raise ValueError("must be valid JSON when it begins like JSON") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class TextsByName(Rule):
+    """A mapping from a name to a list of short values, as a YAML mapping or JSON."""
+
+    def __call__(self, value: Any) -> dict[str, tuple[str, ...]]:
+        if isinstance(value, str):
+            value = read_json(value) if value.strip() else {}
+        if not isinstance(value, Mapping) or len(value) > _MAX_ITEMS:
+            raise ValueError(f"must be a mapping of at most {_MAX_ITEMS} names, each to a list of values")
+        values = Texts(Text(at_most=100, says="must be text of at most 100 characters"))
+        try:
+            return {Text(at_most=200)(name): values(items) for name, items in value.items()}
+        except ValueError as error:
+            raise ValueError(f"must map names to lists of values: {error}") from None
+
+    def show(self, value: Any) -> dict[str, list[str]]:
+        return {name: list(values) for name, values in value.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class File(Rule):
+    """A path on this machine, or nothing."""
+
+    may_be_empty: ClassVar[bool] = True
+
+    def __call__(self, value: Any) -> Path | None:
+        text = str(value).strip() if isinstance(value, str | Path) else None
+        if text is None or "\0" in text or len(text) > _MAX_TEXT:
+            raise ValueError("must be a path")
+        return Path(text).expanduser() if text and not text.startswith("~") else _home(text)
+
+    def show(self, value: Any) -> str:
+        return "" if value is None else str(value)
+
+
+def _home(text: str) -> Path | None:
+    try:
+        return Path(text).expanduser() if text else None
+    except RuntimeError:
+        raise ValueError("must be a path (there is no such home directory)") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Secrets(Rule):
+    """Something never shown: one token, or with ``several`` a comma-separated list of them."""
+
+    several: bool = False
+    shown: ClassVar[str] = "<secret>"
+
+    def __call__(self, value: Any) -> SecretStr | None:
+        if isinstance(value, SecretStr):
+            return value
+        if not isinstance(value, str):
+            raise ValueError("must be text")
+        text = value.strip()
+        if not text:
+            return None
+        if len(text) > 8_192:
+            raise ValueError("is too long for a secret (8192 characters)")
+        if not text.isascii() or not text.isprintable() or (" " in text and not self.several):
+            raise ValueError("holds characters that no token has (spaces, line breaks or beyond ASCII)")
+        if self.several and not all(piece.strip() for piece in text.split(",")):
+            raise ValueError("has an empty secret between its commas")
+        return SecretStr(text)
+
+    def show(self, value: Any) -> str | None:
+        return None if value is None else self.shown
+
+
+@dataclasses.dataclass(frozen=True)
+class UpstreamUrl(Rule):
+    """The root of an HTTP API, without user, query or fragment."""
+
+    def __call__(self, value: Any) -> str:
+        text = value.strip() if isinstance(value, str) else ""
+        if not text or not text.isascii() or not text.isprintable() or " " in text or len(text) > 2_048:
+            raise ValueError("must be a URL such as https://api.smallest.ai/atoms/v1")
+        try:
+            parts = urlsplit(text)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError("must be a URL; its host or port cannot be read") from None
+        if parts.scheme not in ("http", "https"):
+            raise ValueError("must begin with https:// (or http://)")
+        if "@" in parts.netloc:
+            raise ValueError("must not carry a user or password: the key goes into api.api_key")
+        if not host or port == 0:
+            raise ValueError("must name a host")
+        if "?" in text or "#" in text or "\\" in text:
+            raise ValueError("must not have a query or fragment")
+        return text.rstrip("/")
+
+
+@dataclasses.dataclass(frozen=True)
+class Listen(Rule):
+    """host:port to listen on."""
+
+    def __call__(self, value: Any) -> ListenAddress:
+        if not isinstance(value, str):
+            raise ValueError("must be host:port, such as :9464")
+        return ListenAddress.parse(value)
+
+    def show(self, value: Any) -> str:
+        return str(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class WebPath(Rule):
+    """A path of our own web server that is not taken yet."""
+
+    taken: tuple[str, ...] = ("/", "/metrics", "/-/", "/api/")
+
+    def __call__(self, value: Any) -> str:
+        text = value.strip() if isinstance(value, str) else ""
+        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text) or len(text) > 200:
+            raise ValueError("must be a path such as /webhooks/atoms (letters, digits and . _ ~ - between slashes)")
+        if text in self.taken or any(
+            text.startswith(start) for start in self.taken if len(start) > 1 and start[-1] == "/"
+        ):
+            raise ValueError("must be a path that is not taken: /metrics, /-/… and /api/… are")
+        return text
