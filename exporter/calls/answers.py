@@ -1,0 +1,102 @@
+"""Answering the caller: turns, their stages, speech, and the first answer after a hop."""
+
+from __future__ import annotations
+
+from exporter.calls.call import Call
+from exporter.calls.observations import HopAnswered, Observation, SpeechSynthesised, TurnAnswered
+from exporter.protocol import events as wire
+from exporter.protocol.units import Skip, milliseconds, plausible, seconds
+
+STAGES = ("stt_api", "stt_to_llm", "smart_turn", "llm_api", "llm_to_tts", "tts_api", "tts_to_audio")
+"""The stages of a turn, in the order in which they happen."""
+
+
+def answer_heard(call: Call, at: float) -> None:
+    visit = call.visit
+    if visit.awaits_answer_since is None:
+        return
+    response = plausible(at - visit.awaits_answer_since)
+    muted, call.muted = call.muted, call.muted and visit.awaits_answer_muted
+    if isinstance(response, Skip):
+        call.skip(response)
+    else:
+        call.say(HopAnswered(visit.where, at, response))
+    call.muted = muted
+    visit.awaits_answer_since = None
+
+
+def turn_answered(call: Call, event: wire.TurnLatency, at: float) -> None:
+    answer_heard(call, at)
+    if event.total_turn_ms is not None:
+        latency = milliseconds(event.total_turn_ms)
+    elif event.turn_latency is not None:
+        latency = seconds(event.turn_latency, call.units.turn_latency, event.timestamp)
+    else:
+        latency = Skip.MISSING
+    if isinstance(latency, Skip):
+        call.skip(latency)
+        return
+    stages = []
+    for stage in STAGES:
+        value = getattr(event, f"{stage}_ms")
+        if value is None or (stage == "smart_turn" and event.smart_turn_enabled is False and not value):
+            continue
+        took = milliseconds(value)
+        if isinstance(took, Skip):
+            call.skip(took)
+        else:
+            stages.append((stage, took))
+    index = int(event.turn_index) if event.turn_index is not None and 0 <= event.turn_index < 1e9 else None
+    _turn(call, at, latency, tuple(stages), interrupted=event.interrupted is True, index=index)
+
+
+def turn_filled(call: Call, latency_seconds: float, at: float) -> list[Observation]:
+    """A turn that only the call's summary knows."""
+    call.identity, call.muted = 0, False
+    latency = plausible(latency_seconds)
+    if isinstance(latency, Skip):
+        call.skip(latency)
+    else:
+        _turn(call, at, latency, (), interrupted=False, index=None)
+    return call.take()
+
+
+def _turn(
+    call: Call,
+    at: float,
+    latency: float,
+    stages: tuple[tuple[str, float], ...],
+    *,
+    interrupted: bool,
+    index: int | None,
+) -> None:
+    call.turns += 1
+    call.turn_milliseconds.append(round(latency * 1000))
+    call.say(
+        TurnAnswered(
+            where=call.visit.where,
+            at=at,
+            seconds=latency,
+            interrupted=interrupted,
+            stages=stages,
+            unattributed_seconds=max(0.0, latency - sum(took for _, took in stages)) if stages else None,
+            index=index,
+            model=call.model,
+            prompt_tokens=call.turn_prompt_tokens,
+            completion_tokens=call.turn_completion_tokens,
+        )
+    )
+    call.turn_prompt_tokens = call.turn_completion_tokens = 0
+
+
+def speech_synthesised(call: Call, event: wire.TTSCompleted, at: float) -> None:
+    answer_heard(call, at)
+    if event.tts_latency is None:
+        call.skip(Skip.MISSING)
+        return
+    latency = seconds(event.tts_latency, call.units.tts_latency, event.timestamp)
+    if isinstance(latency, Skip):
+        call.skip(latency)
+        return
+    content = call.content_of(**{"gen_ai.output.messages": event.tts_text})
+    call.say(SpeechSynthesised(call.visit.where, at, latency, content))

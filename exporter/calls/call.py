@@ -1,0 +1,136 @@
+"""The state of one call, and how its transitions speak.
+
+``Call`` is a fold over the call's events in their order: the same events give the same observations, whoever
+delivers them. The transitions themselves are in ``state`` and the modules it lists.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from exporter.calls.observations import Agent, Content, Hopped, Located, Observation, SampleSkipped
+from exporter.calls.visits import NO_NODE, NOWHERE, Visit, WaitingRoom
+from exporter.protocol.units import Skip, UnitRules
+
+_LONGEST_CONTENT = 4096
+
+
+class Call:
+    """One call, as far as its events have told it.
+
+    :param capture_content: let what was said travel on observations, for span attributes.
+    """
+
+    __slots__ = (
+        "agent",
+        "call_id",
+        "cancelled",
+        "capture_content",
+        "channel",
+        "closed_tools",
+        "completion_tokens",
+        "connected_at",
+        "end_at",
+        "first_at",
+        "hops",
+        "identity",
+        "latest_at",
+        "left_before",
+        "model",
+        "muted",
+        "names",
+        "open_tools",
+        "out",
+        "prompt_tokens",
+        "started",
+        "telephony_id",
+        "turn_completion_tokens",
+        "turn_milliseconds",
+        "turn_prompt_tokens",
+        "turns",
+        "units",
+        "unmuted",
+        "visit",
+        "waiting",
+    )
+
+    def __init__(
+        self, call_id: str, agent: Agent, channel: str, units: UnitRules, *, capture_content: bool = False
+    ) -> None:
+        self.call_id = call_id
+        self.agent = agent
+        self.channel = channel
+        self.capture_content = capture_content
+        self.first_at: float | None = None
+        self.connected_at: float | None = None
+        self.latest_at = 0.0
+        self.end_at: float | None = None
+        self.cancelled = False
+        self.started = False
+        self.telephony_id: str | None = None
+        self.names: dict[str, str] = {}
+        self.left_before: str | None = None
+        self.hops = self.turns = 0
+        self.prompt_tokens = self.completion_tokens = 0
+        self.turn_prompt_tokens = self.turn_completion_tokens = 0
+        self.turn_milliseconds: list[int] = []
+        self.model: str | None = None
+        self.visit = Visit(0, None, 0.0, "first")
+        if agent.single_prompt:
+            self.visit.node_id = NO_NODE
+            self.visit.settle(call_id, agent, NO_NODE, NO_NODE)
+        self.units = units
+        self.open_tools: dict[str, tuple[str, float, Content]] = {}
+        self.closed_tools: dict[str, None] = {}
+        self.waiting = WaitingRoom()
+        self.out: list[Observation] = []
+        self.muted = False
+        self.unmuted: frozenset[str] = frozenset()
+        self.identity = 0
+
+    @property
+    def ended(self) -> bool:
+        """The call said so itself."""
+        return self.end_at is not None
+
+    @property
+    def node_name(self) -> str:
+        """Where the call is now, for a person."""
+        if self.visit.where is not NOWHERE:
+            return self.visit.where.place.node_name
+        return self.visit.node_id or ""
+
+    def waiting_facts(self) -> dict[int, frozenset[str]]:
+        """Facts that still wait for a node's name: their classes, by the identity of their event."""
+        return self.waiting.kinds() if len(self.waiting) else {}
+
+    def say(self, fact: Located) -> None:
+        if fact.where is NOWHERE:
+            self.wait(self.visit, None, fact)
+        elif not self.muted or type(fact).__name__ in self.unmuted:
+            self.out.append(fact)
+
+    def skip(self, reason: Skip) -> None:
+        if not self.muted:
+            self.out.append(SampleSkipped(reason.value))
+
+    def wait(self, visit: Visit, origin: Visit | None, fact: Located | Hopped) -> None:
+        """Keep a fact until its visit (and, of a hop, the visit it came from) has a name."""
+        muted = self.muted and type(fact).__name__ not in self.unmuted
+        self.waiting.add(visit, origin, fact, self.identity, muted)
+
+    def take(self) -> list[Observation]:
+        out, self.out = self.out, []
+        return out
+
+    def content_of(self, **said: Any) -> Content:
+        if not self.capture_content:
+            return None
+        return {name: _text(value) for name, value in said.items() if value not in (None, "", {}, [])} or None
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode("utf-8", "replace")
+    return text if len(text) <= _LONGEST_CONTENT else text[: _LONGEST_CONTENT - 1] + "…"

@@ -1,0 +1,247 @@
+"""What becomes known about a call: frozen facts, each with the place it belongs to.
+
+Times are Unix seconds of the events' own clock (``_at``), durations are seconds (``_seconds``). Observations carry
+what metrics and spans need, and, only when content capture is on, the words that were said (``content``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+Content = Mapping[str, str] | None
+
+
+class Agent(Struct, frozen=True):
+    """Who answers the call. An unknown agent has ``unknown`` for both."""
+
+    agent_id: str = "unknown"
+    name: str = "unknown"
+    single_prompt: bool = False
+    """The agent has no workflow: its calls never show a node."""
+
+
+class Place(Struct, frozen=True, gc=False):
+    """Where in the workflow: the node labels of a metric."""
+
+    agent_id: str
+    agent_name: str
+    node_id: str
+    node_name: str
+
+
+class Where(Struct, frozen=True, gc=False):
+    """One visit to a place, in one call."""
+
+    call_id: str
+    place: Place
+    visit: str
+    """Identity of the visit within its call: the parent span of whatever happens in it."""
+    visit_index: int
+    trace_id: str = ""
+    """The call's trace, 32 hex digits."""
+    span_id: str = ""
+    """The visit's span, or the call's where there are no nodes: 16 hex digits."""
+
+
+class Observation(Struct, frozen=True, gc=False):
+    """Base of all facts."""
+
+
+class Located(Observation, frozen=True, gc=False):
+    """A fact that belongs to a node."""
+
+    where: Where
+
+
+class Timed(Located, frozen=True, gc=False):
+    """A fact with a moment."""
+
+    at: float
+
+
+class SampleSkipped(Observation, frozen=True, gc=False):
+    """A value was not counted; ``reason`` is one of ``protocol.units.Skip``."""
+
+    reason: str
+
+
+class CallStarted(Observation, frozen=True, gc=False):
+    """The first sign of a call."""
+
+    call_id: str
+    agent: Agent
+    channel: str
+
+
+class CallResumed(Observation, frozen=True, gc=False):
+    """A call that an earlier life of this process began to count is being followed again."""
+
+    call_id: str
+    agent: Agent
+    channel: str
+
+
+class CallEnded(Observation, frozen=True, gc=False):
+    """Nothing more will come of this call."""
+
+    call_id: str
+    agent: Agent
+    channel: str
+    outcome: str
+    first_at: float | None
+    ended_at: float | None
+    duration_seconds: float | None
+    telephony_id: str | None
+    unfinished: bool
+    """The call was closed without its own end having been seen."""
+    hops: int
+    turns: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class NodeEntered(Timed, frozen=True, gc=False):
+    """A visit to a node began."""
+
+
+class NodeLeft(Timed, frozen=True, gc=False):
+    """A visit to a node ended (by a hop, or with the call)."""
+
+    entered_at: float
+    duration_seconds: float | None
+    node_type: str | None
+    from_node_id: str | None
+    from_node_name: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    error: str | None
+
+
+class Hopped(Observation, frozen=True, gc=False):
+    """The agent moved from one node to another."""
+
+    origin: Place
+    target: Place
+
+
+class LoopClosed(Located, frozen=True, gc=False):
+    """A hop went back to the node left in the hop before; counted where it went."""
+
+
+class HopAnswered(Timed, frozen=True, gc=False):
+    """The first answer after a hop was heard, in the node hopped to."""
+
+    seconds: float
+
+
+class UserSpoke(Located, frozen=True, gc=False):
+    """The caller finished saying something."""
+
+
+class TurnAnswered(Timed, frozen=True, gc=False):
+    """The agent answered the caller; the turn ended ``at``, and began ``seconds`` before."""
+
+    seconds: float
+    interrupted: bool
+    stages: tuple[tuple[str, float], ...]
+    unattributed_seconds: float | None
+    index: int | None
+    model: str | None
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class SpeechSynthesised(Timed, frozen=True, gc=False):
+    """Text became speech."""
+
+    seconds: float
+    content: Content
+
+
+class ProcessorMeasured(Timed, frozen=True, gc=False):
+    """A pipeline processor reported a duration. ``kind`` is ``latency``, ``first_audio``, ``first_answer`` or
+    ``end_of_turn``: each a metric of its own."""
+
+    kind: str
+    processor: str
+    model: str
+    seconds: float
+
+
+class TokensUsed(Located, frozen=True, gc=False):
+    """A language model was paid for. ``details`` are parts of the two counts, never to be added to them."""
+
+    processor: str
+    model: str
+    prompt: int | None
+    completion: int | None
+    details: tuple[tuple[str, int], ...]
+
+
+class CharactersSpoken(Located, frozen=True, gc=False):
+    """Characters were sent to a speech synthesiser."""
+
+    processor: str
+    model: str
+    count: int
+
+
+class AudioTranscribed(Located, frozen=True, gc=False):
+    """Seconds of audio were sent to a transcriber."""
+
+    processor: str
+    model: str
+    seconds: float
+
+
+class ToolCalled(Timed, frozen=True, gc=False):
+    """A tool call is over; it began at ``started_at`` and took ``seconds``, where that is known."""
+
+    function: str
+    tool_call_id: str | None
+    started_at: float
+    seconds: float | None
+    failed: bool
+    unfinished: bool
+    content: Content
+
+
+class KnowledgebaseQueried(Timed, frozen=True, gc=False):
+    """A knowledge base was searched."""
+
+    seconds: float | None
+    failed: bool
+    content: Content
+
+
+class VariablesExtracted(Timed, frozen=True, gc=False):
+    """Variables were taken out of the conversation."""
+
+    seconds: float | None
+    failed: bool
+    content: Content
+
+
+class ApiCalled(Timed, frozen=True, gc=False):
+    """The workflow called the customer's own API; ``phase`` is ``pre`` or ``post`` the conversation."""
+
+    phase: str
+    method: str
+    failed: bool
+
+
+class AgentFailed(Timed, frozen=True, gc=False):
+    """The agent reported an error of its own."""
+
+    code: str
+
+
+class DispositionGiven(Observation, frozen=True, gc=False):
+    """Post-call analytics gave a result: a number, or a word from a closed set."""
+
+    agent: Agent
+    identifier: str
+    word: str | None
+    number: float | None

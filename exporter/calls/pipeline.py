@@ -1,0 +1,134 @@
+"""The pipeline's own measurements: what one ``metrics`` event says.
+
+The entries are Pipecat metric records without their type tag, told apart by the form of their value. This is the
+busiest event of a call.
+"""
+
+from __future__ import annotations
+
+from exporter.calls.call import Call
+from exporter.calls.observations import AudioTranscribed, CharactersSpoken, ProcessorMeasured, TokensUsed
+from exporter.protocol.events import MetricRecord, Metrics, MetricValue, Number
+from exporter.protocol.labels import label, processor_label
+from exporter.protocol.units import Skip, milliseconds, seconds
+
+DETAILS = {
+    "cache_read": "cache_read_input_tokens",
+    "cache_creation": "cache_creation_input_tokens",
+    "reasoning": "reasoning_tokens",
+    "input_audio": "input_audio_tokens",
+    "output_audio": "output_audio_tokens",
+    "cache_read_audio": "cache_read_input_audio_tokens",
+}
+"""Parts of the prompt and completion counts: ``detail`` label to wire field."""
+
+
+def pipeline_measured(call: Call, event: Metrics, at: float) -> None:
+    """Take every entry for what it is; what it is not is counted as skipped."""
+    for record in event.metrics or ():
+        processor, speaks = processor_label(record.processor)
+        model = label(record.model) if record.model else ""
+        value = record.value
+        if value is None:
+            if not _timed_otherwise(call, record, record, processor, model, at, event):
+                call.skip(Skip.MISSING)
+        elif isinstance(value, MetricValue):
+            _object_measured(call, record, value, processor, model, at, event)
+        elif value == 0:
+            call.skip(Skip.INITIAL_ZERO)
+        elif speaks and isinstance(value, int):
+            if value > 0:
+                call.say(CharactersSpoken(call.visit.where, processor, model, value))
+            else:
+                call.skip(Skip.NEGATIVE)
+        else:
+            _measured(call, "latency", processor, model, at, seconds(value, call.units.processor, event.timestamp))
+
+
+def _measured(call: Call, kind: str, processor: str, model: str, at: float, took: float | Skip) -> None:
+    if isinstance(took, Skip):
+        call.skip(took)
+    else:
+        call.say(ProcessorMeasured(call.visit.where, at, kind, processor, model, took))
+
+
+def _object_measured(
+    call: Call,
+    record: MetricRecord,
+    value: MetricValue,
+    processor: str,
+    model: str,
+    at: float,
+    event: Metrics,
+) -> None:
+    found = _timed_otherwise(call, record, value, processor, model, at, event)
+    if value.audio_seconds is not None:
+        found = True
+        if 0 < value.audio_seconds < float("inf"):
+            call.say(AudioTranscribed(call.visit.where, processor, model, float(value.audio_seconds)))
+        elif value.audio_seconds != 0:
+            call.skip(Skip.NEGATIVE if value.audio_seconds < 0 else Skip.NON_FINITE)
+    prompt, completion = _tokens(call, value.prompt_tokens), _tokens(call, value.completion_tokens)
+    details = []
+    for detail, field in DETAILS.items():
+        if (number := getattr(value, field)) is not None and (count := _tokens(call, number)) is not None:
+            details.append((detail, count))
+    if prompt is not None or completion is not None or details:
+        _spent(call, prompt or 0, completion or 0, model)
+        call.say(TokensUsed(call.visit.where, processor, model, prompt, completion, tuple(details)))
+    elif not found and value.prompt_tokens is None and value.completion_tokens is None:
+        call.skip(Skip.MISSING)
+
+
+def _timed_otherwise(
+    call: Call,
+    record: MetricRecord,
+    prediction: MetricRecord | MetricValue,
+    processor: str,
+    model: str,
+    at: float,
+    event: Metrics,
+) -> bool:
+    """First audio, first answer and end-of-turn predictions, which name their duration otherwise than ``value``."""
+    found = False
+    for kind, number in (("first_audio", record.ttfa), ("first_answer", record.ttfat)):
+        if number is not None:
+            found = True
+            _measured(call, kind, processor, model, at, seconds(number, call.units.processor, event.timestamp))
+    took_ms = prediction.e2e_processing_time_ms
+    if took_ms is None:
+        took_ms = prediction.inference_time_ms
+    if took_ms is not None:
+        found = True
+        _measured(call, "end_of_turn", processor, model, at, milliseconds(took_ms))
+    return found
+
+
+def _tokens(call: Call, number: Number) -> int | None:
+    if number is None:
+        return None
+    valid = plausible_count(number)
+    if isinstance(valid, Skip):
+        call.skip(valid)
+        return None
+    return valid
+
+
+def plausible_count(number: int | float) -> int | Skip:
+    """A count, if it can be one."""
+    if number < 0:
+        return Skip.NEGATIVE
+    if number != number or number == float("inf"):
+        return Skip.NON_FINITE
+    return int(number)
+
+
+def _spent(call: Call, prompt: int, completion: int, model: str) -> None:
+    call.visit.prompt_tokens += prompt
+    call.visit.completion_tokens += completion
+    call.prompt_tokens += prompt
+    call.completion_tokens += completion
+    call.turn_prompt_tokens += prompt
+    call.turn_completion_tokens += completion
+    if model:
+        call.model = model

@@ -1,0 +1,147 @@
+"""What each event makes of a call: every transition of the pipeline starts here.
+
+Attribution is by arrival: a fact belongs to the node the call is in, which is the last ``hopping.to_node_id`` or
+``agent_node_state.node_id`` (``moves``). What comes before the first node belongs to the first node; what comes
+before a node's name is known waits for it (``visits``). What the facts are: ``answers``, ``pipeline``, ``tools``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from exporter.calls.answers import speech_synthesised, turn_answered
+from exporter.calls.call import Call
+from exporter.calls.moves import hopped, leave, node_shown, stop_waiting
+from exporter.calls.observations import CallEnded, CallStarted, Observation, UserSpoke
+from exporter.calls.pipeline import pipeline_measured
+from exporter.calls.tools import (
+    agent_failed,
+    api_called,
+    looked_up,
+    tool_ended,
+    tool_started,
+    tools_abandoned,
+)
+from exporter.calls.visits import LONGEST_QUEUE, NO_NODE
+from exporter.protocol import events as wire
+
+__all__ = ["Call", "advance", "finish"]
+
+
+def advance(
+    call: Call,
+    event: wire.Event,
+    at: float,
+    *,
+    identity: int = 0,
+    muted: bool = False,
+    unmuted: frozenset[str] = frozenset(),
+) -> list[Observation]:
+    """Let one event happen to a call; the observations that follow from it, in order.
+
+    :param at: when, in Unix seconds of the event's own clock.
+    :param identity: the event's 64-bit identity, remembered with facts that have to wait.
+    :param muted: the event was counted before (by an earlier life of this process, say): take it into the state and
+        say nothing, except facts of the classes named in ``unmuted``, which were still waiting then.
+    """
+    call.identity = identity
+    call.muted = muted
+    call.unmuted = unmuted
+    if call.first_at is None:
+        _begin(call, at)
+    elif at < call.first_at:
+        call.first_at = at
+    if at > call.latest_at:
+        call.latest_at = at
+    match event:
+        case wire.UserInterimTranscription():
+            pass
+        case wire.Metrics():
+            pipeline_measured(call, event, at)
+        case wire.TurnLatency():
+            turn_answered(call, event, at)
+        case wire.TTSCompleted():
+            speech_synthesised(call, event, at)
+        case wire.UserTranscription():
+            call.say(UserSpoke(call.visit.where))
+        case wire.AgentNodeState():
+            node_shown(call, event, at)
+        case wire.Hopping():
+            hopped(call, event, at)
+        case wire.ToolCallStart():
+            tool_started(call, event, at)
+        case wire.ToolCallEnd() | wire.ToolCallError():
+            tool_ended(call, event, at)
+        case wire.Knowledgebase() | wire.VariableExtraction():
+            looked_up(call, event, at)
+        case wire.PreCallApi() | wire.PostCallApi():
+            api_called(call, event, at)
+        case wire.AgentError():
+            agent_failed(call, event, at)
+        case wire.CallStart():
+            call.connected_at = at
+            if event.telephony_id is not None:
+                call.telephony_id = str(event.telephony_id)
+        case wire.CallEnd():
+            call.end_at = at
+        case wire.CallCancelled():
+            call.end_at, call.cancelled = at, True
+        case _:
+            pass
+    if len(call.waiting) > LONGEST_QUEUE:
+        stop_waiting(call, {})
+    return call.take() if call.out else _NOTHING
+
+
+_NOTHING: list[Observation] = []
+
+
+def finish(call: Call, *, outcome: str, names: Mapping[str, str], at: float | None = None) -> list[Observation]:
+    """End a call: tools still open, the visit, everything that waits, then the call itself.
+
+    :param outcome: how it ended; ``completed, failed, no_answer, busy, cancelled, lost``.
+    :param names: node names known from elsewhere, for nodes this call never named.
+    :param at: when it ended, where its own events do not say.
+    """
+    call.muted = False
+    call.identity = 0
+    ended_at = call.end_at or at or (call.latest_at if call.first_at is not None else None)
+    if call.first_at is None:
+        _start(call)
+    tools_abandoned(call)
+    if call.first_at is not None and call.visit.node_id not in (None, NO_NODE):
+        leave(call, max(call.latest_at, ended_at or 0.0))
+    stop_waiting(call, names)
+    begun_at = call.connected_at if call.connected_at is not None else call.first_at
+    duration = ended_at - begun_at if ended_at is not None and begun_at is not None else None
+    call.out.append(
+        CallEnded(
+            call_id=call.call_id,
+            agent=call.agent,
+            channel=call.channel,
+            outcome=outcome,
+            first_at=call.first_at,
+            ended_at=ended_at,
+            duration_seconds=duration if duration is not None and duration >= 0 else None,
+            telephony_id=call.telephony_id,
+            unfinished=call.end_at is None and outcome == "lost",
+            hops=call.hops,
+            turns=call.turns,
+            prompt_tokens=call.prompt_tokens,
+            completion_tokens=call.completion_tokens,
+        )
+    )
+    return call.take()
+
+
+def _begin(call: Call, at: float) -> None:
+    call.first_at = at
+    call.visit.entered_at = at
+    _start(call)
+
+
+def _start(call: Call) -> None:
+    if not call.started:
+        call.started = True
+        if not call.muted:
+            call.out.append(CallStarted(call.call_id, call.agent, call.channel))

@@ -1,0 +1,119 @@
+"""Tools and look-ups: what the agent asks of others while it talks."""
+
+from __future__ import annotations
+
+from exporter.calls.call import Call
+from exporter.calls.observations import (
+    AgentFailed,
+    ApiCalled,
+    KnowledgebaseQueried,
+    ToolCalled,
+    VariablesExtracted,
+)
+from exporter.protocol import events as wire
+from exporter.protocol.labels import code_label, label, method_label
+from exporter.protocol.units import Skip, Unit, milliseconds, plausible, seconds
+
+_MOST_TOOLS = 1024
+
+
+def tool_started(call: Call, event: wire.ToolCallStart, at: float) -> None:
+    """Remembered until its end; a tool without an id cannot be matched and is known by its end alone."""
+    key = _key(event.tool_call_id)
+    if key is None or key in call.open_tools or key in call.closed_tools or len(call.open_tools) >= _MOST_TOOLS:
+        return
+    arguments = call.content_of(**{"gen_ai.tool.call.arguments": event.context})
+    call.open_tools[key] = (_function(event.function_name), at, arguments)
+
+
+def tool_ended(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, at: float) -> None:
+    """A tool is over once: whichever of end and error comes first."""
+    key = _key(event.tool_call_id)
+    if key is not None:
+        if key in call.closed_tools:
+            return
+        if len(call.closed_tools) >= _MOST_TOOLS:
+            del call.closed_tools[next(iter(call.closed_tools))]
+        call.closed_tools[key] = None
+    function, started_at, arguments = call.open_tools.pop(key or "", (None, None, None))
+    took = None
+    if event.latency_ms is not None:
+        took = _counted(call, milliseconds(event.latency_ms))
+    elif started_at is not None:
+        took = _counted(call, plausible(at - started_at))
+    if started_at is None:
+        started_at = at - (took or 0.0)
+    failed = isinstance(event, wire.ToolCallError) or event.success is False or bool(event.error)
+    result = event.response if isinstance(event, wire.ToolCallEnd) else None
+    said = call.content_of(**{"gen_ai.tool.call.result": result, "error.message": event.error})
+    call.say(
+        ToolCalled(
+            where=call.visit.where,
+            at=at,
+            function=_function(event.function_name) if event.function_name else function or "unknown",
+            tool_call_id=key,
+            started_at=started_at,
+            seconds=took,
+            failed=failed,
+            unfinished=False,
+            content={**(arguments or {}), **(said or {})} or None,
+        )
+    )
+
+
+def tools_abandoned(call: Call) -> None:
+    """The call is over and its open tools never answered: called, not failed, of no known latency."""
+    for tool_call_id, (function, started_at, arguments) in call.open_tools.items():
+        at = max(call.latest_at, started_at)
+        call.say(ToolCalled(call.visit.where, at, function, tool_call_id, started_at, None, False, True, arguments))
+    call.open_tools.clear()
+
+
+def looked_up(call: Call, event: wire.Knowledgebase | wire.VariableExtraction, at: float) -> None:
+    """A knowledge base was searched, or variables were extracted."""
+    took = None
+    if event.latency is not None:
+        took = _counted(call, seconds(event.latency, Unit.AUTO, event.timestamp))
+    failed = bool(event.error)
+    if isinstance(event, wire.Knowledgebase):
+        said = call.content_of(
+            **{
+                "atoms.knowledgebase.query": event.user_transcript,
+                "atoms.knowledgebase.response": event.response,
+                "error.message": event.error,
+            }
+        )
+        call.say(KnowledgebaseQueried(call.visit.where, at, took, failed, said))
+    else:
+        said = call.content_of(**{"atoms.variables": event.variables, "error.message": event.error})
+        call.say(VariablesExtracted(call.visit.where, at, took, failed, said))
+
+
+def api_called(call: Call, event: wire.PreCallApi | wire.PostCallApi, at: float) -> None:
+    """The workflow called the customer's own API."""
+    phase = "pre" if isinstance(event, wire.PreCallApi) else "post"
+    failed = event.success is False or bool(event.error)
+    call.say(ApiCalled(call.visit.where, at, phase, method_label(event.method), failed))
+
+
+def agent_failed(call: Call, event: wire.AgentError, at: float) -> None:
+    """The agent reported an error: its code is a label, its message content."""
+    metadata = event.metadata
+    code = code_label(metadata.get("code") if isinstance(metadata, dict) else None)
+    call.visit.error = code
+    call.say(AgentFailed(call.visit.where, at, code))
+
+
+def _counted(call: Call, value: float | Skip) -> float | None:
+    if isinstance(value, Skip):
+        call.skip(value)
+        return None
+    return value
+
+
+def _key(tool_call_id: wire.Identifier) -> str | None:
+    return None if tool_call_id is None or tool_call_id == "" else label(str(tool_call_id))
+
+
+def _function(name: str | None) -> str:
+    return label(name) if name else "unknown"

@@ -1,0 +1,304 @@
+"""All calls being followed: who they are, which of their events were counted, when they are forgotten.
+
+An event counts once, whatever reconnects, replays, restarts or second deliveries bring. Recovery is the same fold
+again: the history of a call is put in the order of its time and what was counted before is muted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from exporter.calls.answers import turn_filled
+from exporter.calls.call import Call
+from exporter.calls.identity import SeenEvents, event_identity
+from exporter.calls.observations import Agent, CallResumed, Observation
+from exporter.calls.state import advance, finish
+from exporter.errors import Malformed
+from exporter.protocol import events as wire
+from exporter.protocol.decode import content_identity, decode_event
+from exporter.protocol.units import Skip, UnitRules, unix_seconds
+
+UNKNOWN_CHANNEL = "unknown"
+
+
+class Recorder(Protocol):
+    """Where facts go: metrics and spans, and the counters about the events themselves."""
+
+    def observed(self, facts: Sequence[Observation]) -> None:
+        """What became known, in order."""
+
+    def event_received(self, kind: type[wire.Event], lag_seconds: float | None) -> None:
+        """An event was counted, ``lag_seconds`` after it happened (``None``: not a live one)."""
+
+    def event_duplicate(self) -> None:
+        """An event came again."""
+
+    def event_recovered(self) -> None:
+        """An event that the stream missed was counted."""
+
+    def event_rejected(self, reason: str) -> None:
+        """Bytes that could not become an event of this call."""
+
+    def sample_skipped(self, reason: str) -> None:
+        """A value of an event was not counted."""
+
+
+class Progress(Enum):
+    """What the receiver of a payload must know."""
+
+    GOING_ON = "going on"
+    CALL_ENDED = "call ended"
+    STREAM_CLOSED = "stream closed"
+
+
+class _Read(NamedTuple):
+    event: wire.Event
+    identity: int
+    misfits: int
+
+
+class TrackedCall:
+    """A call that is followed: its state and the identities of the events it has counted."""
+
+    __slots__ = ("call", "finished", "last_event_at", "opened_at", "recovered", "seen", "uncommitted")
+
+    def __init__(self, call: Call, opened_at: float) -> None:
+        self.call = call
+        self.seen = SeenEvents()
+        self.opened_at = opened_at
+        self.last_event_at: float | None = None
+        self.recovered = 0
+        self.finished = False
+        self.uncommitted: list[int] | None = None
+        """Identities counted since the last checkpoint; ``None`` when nobody keeps any."""
+
+
+class Tracker:
+    """Follows any number of calls.
+
+    :param record: where facts go.
+    :param remember: how many finished calls to know again, so that none is followed twice.
+    """
+
+    def __init__(
+        self,
+        record: Recorder,
+        *,
+        units: UnitRules | None = None,
+        capture_content: bool = False,
+        remember: int = 200_000,
+    ) -> None:
+        self._record = record
+        self._units = units or UnitRules()
+        self._capture_content = capture_content
+        self._calls: dict[str, TrackedCall] = {}
+        self._finished: dict[str, None] = {}
+        self._remember = remember
+        self._names: dict[str, dict[str, str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[TrackedCall]:
+        return iter(list(self._calls.values()))
+
+    def known(self, call_id: str) -> bool:
+        """The call is being followed, or was."""
+        return call_id in self._calls or call_id in self._finished
+
+    def get(self, call_id: str) -> TrackedCall | None:
+        """A call being followed."""
+        return self._calls.get(call_id)
+
+    def open(
+        self, call_id: str, *, agent: Agent, channel: str = UNKNOWN_CHANNEL, now: float = 0.0, durable: bool = False
+    ) -> TrackedCall:
+        """Begin to follow a call; the one already followed, if it is.
+
+        :param durable: collect the identities of counted events for a checkpoint.
+        """
+        tracked = self._calls.get(call_id)
+        if tracked is None:
+            call = Call(call_id, agent, channel, self._units, capture_content=self._capture_content)
+            tracked = self._calls[call_id] = TrackedCall(call, now)
+            if durable:
+                tracked.uncommitted = []
+        return tracked
+
+    def feed(self, tracked: TrackedCall, payload: bytes, now: float) -> Progress:
+        """One payload from a live stream."""
+        try:
+            event, misfits = decode_event(payload)
+            event_id = event.event_id
+            if event_id:
+                identity = event_identity(event_id)
+            elif isinstance(event, wire.SSEInit | wire.SSEClose):
+                self._record.event_received(type(event), None)
+                return Progress.STREAM_CLOSED if isinstance(event, wire.SSEClose) else Progress.GOING_ON
+            else:
+                identity = content_identity(payload)
+        except Malformed as malformed:
+            self._record.event_rejected(malformed.reason)
+            return Progress.GOING_ON
+        if not self._take(tracked, event, identity, misfits, now, live=True):
+            return Progress.GOING_ON
+        return Progress.CALL_ENDED if tracked.call.end_at is not None else Progress.GOING_ON
+
+    def _take(
+        self, tracked: TrackedCall, event: wire.Event, identity: int, misfits: int, now: float, *, live: bool
+    ) -> bool:
+        call = tracked.call
+        if event.call_id is not None and event.call_id != call.call_id:
+            self._record.event_rejected("wrong_call")
+            return False
+        if tracked.finished:
+            self._record.event_rejected("after_end")
+            return False
+        if not tracked.seen.add(identity):
+            self._record.event_duplicate()
+            return False
+        if tracked.uncommitted is not None:
+            tracked.uncommitted.append(identity)
+        tracked.last_event_at = now
+        for _ in range(misfits):
+            self._record.sample_skipped(Skip.WRONG_TYPE.value)
+        at = unix_seconds(event.timestamp)
+        if live:
+            self._record.event_received(type(event), now - at if at is not None else None)
+        else:
+            self._record.event_received(type(event), None)
+            self._record.event_recovered()
+            tracked.recovered += 1
+        if facts := advance(call, event, at or call.latest_at or now, identity=identity):
+            self._record.observed(facts)
+        return True
+
+    def recover(self, tracked: TrackedCall, payloads: Iterable[bytes | msgspec.Raw], now: float) -> int:
+        """Take the call's history; returns how many events the stream had missed.
+
+        Events that come after everything seen are appended. Where one is missing in the middle, and the history
+        holds all that was counted, the call is folded again from its beginning with the counted events muted, so
+        that what was missed lands on the node the call was in then.
+        """
+        read = self._read_all(payloads)
+        missing = [entry for entry in read if entry.identity not in tracked.seen]
+        if not missing or tracked.finished:
+            return 0
+        before = tracked.recovered
+        latest = tracked.call.latest_at
+        in_the_middle = any((unix_seconds(e.event.timestamp) or latest) < latest for e in missing)
+        if len(tracked.seen) and (in_the_middle or tracked.call.first_at is None) and _holds(read, tracked.seen):
+            self._fold_again(tracked, read, tracked.call.waiting_facts(), now)
+        else:
+            for event, identity, misfits in missing:
+                self._take(tracked, event, identity, misfits, now, live=False)
+        return tracked.recovered - before
+
+    def _read_all(self, payloads: Iterable[bytes | msgspec.Raw]) -> list[_Read]:
+        read: list[_Read] = []
+        for payload in payloads:
+            try:
+                event, misfits = decode_event(payload)
+                if isinstance(event, wire.SSEInit | wire.SSEClose):
+                    continue
+                identity = event_identity(event.event_id) if event.event_id else content_identity(payload)
+            except Malformed as malformed:
+                self._record.event_rejected(malformed.reason)
+                continue
+            read.append(_Read(event, identity, misfits))
+        return in_order_of_time(read)
+
+    def rebuild(
+        self,
+        tracked: TrackedCall,
+        counted: SeenEvents,
+        waiting: Mapping[int, frozenset[str]],
+        payloads: Iterable[bytes | msgspec.Raw],
+        now: float,
+    ) -> int:
+        """After a restart: silence for what the earlier life ``counted``, counting for the rest.
+
+        :param waiting: facts that the earlier life had not counted yet although their events were, by event identity.
+        :returns: how many events were counted now.
+        """
+        tracked.seen = counted
+        if len(counted):
+            tracked.call.started = True
+            self._record.observed([CallResumed(tracked.call.call_id, tracked.call.agent, tracked.call.channel)])
+        before = tracked.recovered
+        self._fold_again(tracked, self._read_all(payloads), waiting, now)
+        return tracked.recovered - before
+
+    def _fold_again(
+        self, tracked: TrackedCall, read: list[_Read], waiting: Mapping[int, frozenset[str]], now: float
+    ) -> None:
+        old = tracked.call
+        call = Call(old.call_id, old.agent, old.channel, self._units, capture_content=self._capture_content)
+        call.started = old.started
+        tracked.call = call
+        for event, identity, misfits in read:
+            if identity not in tracked.seen:
+                self._take(tracked, event, identity, misfits, now, live=False)
+                continue
+            at = unix_seconds(event.timestamp) or call.latest_at or now
+            unmuted = waiting.get(identity, frozenset())
+            self._record.observed(advance(call, event, at, identity=identity, muted=True, unmuted=unmuted))
+
+    def fill_turns(self, tracked: TrackedCall, latencies: Iterable[tuple[float, float | None]], now: float) -> int:
+        """Turns that only the call's summary knows: ``(latency_seconds, answered_at)`` each. Those the stream gave
+        are left out, by value. Returns how many were counted."""
+        call = tracked.call
+        seen = sorted(call.turn_milliseconds)
+        facts: list[Observation] = []
+        filled = 0
+        for latency, at in latencies:
+            near = next((turn for turn in seen if abs(turn - latency * 1000) <= 1), None)
+            if near is not None:
+                seen.remove(near)
+                continue
+            facts.extend(turn_filled(call, latency, at or call.latest_at or now))
+            filled += 1
+        self._record.observed(facts)
+        return filled
+
+    def end(self, call_id: str, outcome: str, *, at: float | None = None) -> None:
+        """The call is over: everything that waits is settled and counted, and the call is remembered as done."""
+        tracked = self._calls.pop(call_id, None)
+        if tracked is None:
+            return
+        tracked.finished = True
+        agent_names = self._names.setdefault(tracked.call.agent.agent_id, {})
+        if len(agent_names) < _MOST_NAMES_PER_AGENT:
+            agent_names.update(tracked.call.names)
+        self._record.observed(finish(tracked.call, outcome=outcome, names=agent_names, at=at))
+        self.forget(call_id)
+
+    def forget(self, call_id: str) -> None:
+        """Remember a call as done without following it."""
+        self._calls.pop(call_id, None)
+        self._finished[call_id] = None
+        if len(self._finished) > self._remember:
+            del self._finished[next(iter(self._finished))]
+
+
+_MOST_NAMES_PER_AGENT = 10_000
+
+
+def in_order_of_time(read: list[_Read]) -> list[_Read]:
+    """Events by their own time; one without a time stays behind the one it came after."""
+    latest = 0.0
+    timed: list[tuple[float, int, _Read]] = []
+    for position, entry in enumerate(read):
+        at = unix_seconds(entry.event.timestamp)
+        latest = at if at is not None else latest
+        timed.append((latest, position, entry))
+    timed.sort(key=lambda item: item[:2])
+    return [entry for _, _, entry in timed]
+
+
+def _holds(read: list[_Read], seen: SeenEvents) -> bool:
+    return len({entry.identity for entry in read if entry.identity in seen}) >= len(seen)

@@ -1,0 +1,122 @@
+"""Visits to nodes, and the facts that wait until it is known where they belong.
+
+A node is often known later than what happens in it: the first events of a call arrive before any node is named, and
+a hop gives only the id of the next one. Whatever belongs to such a visit waits for its name.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from exporter.calls.identity import span_id, trace_id
+from exporter.calls.observations import Agent, Hopped, Located, Place, Where
+
+NO_NODE = "none"
+UNKNOWN_NAME = "unknown"
+NOWHERE = Where("", Place("", "", "", ""), "", 0)
+"""The place of a fact that still waits for its own."""
+
+LONGEST_QUEUE = 512
+"""Facts a call keeps waiting. More than that, and no name is coming: the agent has no workflow."""
+
+
+class Visit:
+    """One stay at a node. ``where`` is ``NOWHERE`` until the node's name is known."""
+
+    __slots__ = (
+        "awaits_answer_muted",
+        "awaits_answer_since",
+        "came_from",
+        "completion_tokens",
+        "entered_at",
+        "error",
+        "index",
+        "key",
+        "node_id",
+        "node_type",
+        "prompt_tokens",
+        "where",
+    )
+
+    def __init__(self, index: int, node_id: str | None, entered_at: float, key: str) -> None:
+        self.index = index
+        self.node_id = node_id
+        self.entered_at = entered_at
+        self.key = key
+        self.where = NOWHERE
+        self.node_type: str | None = None
+        self.came_from: Visit | None = None
+        self.awaits_answer_since: float | None = None
+        self.awaits_answer_muted = False
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self.error: str | None = None
+
+    def settle(self, call_id: str, agent: Agent, node_id: str, name: str) -> None:
+        """From now on it is known where this is."""
+        place = Place(agent.agent_id, agent.name, node_id, name)
+        visit = "" if node_id == NO_NODE else self.key
+        span = span_id(call_id, "hop", visit) if visit else span_id(call_id, "call")
+        self.where = Where(call_id, place, visit, self.index, f"{trace_id(call_id):032x}", f"{span:016x}")
+
+
+class _Entry(NamedTuple):
+    visit: Visit
+    origin: Visit | None  # of a hop: the visit it came from
+    fact: Located | Hopped
+    identity: int
+    muted: bool
+
+
+class WaitingRoom:
+    """Facts whose visit has no name yet, in the order they came."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        self._entries: list[_Entry] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, visit: Visit, origin: Visit | None, fact: Located | Hopped, identity: int, muted: bool) -> None:
+        """Keep a fact until ``visit`` (and ``origin``) are settled."""
+        self._entries.append(_Entry(visit, origin, fact, identity, muted))
+
+    def visits(self) -> list[Visit]:
+        """The visits that facts wait for."""
+        found: dict[int, Visit] = {}
+        for entry in self._entries:
+            for visit in (entry.visit, entry.origin):
+                if visit is not None and visit.where is NOWHERE:
+                    found[id(visit)] = visit
+        return list(found.values())
+
+    def kinds(self) -> dict[int, frozenset[str]]:
+        """The classes of the facts that are still waiting, by the identity of their event."""
+        found: dict[int, set[str]] = {}
+        for entry in self._entries:
+            if not entry.muted:
+                found.setdefault(entry.identity, set()).add(type(entry.fact).__name__)
+        return {identity: frozenset(names) for identity, names in found.items()}
+
+    def release(self) -> list[Located | Hopped]:
+        """The facts whose visits are settled by now, in their order, those that are muted left out."""
+        ready: list[Located | Hopped] = []
+        waiting: list[_Entry] = []
+        for entry in self._entries:
+            if entry.visit.where is NOWHERE or (entry.origin is not None and entry.origin.where is NOWHERE):
+                waiting.append(entry)
+            elif not entry.muted:
+                ready.append(_settled(entry))
+        self._entries = waiting
+        return ready
+
+
+def _settled(entry: _Entry) -> Located | Hopped:
+    if isinstance(entry.fact, Hopped):
+        origin = entry.origin.where.place if entry.origin is not None else entry.fact.origin
+        return Hopped(origin, entry.visit.where.place)
+    return replace(entry.fact, where=entry.visit.where)

@@ -1,0 +1,127 @@
+"""One frame's payload to one typed event.
+
+The fast way is a typed msgspec decode. Whatever it refuses goes the forgiving way: parsed as plain JSON (NaN and
+Infinity included, which Python services write), then taken field by field; a field that does not fit is left out
+and counted, and the rest of the event lives on. Only bytes that are no JSON object at all are lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+import msgspec
+import xxhash
+
+from exporter.errors import Malformed
+from exporter.protocol.events import (
+    EVENT_CLASSES,
+    Event,
+    KnownEvent,
+    MetricRecord,
+    Metrics,
+    MetricValue,
+    Unknown,
+)
+
+_decode_known = msgspec.json.Decoder(KnownEvent).decode
+
+Decoded = tuple[Event, int]
+"""An event, and how many of its fields did not fit and were left out."""
+
+
+def decode_event(payload: bytes | bytearray | memoryview | msgspec.Raw) -> Decoded:
+    """Decode one event's JSON.
+
+    :raises Malformed: not JSON (``malformed_json``), or JSON that is not an object (``not_an_object``).
+    """
+    try:
+        return _decode_known(payload), 0
+    except msgspec.MsgspecError:
+        return _decode_forgivingly(bytes(payload))
+    except (UnicodeDecodeError, RecursionError) as problem:
+        raise Malformed("not JSON text", reason="malformed_json") from problem
+
+
+def decode_object(fields: Mapping[str, Any]) -> Decoded:
+    """The same for an object that is parsed already."""
+    name = fields.get("event_type")
+    cls = EVENT_CLASSES.get(name, Unknown) if isinstance(name, str) else Unknown
+    return _build(cls, fields)
+
+
+def content_identity(payload: bytes | msgspec.Raw) -> int:
+    """What an event without ``event_id`` is known by: a 64-bit hash of its content, whatever the order of its keys.
+
+    :raises Malformed: as ``decode_event``.
+    """
+    canonical = json.dumps(_parse(bytes(payload)), sort_keys=True, separators=(",", ":"))
+    return xxhash.xxh3_64_intdigest(canonical.encode("utf-8", "surrogatepass"))
+
+
+def _parse(payload: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(payload)
+    except (ValueError, RecursionError) as problem:
+        raise Malformed("not JSON", reason="malformed_json") from problem
+    if not isinstance(parsed, dict):
+        raise Malformed("not a JSON object", reason="not_an_object")
+    return parsed
+
+
+def _decode_forgivingly(payload: bytes) -> Decoded:
+    return decode_object(_parse(payload))
+
+
+_DECLARED: tuple[type[Any], ...] = (*EVENT_CLASSES.values(), Unknown, MetricRecord, MetricValue)
+_FIELD_TYPES: dict[type[Any], dict[str, Any]] = {cls: get_type_hints(cls) for cls in _DECLARED}
+_LARGEST_NUMBER = 2**63
+
+
+def _build(cls: type[Any], fields: Mapping[str, Any]) -> tuple[Any, int]:
+    """An instance of ``cls`` from what fits, and the number of fields that did not."""
+    kept: dict[str, Any] = {}
+    misfits = 0
+    for name, wanted in _FIELD_TYPES[cls].items():
+        value = fields.get(name)
+        if value is None:
+            continue
+        fitted, lost = _fit(cls, name, value, wanted)
+        misfits += lost
+        if fitted is not None:
+            kept[name] = fitted
+    return cls(**kept), misfits
+
+
+def _fit(cls: type[Any], name: str, value: Any, wanted: Any) -> tuple[Any, int]:
+    if cls is Metrics and name == "metrics":
+        if not isinstance(value, list):
+            return None, 1
+        records = [_build(MetricRecord, entry) if isinstance(entry, dict) else (None, 1) for entry in value]
+        return [record for record, _ in records if record is not None], sum(lost for _, lost in records)
+    if cls is MetricRecord and name == "value" and isinstance(value, dict):
+        return _build(MetricValue, value)
+    if wanted is Any:
+        return value, 0
+    if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+        return None, 1  # would overflow in the first division
+    if isinstance(value, str):
+        value = _number_in_text(value) if name == "timestamp" else _without_surrogates(value)
+    try:
+        return msgspec.convert(value, wanted), 0
+    except msgspec.ValidationError:
+        return None, 1
+
+
+def _number_in_text(value: str) -> float | str:
+    """A relay may have written the Unix time as a string."""
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _without_surrogates(value: str) -> str:
+    """Lone surrogates are legal in JSON escapes and fatal in UTF-8 output."""
+    return value.encode("utf-8", "replace").decode()

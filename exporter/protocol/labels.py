@@ -1,0 +1,46 @@
+"""Strings from the wire, made fit to be label values: short, printable, from a known set where one exists."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+LONGEST_LABEL = 128
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+_INSTANCE = re.compile(r"#\d+$")
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}|[0-9]{1,5}")
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+
+
+@lru_cache(maxsize=4096)
+def label(text: str) -> str:
+    """Without control characters, at most 128 characters long."""
+    clean = _CONTROL.sub(" ", text).strip()
+    return clean if len(clean) <= LONGEST_LABEL else clean[: LONGEST_LABEL - 1] + "…"
+
+
+@lru_cache(maxsize=4096)
+def processor_label(name: str | None) -> tuple[str, bool]:
+    """A processor's name without its instance number, and whether it synthesises speech.
+
+    ``WavesTTSService#0`` and ``WavesTTSService#3`` are the same processor.
+    """
+    if name is None:
+        return "unknown", False
+    clean = label(_INSTANCE.sub("", name))
+    return clean, "tts" in clean.lower()
+
+
+def code_label(code: Any) -> str:
+    """An error code: a short word or number as it is, anything else (it may be prose) ``other``."""
+    if code is None:
+        return "unknown"
+    text = str(code) if isinstance(code, str | int) else ""
+    return text if _CODE.fullmatch(text) else "other"
+
+
+def method_label(method: str | None) -> str:
+    """An HTTP method, or ``other``."""
+    upper = (method or "").upper()
+    return upper if upper in _METHODS else "other"
