@@ -1,0 +1,24 @@
+"""The web server: landing page, metrics, probes, webhook endpoint, calls API; TLS and passwords as Prometheus has them.
+
+It gets plain callables (:class:`WebPorts`) and knows nothing of calls, streams or the configuration.
+"""
+
+from __future__ import annotations
+
+from exporter.address import ListenAddress
+from exporter.web.access import WebConfigFile
+from exporter.web.app import build_app
+from exporter.web.ports import CallView, FollowAnswer, WebhookAnswer, WebPorts
+from exporter.web.serving import RunningWeb, serve
+
+__all__ = [
+    "CallView",
+    "FollowAnswer",
+    "ListenAddress",
+    "RunningWeb",
+    "WebConfigFile",
+    "WebPorts",
+    "WebhookAnswer",
+    "build_app",
+    "serve",
+]

@@ -1,0 +1,260 @@
+"""The paths this exporter answers, as one aiohttp application."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gzip
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from aiohttp import web
+
+from exporter.web.access import WebConfigFile
+from exporter.web.gatekeeper import Gatekeeper, cross_origin
+from exporter.web.landing import CONTENT_SECURITY_POLICY, landing_page, not_found_page
+from exporter.web.ports import FollowAnswer, WebhookAnswer, WebPorts
+
+__all__ = ["build_app"]
+
+MAX_WEBHOOK_BYTES = 1 << 20
+MAX_API_BYTES = 16 << 10
+SLOW_BODY_SECONDS = 10.0
+_PIECE_BYTES = 256 << 10
+_GZIP_LEVEL = 1
+_GZIP_FROM_BYTES = 1_400
+
+_WEBHOOK_STATUS: Mapping[WebhookAnswer, int] = MappingProxyType(
+    {
+        WebhookAnswer.ACCEPTED: 202,
+        WebhookAnswer.DUPLICATE: 202,
+        WebhookAnswer.BAD_SIGNATURE: 401,
+        WebhookAnswer.MALFORMED: 400,
+        WebhookAnswer.TOO_LARGE: 413,
+        WebhookAnswer.UNAVAILABLE: 503,
+    }
+)
+_FOLLOW_STATUS: Mapping[FollowAnswer, int] = MappingProxyType(
+    {
+        FollowAnswer.ACCEPTED: 202,
+        FollowAnswer.ALREADY: 409,
+        FollowAnswer.MALFORMED: 400,
+        FollowAnswer.UNAVAILABLE: 503,
+    }
+)
+_API_IS_OFF = (
+    "following a call by request is off: set authentication in web.config_file, or web.allow_unauthenticated_api: true"
+)
+_PAGE_HEADERS = MappingProxyType(
+    {
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "deny",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+    }
+)
+_PLAIN_HEADERS = MappingProxyType({"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"})
+
+Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def build_app(
+    ports: WebPorts,
+    web_config: WebConfigFile | None = None,
+    *,
+    allow_unauthenticated_api: bool = False,
+    slow_body_seconds: float = SLOW_BODY_SECONDS,
+) -> web.Application:
+    """The application; ``web_config`` is the same object that :func:`exporter.web.serve` is given."""
+    access = web_config or WebConfigFile()
+    site = _Site(ports, access, allow_unauthenticated_api, slow_body_seconds)
+    gate = Gatekeeper(access, open_paths=frozenset({ports.webhook_path}) if ports.webhook else frozenset())
+    app = web.Application(middlewares=[_plain_errors, gate.middleware], client_max_size=MAX_API_BYTES)
+    app.router.add_get("/", site.landing)
+    app.router.add_get("/metrics", site.metrics)
+    app.router.add_get("/-/healthy", site.healthy)
+    app.router.add_get("/-/ready", site.ready)
+    app.router.add_get("/api/v1/calls", site.calls)
+    app.router.add_post("/api/v1/calls", site.follow)
+    if ports.webhook is not None:
+        app.router.add_post(ports.webhook_path, site.webhook)
+    app.on_response_prepare.append(gate.dress)
+    return app
+
+
+@web.middleware
+async def _plain_errors(request: web.Request, handler: Next) -> web.StreamResponse:
+    """Errors of the router (404, 405, 413) in our words: JSON for programs, a small page for browsers."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        headers = {name: value for name, value in error.headers.items() if name in ("Allow", "WWW-Authenticate")}
+        if error.status == 404 and "text/html" in request.headers.get("Accept", ""):
+            page = not_found_page()
+            return web.Response(status=404, text=page, content_type="text/html", headers=_PAGE_HEADERS)
+        return _problem(error.status, error.reason.lower(), headers)
+
+
+def _problem(status: int, says: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return _json({"error": says}, status, headers)
+
+
+def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    text = json.dumps(content, ensure_ascii=False) + "\n"
+    together = {**_PLAIN_HEADERS, **(headers or {})}
+    return web.Response(status=status, text=text, content_type="application/json", headers=together)
+
+
+class _BodyTooLarge(Exception):
+    """More bytes than allowed; the rest is not read."""
+
+
+async def _body(request: web.Request, limit: int, seconds: float) -> bytes:
+    """The body as it came over the wire. Raises _BodyTooLarge, or TimeoutError when the client is too slow."""
+    if request.content_length is not None and request.content_length > limit:
+        raise _BodyTooLarge
+    body = bytearray()
+    async with asyncio.timeout(seconds):
+        async for piece in request.content.iter_any():
+            body += piece
+            if len(body) > limit:
+                raise _BodyTooLarge
+    return bytes(body)
+
+
+class _Site:
+    """The answers, one method per path."""
+
+    def __init__(self, ports: WebPorts, access: WebConfigFile, api_open: bool, slow_body_seconds: float) -> None:
+        self._ports = ports
+        self._access = access
+        self._api_open = api_open
+        self._slow_body_seconds = slow_body_seconds
+        self._gzipping: dict[int, tuple[bytes, asyncio.Future[bytes]]] = {}
+
+    async def landing(self, request: web.Request) -> web.Response:
+        page = landing_page(self._ports.version, self._ports.ready(), self._ports.calls(), time.time())
+        return web.Response(text=page, content_type="text/html", headers=_PAGE_HEADERS)
+
+    async def healthy(self, request: web.Request) -> web.Response:
+        return web.Response(text="atoms-exporter is healthy.\n", headers=_PLAIN_HEADERS)
+
+    async def ready(self, request: web.Request) -> web.Response:
+        ready, reason = self._ports.ready()
+        if ready:
+            return web.Response(text="atoms-exporter is ready.\n", headers=_PLAIN_HEADERS)
+        return web.Response(status=503, text=f"atoms-exporter is not ready: {reason}\n", headers=_PLAIN_HEADERS)
+
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        names = tuple(dict.fromkeys(request.query.getall("name[]", [])))
+        accept = ",".join(request.headers.getall("Accept", []))
+        content_type, page = await self._ports.render(accept, names)
+        headers = {**_PLAIN_HEADERS, "Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        if len(page) >= _GZIP_FROM_BYTES and _takes_gzip(",".join(request.headers.getall("Accept-Encoding", []))):
+            page = await self._gzipped(page)
+            headers["Content-Encoding"] = "gzip"
+        if request.method == "HEAD" or len(page) <= _PIECE_BYTES:
+            return web.Response(body=page, headers=headers)
+        return await _in_pieces(request, page, headers)
+
+    async def _gzipped(self, page: bytes) -> bytes:
+        """Compressed in a thread, once for all who wait for the same page."""
+        if id(page) not in self._gzipping:
+            running = asyncio.get_running_loop().run_in_executor(None, _gzip, page)
+            self._gzipping[id(page)] = page, running  # the page too: while it is here nothing else has its id
+            running.add_done_callback(lambda _: self._gzipping.pop(id(page), None))
+        return await asyncio.shield(self._gzipping[id(page)][1])
+
+    async def calls(self, request: web.Request) -> web.Response:
+        calls = [dataclasses.asdict(call) for call in self._ports.calls()]
+        for call in calls:
+            if call["last_event_age_seconds"] is not None:
+                call["last_event_age_seconds"] = round(call["last_event_age_seconds"], 3)
+        return _json({"calls": calls})
+
+    async def follow(self, request: web.Request) -> web.Response:
+        if not (self._api_open or self._access.current.authenticates):
+            return _problem(403, _API_IS_OFF)
+        if cross_origin(request):
+            return _problem(403, "requests from pages of other sites are refused")
+        try:
+            body = await _body(request, MAX_API_BYTES, self._slow_body_seconds)
+        except _BodyTooLarge:
+            return _problem(413, f"the body may have {MAX_API_BYTES} bytes", {"Connection": "close"})
+        except TimeoutError:
+            return _problem(408, "the body came too slowly", {"Connection": "close"})
+        call_id = _call_id(body)
+        if call_id is None:
+            return _problem(400, 'the body must be {"callId": "CALL-…"}')
+        answer = await self._ports.follow(call_id)
+        if answer is FollowAnswer.ACCEPTED:
+            return _json({"callId": call_id, "status": answer.value}, 202)
+        return _problem(_FOLLOW_STATUS[answer], _FOLLOW_SAYS[answer])
+
+    async def webhook(self, request: web.Request) -> web.Response:
+        if self._ports.webhook is None:
+            raise web.HTTPNotFound
+        try:
+            body = await _body(request, MAX_WEBHOOK_BYTES, self._slow_body_seconds)
+        except _BodyTooLarge:
+            self._ports.webhook_turned_away(WebhookAnswer.TOO_LARGE)
+            return _problem(413, f"the body may have {MAX_WEBHOOK_BYTES} bytes", {"Connection": "close"})
+        except TimeoutError:
+            self._ports.webhook_turned_away(WebhookAnswer.MALFORMED)
+            return _problem(408, "the body came too slowly", {"Connection": "close"})
+        answer = await self._ports.webhook(body, request.headers.get("X-Signature"))
+        status = _WEBHOOK_STATUS[answer]
+        if status == 202:
+            return _json({"status": answer.value}, status)
+        return _problem(status, answer.value.replace("_", " "))
+
+
+_FOLLOW_SAYS = MappingProxyType(
+    {
+        FollowAnswer.ALREADY: "this call is followed already",
+        FollowAnswer.MALFORMED: "callId must be a call id such as CALL-1758124225863-80752e",
+        FollowAnswer.UNAVAILABLE: "no more calls can be followed now",
+    }
+)
+
+
+def _call_id(body: bytes) -> str | None:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    call_id = content.get("callId") if isinstance(content, dict) and len(content) == 1 else None
+    return call_id if isinstance(call_id, str) else None
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether Accept-Encoding names gzip (or everything) with a quality above 0."""
+    quality: dict[str, float] = {}
+    for entry in accepted.lower().split(","):
+        coding, _, parameters = entry.partition(";")
+        name, _, value = parameters.strip().partition("=")
+        try:
+            quality[coding.strip()] = float(value) if name.strip() == "q" else 1.0
+        except ValueError:
+            quality[coding.strip()] = 0.0
+    return quality.get("gzip", quality.get("*", 0.0)) > 0
+
+
+def _gzip(page: bytes) -> bytes:
+    return gzip.compress(page, _GZIP_LEVEL, mtime=0)
+
+
+async def _in_pieces(request: web.Request, page: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
+    """A large page piece by piece: a slow reader costs one piece of memory, and the loop is never held up."""
+    response = web.StreamResponse(headers=headers)
+    response.content_length = len(page)
+    await response.prepare(request)
+    view = memoryview(page)
+    for start in range(0, len(page), _PIECE_BYTES):
+        await response.write(view[start : start + _PIECE_BYTES])
+    await response.write_eof()
+    return response

@@ -1,0 +1,73 @@
+"""What the web server needs from the rest of the process: plain callables and small values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+
+__all__ = ["CallView", "FollowAnswer", "WebPorts", "WebhookAnswer"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallView:
+    """A call being followed, as an operator sees it: where it is and whether it is alive, nothing of what was said.
+
+    ``since_at`` is Unix time of the first thing known of the call; ``last_event_age_seconds`` is None before the
+    first event. Agent and node are None while unknown.
+    """
+
+    call_id: str
+    state: str
+    since_at: float
+    events: int = 0
+    last_event_age_seconds: float | None = None
+    agent_id: str | None = None
+    agent_name: str | None = None
+    node_id: str | None = None
+    node_name: str | None = None
+
+
+class FollowAnswer(StrEnum):
+    """What became of the wish to follow a call."""
+
+    ACCEPTED = "accepted"
+    ALREADY = "already_followed"
+    MALFORMED = "malformed"
+    UNAVAILABLE = "unavailable"
+    """Draining, or as many streams as allowed."""
+
+
+class WebhookAnswer(StrEnum):
+    """What became of a webhook delivery; the words are those of ``atoms_exporter_webhooks_total{outcome}``."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    BAD_SIGNATURE = "bad_signature"
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    UNAVAILABLE = "unavailable"
+
+
+def _nothing(answer: WebhookAnswer) -> None:
+    """Nobody counts."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WebPorts:
+    """Everything the web server asks.
+
+    ``render`` takes the Accept header and the metric names asked for (empty: all) and gives content type and page.
+    ``ready`` says whether the process does its job, and if not, why. ``webhook`` takes the raw body and
+    ``X-Signature``; None means there is no secret and the endpoint does not exist. ``webhook_turned_away`` is told of
+    deliveries that were not even read (too large, too slow), for the counters.
+    """
+
+    version: str
+    render: Callable[[str, tuple[str, ...]], Awaitable[tuple[str, bytes]]]
+    ready: Callable[[], tuple[bool, str]]
+    calls: Callable[[], Sequence[CallView]]
+    follow: Callable[[str], Awaitable[FollowAnswer]]
+    webhook: Callable[[bytes, str | None], Awaitable[WebhookAnswer]] | None = None
+    webhook_path: str = "/webhooks/atoms"
+    webhook_turned_away: Callable[[WebhookAnswer], None] = _nothing
