@@ -55,6 +55,14 @@ class Progress(Enum):
     STREAM_CLOSED = "stream closed"
 
 
+class Source(Enum):
+    """Where an event came from."""
+
+    LIVE = "live"
+    HISTORY = "history"
+    RECORDING = "recording"
+
+
 class _Read(NamedTuple):
     event: wire.Event
     identity: int
@@ -99,6 +107,7 @@ class Tracker:
         self._finished: dict[str, None] = {}
         self._remember = remember
         self._names: dict[str, dict[str, str]] = {}
+        self._replaying: TrackedCall | None = None
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -130,12 +139,11 @@ class Tracker:
         return tracked
 
     def feed(self, tracked: TrackedCall, payload: bytes, now: float) -> Progress:
-        """One payload from a live stream."""
+        """One payload from a live stream; ``now`` is Unix time."""
         try:
             event, misfits = decode_event(payload)
-            event_id = event.event_id
-            if event_id:
-                identity = event_identity(event_id)
+            if event.event_id:
+                identity = event_identity(event.event_id)
             elif isinstance(event, wire.SSEInit | wire.SSEClose):
                 self._record.event_received(type(event), None)
                 return Progress.STREAM_CLOSED if isinstance(event, wire.SSEClose) else Progress.GOING_ON
@@ -144,38 +152,55 @@ class Tracker:
         except Malformed as malformed:
             self._record.event_rejected(malformed.reason)
             return Progress.GOING_ON
-        if not self._take(tracked, event, identity, misfits, now, live=True):
-            return Progress.GOING_ON
+        self._take(tracked, event, identity, misfits, now, Source.LIVE)
         return Progress.CALL_ENDED if tracked.call.end_at is not None else Progress.GOING_ON
 
+    def replay(self, payload: bytes | msgspec.Raw, *, agent: Agent, channel: str = UNKNOWN_CHANNEL) -> None:
+        """One payload of a recording. Calls are opened as they appear; what names no call belongs to the last one."""
+        try:
+            event, misfits = decode_event(payload)
+            if event.event_id:
+                identity = event_identity(event.event_id)
+            elif isinstance(event, wire.SSEInit | wire.SSEClose):
+                self._record.event_received(type(event), None)
+                return
+            else:
+                identity = content_identity(payload)
+        except Malformed as malformed:
+            self._record.event_rejected(malformed.reason)
+            return
+        tracked = self._replaying
+        call_id = event.call_id or (tracked.call.call_id if tracked is not None else "unknown")
+        if tracked is None or tracked.call.call_id != call_id:
+            tracked = self._replaying = self.open(call_id, agent=agent, channel=channel)
+        self._take(tracked, event, identity, misfits, 0.0, Source.RECORDING)
+
     def _take(
-        self, tracked: TrackedCall, event: wire.Event, identity: int, misfits: int, now: float, *, live: bool
-    ) -> bool:
+        self, tracked: TrackedCall, event: wire.Event, identity: int, misfits: int, now: float, source: Source
+    ) -> None:
         call = tracked.call
         if event.call_id is not None and event.call_id != call.call_id:
             self._record.event_rejected("wrong_call")
-            return False
+            return
         if tracked.finished:
             self._record.event_rejected("after_end")
-            return False
+            return
         if not tracked.seen.add(identity):
             self._record.event_duplicate()
-            return False
+            return
         if tracked.uncommitted is not None:
             tracked.uncommitted.append(identity)
         tracked.last_event_at = now
-        for _ in range(misfits):
-            self._record.sample_skipped(Skip.WRONG_TYPE.value)
+        if misfits:
+            for _ in range(misfits):
+                self._record.sample_skipped(Skip.WRONG_TYPE.value)
         at = unix_seconds(event.timestamp)
-        if live:
-            self._record.event_received(type(event), now - at if at is not None else None)
-        else:
-            self._record.event_received(type(event), None)
+        self._record.event_received(type(event), now - at if source is Source.LIVE and at is not None else None)
+        if source is Source.HISTORY:
             self._record.event_recovered()
             tracked.recovered += 1
         if facts := advance(call, event, at or call.latest_at or now, identity=identity):
             self._record.observed(facts)
-        return True
 
     def recover(self, tracked: TrackedCall, payloads: Iterable[bytes | msgspec.Raw], now: float) -> int:
         """Take the call's history; returns how many events the stream had missed.
@@ -195,7 +220,7 @@ class Tracker:
             self._fold_again(tracked, read, tracked.call.waiting_facts(), now)
         else:
             for event, identity, misfits in missing:
-                self._take(tracked, event, identity, misfits, now, live=False)
+                self._take(tracked, event, identity, misfits, now, Source.HISTORY)
         return tracked.recovered - before
 
     def _read_all(self, payloads: Iterable[bytes | msgspec.Raw]) -> list[_Read]:
@@ -242,7 +267,7 @@ class Tracker:
         tracked.call = call
         for event, identity, misfits in read:
             if identity not in tracked.seen:
-                self._take(tracked, event, identity, misfits, now, live=False)
+                self._take(tracked, event, identity, misfits, now, Source.HISTORY)
                 continue
             at = unix_seconds(event.timestamp) or call.latest_at or now
             unmuted = waiting.get(identity, frozenset())
@@ -265,6 +290,17 @@ class Tracker:
         self._record.observed(facts)
         return filled
 
+    def mute_before(self, tracked: TrackedCall, payloads: Iterable[bytes | msgspec.Raw], now: float) -> None:
+        """A call that was under way before this process knew of anything: an earlier life may have counted what its
+        history holds, so it becomes state and is not counted."""
+        read = self._read_all(payloads)
+        for entry in read:
+            tracked.seen.add(entry.identity)
+        if read:
+            tracked.call.started = True
+            self._record.observed([CallResumed(tracked.call.call_id, tracked.call.agent, tracked.call.channel)])
+            self._fold_again(tracked, read, {}, now)
+
     def end(self, call_id: str, outcome: str, *, at: float | None = None) -> None:
         """The call is over: everything that waits is settled and counted, and the call is remembered as done."""
         tracked = self._calls.pop(call_id, None)
@@ -277,6 +313,11 @@ class Tracker:
         self._record.observed(finish(tracked.call, outcome=outcome, names=agent_names, at=at))
         self.forget(call_id)
 
+    def end_all(self) -> None:
+        """The recording is over, and with it every call in it."""
+        for tracked in self:
+            self.end(tracked.call.call_id, natural_outcome(tracked.call))
+
     def forget(self, call_id: str) -> None:
         """Remember a call as done without following it."""
         self._calls.pop(call_id, None)
@@ -286,6 +327,13 @@ class Tracker:
 
 
 _MOST_NAMES_PER_AGENT = 10_000
+
+
+def natural_outcome(call: Call) -> str:
+    """How a call ended, as far as its own events say."""
+    if call.cancelled:
+        return "cancelled"
+    return "completed" if call.ended else "lost"
 
 
 def in_order_of_time(read: list[_Read]) -> list[_Read]:
