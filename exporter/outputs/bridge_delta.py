@@ -1,0 +1,118 @@
+"""Cumulative metrics as deltas, for backends that want them (``…_TEMPORALITY_PREFERENCE=delta``)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    DataPointT,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+    NumberDataPoint,
+    Sum,
+)
+
+_DELTA = AggregationTemporality.DELTA
+_Series = tuple[str, frozenset[tuple[str, object]]]
+
+
+class Deltas:
+    """Remembers what a backend has taken of every series and gives the rest.
+
+    What a failed push carried is part of the next one. A request whose answer got lost may be counted twice: the price
+    of deltas, which cumulative numbers do not have. A series that fell behind what was taken has started anew.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[_Series, DataPointT] = {}
+
+    def since_last(self, metrics: Iterable[Metric]) -> Iterator[Metric]:
+        """What happened since the last ``taken``. Series without news are left out; gauges pass as they are."""
+        for metric in metrics:
+            if not _grows(metric):
+                yield metric
+                continue
+            data: Any = metric.data  # a union of data classes: replace() cannot see that the points fit the kind
+            points = [
+                delta for point in data.data_points if (delta := self._news(_series(metric, point), point)) is not None
+            ]
+            if points:
+                yield dataclasses.replace(
+                    metric, data=dataclasses.replace(data, data_points=points, aggregation_temporality=_DELTA)
+                )
+
+    def taken(self, sent: MetricsData) -> None:
+        """The backend has these deltas."""
+        for metric in _metrics(sent):
+            if isinstance(metric.data, Histogram | Sum) and metric.data.aggregation_temporality == _DELTA:
+                for point in metric.data.data_points:
+                    series = _series(metric, point)
+                    self._taken[series] = _sum(self._taken.get(series), point)
+
+    def _news(self, series: _Series, point: DataPointT) -> DataPointT | None:
+        taken = self._taken.get(series)
+        if taken is None:
+            return point if _amount(point) else None
+        if _amount(point) < _amount(taken):
+            del self._taken[series]
+            return dataclasses.replace(point, start_time_unix_nano=taken.time_unix_nano) if _amount(point) else None
+        if _amount(point) == _amount(taken):
+            return None
+        return _difference(point, taken)
+
+
+def _grows(metric: Metric) -> bool:
+    return isinstance(metric.data, Histogram) or (isinstance(metric.data, Sum) and metric.data.is_monotonic)
+
+
+def _metrics(data: MetricsData) -> Iterator[Metric]:
+    for resource in data.resource_metrics:
+        for scope in resource.scope_metrics:
+            yield from scope.metrics
+
+
+def _series(metric: Metric, point: DataPointT) -> _Series:
+    return metric.name, frozenset((point.attributes or {}).items())
+
+
+def _amount(point: DataPointT) -> float:
+    """What only grows: a counter's value, a histogram's count."""
+    return point.value if isinstance(point, NumberDataPoint) else point.count
+
+
+def _difference(point: DataPointT, taken: DataPointT) -> DataPointT:
+    start_ns = taken.time_unix_nano
+    if isinstance(point, NumberDataPoint) and isinstance(taken, NumberDataPoint):
+        return dataclasses.replace(point, start_time_unix_nano=start_ns, value=point.value - taken.value)
+    if isinstance(point, HistogramDataPoint) and isinstance(taken, HistogramDataPoint):
+        return dataclasses.replace(
+            point,
+            start_time_unix_nano=start_ns,
+            count=point.count - taken.count,
+            sum=(point.sum or 0.0) - (taken.sum or 0.0),
+            bucket_counts=_each(point.bucket_counts, taken.bucket_counts, -1),
+        )
+    return point
+
+
+def _sum(taken: DataPointT | None, delta: DataPointT) -> DataPointT:
+    if isinstance(delta, NumberDataPoint) and isinstance(taken, NumberDataPoint):
+        return dataclasses.replace(delta, value=taken.value + delta.value, exemplars=())
+    if isinstance(delta, HistogramDataPoint) and isinstance(taken, HistogramDataPoint):
+        return dataclasses.replace(
+            delta,
+            count=taken.count + delta.count,
+            sum=(taken.sum or 0.0) + (delta.sum or 0.0),
+            bucket_counts=_each(taken.bucket_counts, delta.bucket_counts, 1),
+            exemplars=(),
+        )
+    return dataclasses.replace(delta, exemplars=())
+
+
+def _each(left: Iterable[int], right: Iterable[int], sign: int) -> list[int]:
+    return [a + sign * b for a, b in zip(left, right, strict=True)]

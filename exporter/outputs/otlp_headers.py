@@ -1,0 +1,40 @@
+"""The headers sent to an OTLP backend (``OTEL_EXPORTER_OTLP_HEADERS``): they carry its tokens, so they are never shown.
+
+Why not leave it to the SDK: what it cannot parse it logs, value included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+from exporter.errors import ConfigError
+
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(r"[\x20-\x7e\xa0-\xff]*")
+
+
+def read_headers(key: str, text: str) -> dict[str, str]:
+    """``name=value,name=value``, values percent-encoded or plain. Raises ConfigError that shows no value."""
+    headers: dict[str, str] = {}
+    for position, item in enumerate(text.split(","), start=1):
+        if not item.strip():
+            continue
+        name, equals, value = item.partition("=")
+        name, value = unquote(name).strip().lower(), unquote(value).strip()
+        if not equals or not _NAME.fullmatch(name):
+            raise ConfigError(key, f"must be name=value,name=value; entry {position} is not")
+        if not _VALUE.fullmatch(value):
+            raise ConfigError(key, f"the value of {name} has a character that no header can carry")
+        headers[name] = value
+    return headers
+
+
+def without_secrets(text: str, headers: Mapping[str, str]) -> str:
+    """``text`` with every header value blotted out: a backend may echo in its answer what it was sent."""
+    for value in headers.values():
+        for secret in {value, value.rpartition(" ")[2]}:
+            if len(secret) >= 4:
+                text = text.replace(secret, "***")
+    return text

@@ -1,0 +1,172 @@
+"""OTLP over http/protobuf: the stock exporters, with an adapter under them that sees how each request ended.
+
+The stock exporter retries for itself within its timeout, drops the batch afterwards, takes a redirect for success and
+tells its caller only "failure". All it does with an exception it does not know is to give up at once: so the adapter
+judges the answer, keeps the verdict, and raises ``NotTaken``. Waiting and trying again happens in one place, ours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import requests
+import urllib3
+from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # ships no types
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.sdk.metrics.export import MetricsData
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter
+from requests.adapters import HTTPAdapter
+
+from exporter.outputs.otlp_answer import Answer, FailureReason, from_http
+from exporter.outputs.otlp_headers import without_secrets
+from exporter.outputs.otlp_settings import Endpoint, Signal
+
+_BODY_LIMIT = 64 * 1024
+_COMPRESSIONS = {"none": Compression.NoCompression, "gzip": Compression.Gzip, "deflate": Compression.Deflate}
+_NOT_SENT = Answer("smaller", "other", "the batch could not be encoded or is over the request limit")
+
+
+class NotTaken(Exception):
+    """The backend did not take the request. No kind of ``requests`` error, so that nothing below retries."""
+
+
+class WitnessAdapter(HTTPAdapter):
+    """Sends for one signal's session and remembers the verdict on the last request in ``answer``."""
+
+    def __init__(self, signal: Signal, headers: Mapping[str, str]) -> None:
+        super().__init__(max_retries=0)
+        self.answer: Answer | None = None
+        self.limit_seconds = float("inf")
+        self._signal = signal
+        self._headers = headers
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: bool | str = True,
+        cert: Any = None,
+        proxies: dict[str, str] | None = None,
+    ) -> requests.Response:
+        """One request, bounded by the smaller of the exporter's timeout and ``limit_seconds``."""
+        bound = min(timeout, self.limit_seconds) if isinstance(timeout, int | float) else self.limit_seconds
+        try:
+            response = super().send(
+                request, stream=stream, timeout=max(bound, 0.001), verify=verify, cert=cert, proxies=proxies
+            )
+        except (requests.RequestException, OSError) as error:  # OSError: a certificate file that is gone
+            self.answer = _from_error(error)
+            raise NotTaken(self.answer.detail) from None
+        said, rejected = self._body(response)
+        self.answer = from_http(
+            response.status_code,
+            response.headers,
+            now_unix=time.time(),
+            said=without_secrets(said, self._headers),
+            rejected=rejected,
+        )
+        if self.answer.verdict != "taken":
+            response.close()
+            raise NotTaken(self.answer.detail)
+        return response
+
+    def _body(self, response: requests.Response) -> tuple[str, int]:
+        """What the body says, and how many items a success left out. A body that cannot be read says nothing."""
+        try:
+            body = response.raw.read(_BODY_LIMIT, decode_content=True)
+        except (urllib3.exceptions.HTTPError, OSError):
+            return "", 0
+        if "protobuf" not in response.headers.get("Content-Type", ""):
+            return _shortened(body.decode("utf-8", "replace")), 0
+        try:
+            if not response.ok:
+                return _shortened(Status.FromString(body).message), 0
+            if self._signal == "traces":
+                spans = ExportTraceServiceResponse.FromString(body).partial_success
+                return _shortened(spans.error_message), spans.rejected_spans
+            points = ExportMetricsServiceResponse.FromString(body).partial_success
+            return _shortened(points.error_message), points.rejected_data_points
+        except DecodeError:
+            return "", 0
+
+
+class HttpSpans:
+    """Sends spans over http/protobuf, one attempt at a time."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._adapter, options = _options(endpoint)
+        self._exporter: SpanExporter = OTLPSpanExporter(**options)
+
+    def send(self, batch: Sequence[ReadableSpan], limit_seconds: float) -> Answer:
+        """One attempt; it takes no longer than ``limit_seconds`` or the endpoint's timeout."""
+        self._adapter.answer, self._adapter.limit_seconds = None, limit_seconds
+        try:
+            self._exporter.export(batch)
+        except NotTaken:  # exporters before 1.36 let it through
+            pass
+        return self._adapter.answer or _NOT_SENT
+
+    def close(self) -> None:
+        """Close idle connections; a request under way ends by its own timeout."""
+        self._exporter.shutdown()
+
+
+class HttpMetrics:
+    """Sends metrics over http/protobuf, one attempt at a time."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._adapter, options = _options(endpoint)
+        self._exporter = OTLPMetricExporter(**options)
+
+    def send(self, batch: MetricsData, limit_seconds: float) -> Answer:
+        """One attempt; it takes no longer than ``limit_seconds`` or the endpoint's timeout."""
+        self._adapter.answer, self._adapter.limit_seconds = None, limit_seconds
+        try:
+            self._exporter.export(batch)
+        except NotTaken:  # exporters before 1.36 let it through
+            pass
+        return self._adapter.answer or _NOT_SENT
+
+    def close(self) -> None:
+        """Close idle connections; a request under way ends by its own timeout."""
+        self._exporter.shutdown()
+
+
+def _options(endpoint: Endpoint) -> tuple[WitnessAdapter, dict[str, Any]]:
+    adapter = WitnessAdapter(endpoint.signal, endpoint.headers)
+    session = requests.Session()
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return adapter, {
+        "endpoint": endpoint.url,
+        "headers": dict(endpoint.headers),
+        "timeout": endpoint.timeout_seconds,
+        "compression": _COMPRESSIONS[endpoint.compression],
+        "certificate_file": endpoint.certificate,
+        "client_key_file": endpoint.client_key,
+        "client_certificate_file": endpoint.client_certificate,
+        "session": session,
+    }
+
+
+def _from_error(error: Exception) -> Answer:
+    """Everything that kept an answer from coming may be gone next time; the text of it names hosts, not secrets."""
+    reason: FailureReason = "other"
+    if isinstance(error, requests.exceptions.Timeout):
+        reason = "timeout"
+    elif isinstance(error, requests.exceptions.ConnectionError):
+        reason = "timeout" if "timed out" in str(error) else "refused"
+    return Answer("later", reason, _shortened(f"{type(error).__name__}: {error}"))
+
+
+def _shortened(text: str) -> str:
+    return " ".join(text.split())[:200]
