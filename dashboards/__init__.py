@@ -1,0 +1,1 @@
+"""Grafana dashboards and Prometheus rules of atoms-exporter, written as code: ``python -m dashboards``."""

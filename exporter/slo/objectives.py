@@ -1,0 +1,251 @@
+"""What a service level objective is, which indicators exist, and which definitions are refused."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from exporter.errors import ConfigError
+
+from .promql import DAY, HOUR, MINUTE, duration, number
+
+BY_AGENT = ("agent_id", "agent_name")
+BY_NODE = (*BY_AGENT, "node_id", "node_name")
+
+SHORTEST_WINDOW_SECONDS = 6 * DAY
+LONGEST_WINDOW_SECONDS = 90 * DAY
+_STANDARD_WINDOW_SECONDS = 30 * DAY
+_LONGEST_LATENCY_SECONDS = 120.0
+"""Longer latencies are implausible and never observed, so nothing could be slower than such a threshold."""
+
+_BAD_EVENTS_THAT_MEAN_SOMETHING = 3
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Indicator:
+    """What an objective counts: all events, and which of them were good (a bucket) or bad (a counter)."""
+
+    events: str
+    """What one event is called, in the plural."""
+    total: str
+    total_matchers: tuple[str, ...] = ()
+    buckets: str | None = None
+    failures: str | None = None
+    failure_matchers: tuple[str, ...] = ()
+    labels: tuple[str, ...] = BY_NODE
+
+    @property
+    def has_nodes(self) -> bool:
+        return "node_id" in self.labels
+
+
+def _latency(metric: str, events: str, *matchers: str) -> Indicator:
+    return Indicator(events, f"{metric}_count", matchers, buckets=f"{metric}_bucket")
+
+
+INDICATORS: Mapping[str, Indicator] = MappingProxyType(
+    {
+        "turn_latency": _latency("atoms_turn_latency_seconds", "turns", 'interrupted="false"'),
+        "tts_latency": _latency("atoms_tts_latency_seconds", "utterances"),
+        "tts_first_audio": _latency("atoms_tts_first_audio_seconds", "utterances"),
+        "llm_first_answer": _latency("atoms_llm_first_answer_seconds", "answers"),
+        "hop_response": _latency("atoms_hop_response_seconds", "hops"),
+        "tool_call_latency": _latency("atoms_tool_call_latency_seconds", "tool calls"),
+        "tool_call_success": Indicator(
+            "tool calls", "atoms_tool_calls_total", failures="atoms_tool_call_failures_total"
+        ),
+        "call_success": Indicator(
+            "calls",
+            "atoms_calls_ended_total",
+            ('outcome=~"completed|failed"',),
+            failures="atoms_calls_ended_total",
+            failure_matchers=('outcome="failed"',),
+            labels=BY_AGENT,
+        ),
+    }
+)
+"""Indicators by the name the configuration uses.
+
+An interrupted turn has no latency the caller waited for; a call that nobody answered did not fail.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BurnRate:
+    """One pair of windows: alert when the budget burns ``factor`` times too fast in both of them for a while.
+
+    Windows are those of a 30 day objective; for others they scale with it, so the share of the budget that is
+    gone when the alert fires stays the same.
+    """
+
+    factor: float
+    long_seconds: float
+    short_seconds: float
+    for_seconds: float
+    severity: str
+
+
+STANDARD_BURN_RATES = (
+    BurnRate(14.4, 1 * HOUR, 5 * MINUTE, 2 * MINUTE, "critical"),
+    BurnRate(6, 6 * HOUR, 30 * MINUTE, 15 * MINUTE, "critical"),
+    BurnRate(3, 1 * DAY, 2 * HOUR, 1 * HOUR, "warning"),
+    BurnRate(1, 3 * DAY, 6 * HOUR, 3 * HOUR, "warning"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """``objective`` of the events of ``metric`` are good (faster than ``threshold_seconds``) over ``window_seconds``.
+
+    Selectors narrow it to agents or nodes (exact values, empty means all). ``by`` are the labels that get a budget
+    and alerts of their own. Below ``minimum_events`` in either window of a pair that pair stays silent, and only
+    the slow absolute alert speaks. Raises ``ConfigError`` for a definition that could not work.
+    """
+
+    name: str
+    objective: float
+    metric: str = "turn_latency"
+    threshold_seconds: float | None = None
+    window_seconds: float = 30 * DAY
+    agent_ids: tuple[str, ...] = ()
+    agent_names: tuple[str, ...] = ()
+    node_ids: tuple[str, ...] = ()
+    node_names: tuple[str, ...] = ()
+    by: tuple[str, ...] = BY_AGENT
+    minimum_events: int = 10
+    burn_rates: tuple[BurnRate, ...] = STANDARD_BURN_RATES
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def indicator(self) -> Indicator:
+        return INDICATORS[self.metric]
+
+    @property
+    def budget(self) -> float:
+        """The share of events that may be bad."""
+        return round(1 - self.objective, 10)
+
+    @property
+    def windows_scale(self) -> float:
+        return self.window_seconds / _STANDARD_WINDOW_SECONDS
+
+    def scaled(self, seconds: float) -> float:
+        """A window or delay of the standard 30 days, for this objective's window, in whole minutes."""
+        return max(1.0, round(seconds * self.windows_scale / MINUTE)) * MINUTE
+
+    def minimum_long_events(self, burn: BurnRate) -> int:
+        """Events the long window needs before its ratio means something.
+
+        Fewer, and the alert would hang on one or two bad events.
+        """
+        needed = math.ceil(round(_BAD_EVENTS_THAT_MEAN_SOMETHING / (burn.factor * self.budget), 6))
+        return max(self.minimum_events, needed)
+
+    def describe(self) -> str:
+        """The objective in a sentence's half: ``95% of turns under 2s over 30d``."""
+        goal = "without failure" if self.threshold_seconds is None else f"under {duration(self.threshold_seconds)}"
+        share = number(self.objective * 100)
+        return f"{share}% of {self.indicator.events} {goal} over {duration(self.window_seconds)}"
+
+
+def check_objectives(objectives: Iterable[Objective]) -> None:
+    """Refuse two objectives of one name: their recorded series would be the same."""
+    seen: set[str] = set()
+    for objective in objectives:
+        if objective.name in seen:
+            raise ConfigError(f"slo[{objective.name}].name", "used twice; every objective needs a name of its own")
+        seen.add(objective.name)
+
+
+def bucket_thresholds(objectives: Sequence[Objective]) -> dict[str, tuple[float, ...]]:
+    """Bucket bounds in seconds that the objectives need, by the histogram's metric name."""
+    needed: dict[str, set[float]] = {}
+    for objective in objectives:
+        buckets = objective.indicator.buckets
+        if buckets is not None and objective.threshold_seconds is not None:
+            needed.setdefault(buckets.removesuffix("_bucket"), set()).add(objective.threshold_seconds)
+    return {metric: tuple(sorted(bounds)) for metric, bounds in needed.items()}
+
+
+def _check(slo: Objective) -> None:
+    key = f"slo[{slo.name}]"
+    if not _NAME.fullmatch(slo.name):
+        raise ConfigError(f"{key}.name", "use lower-case letters, digits and dashes, at most 63")
+    if slo.metric not in INDICATORS:
+        raise ConfigError(f"{key}.metric", f"{slo.metric!r} is not one of {', '.join(INDICATORS)}")
+    if not 0 < slo.objective < 1:
+        raise ConfigError(f"{key}.objective", f"{number(slo.objective)} is not between 0 and 1 (95% is written 0.95)")
+    if slo.minimum_events < 1:
+        raise ConfigError(f"{key}.minimum_events", "at least 1")
+    _check_threshold(slo, key)
+    _check_labels(slo, key)
+    _check_window(slo, key)
+    for burn in slo.burn_rates:
+        _check_can_fire(slo, burn, key)
+
+
+def _check_threshold(slo: Objective, key: str) -> None:
+    if slo.indicator.buckets is None:
+        if slo.threshold_seconds is not None:
+            raise ConfigError(f"{key}.threshold", f"{slo.metric} counts failures and has no threshold; remove it")
+        return
+    if slo.threshold_seconds is None:
+        raise ConfigError(f"{key}.threshold", f"{slo.metric} needs one, such as 2s")
+    if not 0.001 <= slo.threshold_seconds < _LONGEST_LATENCY_SECONDS:
+        limit = duration(_LONGEST_LATENCY_SECONDS)
+        raise ConfigError(
+            f"{key}.threshold",
+            f"{number(slo.threshold_seconds)}s is not between 1ms and {limit}; latencies over {limit} are "
+            "never observed",
+        )
+
+
+def _check_labels(slo: Objective, key: str) -> None:
+    allowed = slo.indicator.labels
+    if not slo.by or not set(slo.by) <= set(allowed):
+        raise ConfigError(f"{key}.by", f"labels of {slo.metric} are {', '.join(allowed)}")
+    if not slo.indicator.has_nodes and (slo.node_ids or slo.node_names):
+        raise ConfigError(
+            f"{key}.node_ids", f"{slo.metric} is counted by agent, not by node; remove the node selectors"
+        )
+    for field in ("agent_ids", "agent_names", "node_ids", "node_names"):
+        if "" in getattr(slo, field):
+            raise ConfigError(f"{key}.{field}", "an empty value selects nothing; remove it")
+
+
+def _check_window(slo: Objective, key: str) -> None:
+    if not SHORTEST_WINDOW_SECONDS <= slo.window_seconds <= LONGEST_WINDOW_SECONDS:
+        window = duration(slo.window_seconds)
+        shortest = min((burn.short_seconds for burn in slo.burn_rates), default=5 * MINUTE)
+        raise ConfigError(
+            f"{key}.window",
+            f"{window} is not between {duration(SHORTEST_WINDOW_SECONDS)} and {duration(LONGEST_WINDOW_SECONDS)}: "
+            f"the shortest alert window would be {duration(shortest)} × {window} / 30d = "
+            f"{duration(shortest * slo.windows_scale)}, and it takes 1m for a rate to mean something",
+        )
+
+
+def _check_can_fire(slo: Objective, burn: BurnRate, key: str) -> None:
+    """A ratio of errors never exceeds 1: an alert that asks for more would be a lie."""
+    needed = round(burn.factor * slo.budget, 10)
+    if needed >= 1:
+        raise ConfigError(
+            f"{key}.objective",
+            f"the {duration(slo.scaled(burn.long_seconds))} alert needs an error ratio over {number(burn.factor)} × "
+            f"(1 − {number(slo.objective)}) = {number(needed)}, and a ratio stays below 1: it could never fire; "
+            f"take an objective above {number(round(1 - 1 / burn.factor, 6))} or a burn rate below "
+            f"{number(round(1 / slo.budget, 6))}",
+        )
+
+
+DEFAULT_OBJECTIVES = (
+    Objective("turn-latency-2s", 0.95, threshold_seconds=2.0),
+    Objective("turn-latency-4s", 0.99, threshold_seconds=4.0),
+)
+"""The vendor's numbers: a turn above 2 s needs work, one above 4 s is bad."""

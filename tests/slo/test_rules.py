@@ -1,0 +1,167 @@
+"""What the rule files contain, judged by promtool where it can be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from exporter.outputs.catalogue import CATALOGUE
+from exporter.slo import BY_NODE, DEFAULT_OBJECTIVES, INDICATORS, BurnRate, Objective, render_rules
+from exporter.slo.promql import duration, escaped_regex, le_matcher, quoted
+
+DAY = 86_400.0
+AWKWARD = Objective(
+    "awkward",
+    0.95,
+    threshold_seconds=1.25,
+    window_seconds=7 * DAY,
+    agent_names=('Bob\'s "best" agent\\n',),
+    node_names=("a.b (c)", "d|e"),
+    by=BY_NODE,
+)
+EVERY = [
+    AWKWARD,
+    *(
+        Objective(name.replace("_", "-"), 0.95, name, threshold_seconds=1.0 if indicator.buckets else None)
+        for name, indicator in INDICATORS.items()
+    ),
+]
+
+
+def alerts(text: str) -> list[dict[str, object]]:
+    return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"] if "alert" in rule]
+
+
+def by_window(objective: Objective) -> dict[str, dict[str, object]]:
+    found = alerts(render_rules([objective], only=("slo",)))
+    return {str(rule["labels"]["window"]): rule for rule in found if rule["alert"] == "AtomsSLOBudgetBurn"}  # type: ignore[index] # labels is a mapping
+
+
+@pytest.mark.parametrize("time_scale", [1.0, 1 / 60])
+@pytest.mark.parametrize("objectives", [DEFAULT_OBJECTIVES, EVERY], ids=["defaults", "every indicator"])
+def test_promtool_accepts_the_rules(
+    promtool: Callable[..., None], tmp_path: Path, objectives: list[Objective], time_scale: float
+) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(render_rules(objectives, time_scale=time_scale))
+    promtool("check", "rules", path)
+
+
+def test_the_pairs_are_the_four_everybody_knows() -> None:
+    pairs = by_window(DEFAULT_OBJECTIVES[0])
+    shown = [(w, r["labels"]["short_window"], r["for"], r["labels"]["severity"]) for w, r in pairs.items()]  # type: ignore[index] # labels is a mapping
+    assert shown == [
+        ("1h", "5m", "2m", "critical"),
+        ("6h", "30m", "15m", "critical"),
+        ("1d", "2h", "1h", "warning"),
+        ("3d", "6h", "3h", "warning"),
+    ]
+
+
+def test_the_pairs_of_a_week_shrink_with_it() -> None:
+    week = Objective("week", 0.95, threshold_seconds=2.0, window_seconds=7 * DAY)
+    assert [(w, r["for"]) for w, r in by_window(week).items()] == [  # type: ignore[misc] # read from YAML
+        ("14m", "1m"),
+        ("1h24m", "4m"),
+        ("5h36m", "14m"),
+        ("16h48m", "42m"),
+    ]
+
+
+def test_both_windows_of_a_pair_need_a_minimum_of_traffic() -> None:
+    for window, rule in by_window(DEFAULT_OBJECTIVES[1]).items():
+        short = rule["labels"]["short_window"]  # type: ignore[index] # labels is a mapping
+        for guarded in (window, short):
+            assert re.search(rf'atoms_slo:events{{slo="turn-latency-4s",window="{guarded}"}} >= \d+', str(rule["expr"]))
+
+
+def test_own_burn_rates_replace_the_standard_ones() -> None:
+    own = (BurnRate(8, 2 * 3600, 600, 60, "critical"),)
+    assert list(by_window(Objective("own", 0.9, threshold_seconds=2.0, burn_rates=own))) == ["2h"]
+
+
+def test_a_compressed_rule_keeps_its_labels_and_shrinks_its_ranges() -> None:
+    real, compressed = (render_rules(DEFAULT_OBJECTIVES, time_scale=scale) for scale in (1.0, 1 / 60))
+    assert [rule["labels"] for rule in alerts(real)] == [rule["labels"] for rule in alerts(compressed)]
+    assert "[5m]" in real
+    assert "[5m]" not in compressed
+    assert "[5s]" in compressed
+
+
+def test_rules_are_the_same_bytes_every_time() -> None:
+    assert render_rules(EVERY) == render_rules(EVERY)
+
+
+def test_every_alert_says_what_it_is_and_where_to_look() -> None:
+    links = {"dashboards_url": "https://grafana.example/", "runbook_url": "https://docs.example/runbook"}
+    for rule in alerts(render_rules(EVERY, **links)):  # type: ignore[arg-type] # keyword arguments by name
+        annotations = rule["annotations"]
+        assert isinstance(annotations, dict)
+        assert set(annotations) == {"summary", "description", "runbook_url", "dashboard_url"}
+        assert annotations["runbook_url"] == f"https://docs.example/runbook#{str(rule['alert']).lower()}"
+        assert annotations["dashboard_url"].startswith("https://grafana.example/d/atoms-")
+        assert rule["labels"]["severity"] in {"critical", "warning"}  # type: ignore[index] # labels is a mapping
+
+
+def test_an_alert_fills_its_own_labels_into_the_link() -> None:
+    rule = by_window(AWKWARD)["14m"]
+    url = rule["annotations"]["dashboard_url"]  # type: ignore[index] # annotations is a mapping
+    assert url.endswith("var-agent={{ $labels.agent_name | urlquery }}&var-node={{ $labels.node_name | urlquery }}")
+
+
+def test_no_rule_averages_a_percentile() -> None:
+    assert not re.search(r"\bavg\w*\s*(by\s*\([^)]*\)\s*)?\(\s*histogram_quantile", render_rules(EVERY))
+
+
+def test_every_metric_in_a_rule_is_in_the_catalogue() -> None:
+    known = {f"{spec.name}{suffix}" for spec in CATALOGUE for suffix in _suffixes(spec.type)}
+    used = set(re.findall(r"\batoms_[a-z_]+\b(?!:)", re.sub(r"atoms_slo:\w+", "", _expressions(render_rules(EVERY)))))
+    assert used
+    assert used <= known
+
+
+def test_every_label_of_an_indicator_is_a_label_of_its_metric() -> None:
+    labels = {spec.name: spec.labels for spec in CATALOGUE}
+    for indicator in INDICATORS.values():
+        metric = indicator.total.removesuffix("_count")
+        assert set(indicator.labels) <= set(labels[metric])
+
+
+def _suffixes(kind: str) -> tuple[str, ...]:
+    return ("_bucket", "_count", "_sum") if kind == "histogram" else ("",)
+
+
+def _expressions(text: str) -> str:
+    return "\n".join(str(rule["expr"]) for group in yaml.safe_load(text)["groups"] for rule in group["rules"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0, "0s"),
+        (0.5, "500ms"),
+        (1.5, "1s500ms"),
+        (300, "5m"),
+        (5400, "1h30m"),
+        (30 * DAY, "30d"),
+        (9 * DAY / 7, "1d6h51m25s714ms"),
+    ],
+)
+def test_durations_are_written_as_prometheus_reads_them(seconds: float, written: str) -> None:
+    assert duration(seconds) == written
+
+
+def test_a_bucket_is_found_however_its_bound_is_written() -> None:
+    assert le_matcher(2.0) == 'le=~"2|2[.]0"'
+    assert le_matcher(0.5) == 'le="0.5"'
+    assert le_matcher(1.25) == 'le="1.25"'
+
+
+def test_names_with_special_characters_match_only_themselves() -> None:
+    text = 'a.b (c)|"d"\\'
+    assert re.fullmatch(escaped_regex(text), text)
+    assert quoted('say "hi"\\\n') == '"say \\"hi\\"\\\\\\n"'
