@@ -1,0 +1,127 @@
+"""What happens in a call, said in no dialect: times are whole milliseconds from the call's beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+OBSERVER = "EventObserver"
+FACTORY = "generic_event_factory"
+
+_FACTORY_KINDS = frozenset(
+    {
+        "call_start",
+        "call_end",
+        "call_cancelled",
+        "call_recording",
+        "agent_node_state",
+        "hopping",
+        "tool_call_start",
+        "tool_call_end",
+        "tool_call_error",
+        "knowledgebase",
+        "variable_extraction",
+        "pre_call_api",
+        "post_call_api",
+        "agent_error",
+        "agent_log",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A measured time whose notation is the dialect's business."""
+
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One event of a call. ``facts`` is its payload; a Duration in it is rendered by the dialect."""
+
+    at_ms: int
+    kind: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def observer(self) -> str:
+        """The observer class that reports this kind of event; event numbers count per class."""
+        return FACTORY if self.kind in _FACTORY_KINDS else OBSERVER
+
+
+@dataclass(frozen=True, slots=True)
+class Slowdown:
+    """Every latency of one node times ``factor``; an empty ``agent_id`` means the node id of any agent."""
+
+    node_id: str
+    factor: float
+    agent_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the world does to calls, beyond chance. All defaults: nothing.
+
+    The rates are probabilities: per tool call (``tool_failure``, replaces the tool's own rate when set), per call
+    (``call_failure``, ``call_without_end``, ``never_ends``), per turn (``negative_latency``, ``unknown_event``).
+    ``canary`` is appended to every free text, header, body, number, URL and variable of events and webhooks.
+    """
+
+    slow: tuple[Slowdown, ...] = ()
+    tool_failure: float | None = None
+    call_failure: float = 0.0
+    call_without_end: float = 0.0
+    never_ends: float = 0.0
+    negative_latency: float = 0.0
+    unknown_event: float = 0.0
+    canary: str = ""
+
+    def pace_of(self, agent_id: str, node_id: str) -> float:
+        """The factor on this node's latencies."""
+        factor = 1.0
+        for slowdown in self.slow:
+            if slowdown.node_id == node_id and slowdown.agent_id in ("", agent_id):
+                factor *= slowdown.factor
+        return factor
+
+
+Schedule = tuple[tuple[int, Conditions], ...]
+"""Conditions by the call's own clock: (from ms, conditions), ascending, the first from 0."""
+
+
+def conditions_at(schedule: Schedule, at_ms: int) -> Conditions:
+    """The conditions in force at this moment of the call."""
+    current = schedule[0][1]
+    for since_ms, conditions in schedule:
+        if since_ms > at_ms:
+            break
+        current = conditions
+    return current
+
+
+@dataclass(frozen=True, slots=True)
+class CallScript:
+    """One whole call. A pure function of seed, number and conditions gives it.
+
+    ``outcome`` is the truth (completed, failed, no_answer, busy, cancelled), ``status`` what the API's call log says
+    (it knows no ``busy``), ``reason`` the disconnection reason. ``never_ends``: nothing ever says that it is over.
+    """
+
+    seed: int
+    number: int
+    agent_id: str
+    channel: str
+    outcome: str
+    status: str
+    reason: str
+    failure: str
+    from_phone: str
+    to_phone: str
+    variables: Mapping[str, Any]
+    analytics: tuple[Mapping[str, Any], ...]
+    happenings: tuple[Happening, ...]
+    answered_ms: int
+    ended_ms: int
+    never_ends: bool

@@ -1,0 +1,278 @@
+"""The simulator's own books: what a perfect consumer would count, by the counting rules, from dialect-neutral calls.
+
+A family is named like the exporter's sample it can be compared with (``atoms_turn_latency_seconds_count``); its labels
+are the documented ones without the names of agents and nodes, for which the ids stand. Sums are kept in milliseconds,
+so that they are exact, and given in seconds. Nothing here is shared with the exporter.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .happenings import CallScript, Duration, Happening
+from .measures import STAGES
+
+NODE = ("agent_id", "node_id")
+MODEL = (*NODE, "processor", "model")
+
+LABELS: Mapping[str, tuple[str, ...]] = {
+    "events_total": ("event_type",),
+    "samples_skipped_total": ("reason",),
+    "atoms_turn_latency_seconds_count": (*NODE, "interrupted"),
+    "atoms_turn_latency_seconds_sum": (*NODE, "interrupted"),
+    "atoms_turn_stage_latency_seconds_count": (*NODE, "stage"),
+    "atoms_turn_stage_latency_seconds_sum": (*NODE, "stage"),
+    "atoms_tts_latency_seconds_count": NODE,
+    "atoms_tts_latency_seconds_sum": NODE,
+    "atoms_processor_latency_seconds_count": MODEL,
+    "atoms_processor_latency_seconds_sum": MODEL,
+    "atoms_llm_tokens_total": (*MODEL, "type"),
+    "atoms_llm_token_details_total": (*MODEL, "detail"),
+    "atoms_llm_request_tokens_count": (*MODEL, "type"),
+    "atoms_llm_request_tokens_sum": (*MODEL, "type"),
+    "atoms_tts_characters_total": MODEL,
+    "atoms_stt_audio_seconds_total": MODEL,
+    "atoms_tts_first_audio_seconds_count": MODEL,
+    "atoms_tts_first_audio_seconds_sum": MODEL,
+    "atoms_llm_first_answer_seconds_count": MODEL,
+    "atoms_llm_first_answer_seconds_sum": MODEL,
+    "atoms_end_of_turn_prediction_seconds_count": MODEL,
+    "atoms_end_of_turn_prediction_seconds_sum": MODEL,
+    "atoms_user_turns_total": NODE,
+    "atoms_node_visits_total": NODE,
+    "atoms_node_hops_total": ("agent_id", "from_node_id", "to_node_id"),
+    "atoms_hop_response_seconds_count": NODE,
+    "atoms_node_loops_total": NODE,
+    "atoms_tool_calls_total": (*NODE, "function"),
+    "atoms_tool_call_failures_total": (*NODE, "function"),
+    "atoms_tool_call_latency_seconds_count": (*NODE, "function"),
+    "atoms_tool_call_latency_seconds_sum": (*NODE, "function"),
+    "atoms_knowledgebase_queries_total": NODE,
+    "atoms_knowledgebase_failures_total": NODE,
+    "atoms_knowledgebase_latency_seconds_sum": NODE,
+    "atoms_variable_extractions_total": NODE,
+    "atoms_variable_extraction_failures_total": NODE,
+    "atoms_variable_extraction_latency_seconds_sum": NODE,
+    "atoms_api_calls_total": (*NODE, "phase", "method"),
+    "atoms_api_call_failures_total": (*NODE, "phase", "method"),
+    "atoms_agent_errors_total": (*NODE, "code"),
+    "atoms_calls_started_total": ("agent_id", "channel"),
+    "atoms_calls_ended_total": ("agent_id", "channel", "outcome"),
+}
+"""Every family with its labels, in order."""
+
+_DETAILS = {
+    "cache_read_input_tokens": "cache_read",
+    "cache_creation_input_tokens": "cache_creation",
+    "reasoning_tokens": "reasoning",
+    "input_audio_tokens": "input_audio",
+    "output_audio_tokens": "output_audio",
+    "cache_read_input_audio_tokens": "cache_read_audio",
+}
+
+
+class Book:
+    """Counts by family and label values. ``_seconds_sum`` families are milliseconds inside, seconds outside."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, defaultdict[tuple[str, ...], float]] = {}
+
+    def add(self, family: str, labels: tuple[str, ...], amount: float = 1) -> None:
+        """Count. KeyError for a family that is not declared, ValueError for labels that are not."""
+        if len(LABELS[family]) != len(labels):
+            raise ValueError(f"{family} has labels {LABELS[family]}, got {labels}")
+        self._counts.setdefault(family, defaultdict(float))[labels] += amount
+
+    def add_book(self, other: Book) -> None:
+        """Everything of the other book too."""
+        for family, rows in other._counts.items():
+            mine = self._counts.setdefault(family, defaultdict(float))
+            for labels, amount in rows.items():
+                mine[labels] += amount
+
+    def counts(self, family: str) -> dict[tuple[str, ...], float]:
+        """What was counted in one family, by label values; sums of times and audio in seconds."""
+        rows: Mapping[tuple[str, ...], float] = self._counts.get(family, {})
+        scale = 1000 if family.endswith("_seconds_sum") or family == "atoms_stt_audio_seconds_total" else 1
+        return {labels: amount / scale if scale > 1 else amount for labels, amount in rows.items()}
+
+    def total(self, family: str, **labels: str) -> float:
+        """The sum over all rows that have these label values."""
+        names = LABELS[family]
+        wanted = [(names.index(name), value) for name, value in labels.items()]
+        rows = self.counts(family).items()
+        return sum(amount for row, amount in rows if all(row[place] == value for place, value in wanted))
+
+    def as_json(self) -> dict[str, list[dict[str, Any]]]:
+        """By family a list of ``{label: value, …, "value": amount}``."""
+        return {
+            family: [
+                {**dict(zip(LABELS[family], labels, strict=True)), "value": amount}
+                for labels, amount in sorted(self.counts(family).items())
+            ]
+            for family in LABELS
+            if family in self._counts
+        }
+
+
+class CallBook:
+    """The book of one call, written event by event. ``book`` is complete after ``close``."""
+
+    def __init__(self, agent_id: str, channel: str) -> None:
+        self.book = Book()
+        self._agent = agent_id
+        self._channel = channel
+        self._node: str | None = None
+        self._left: str | None = None
+        self._hop_open = False
+        self._waiting: list[tuple[str, tuple[str, ...], float]] = []
+
+    def see(self, happening: Happening) -> None:
+        """The next event of the call."""
+        self.book.add("events_total", (happening.kind,))
+        facts = happening.facts
+        match happening.kind:
+            case "call_start":
+                self.book.add("atoms_calls_started_total", (self._agent, self._channel))
+            case "agent_node_state" if self._node is None:
+                self._enter(facts["node_id"])
+            case "hopping":
+                self._hop(facts["from_node_id"], facts["to_node_id"])
+            case "user_transcription":
+                self._count("atoms_user_turns_total")
+            case "turn_latency":
+                self._turn(facts)
+            case "tts_completed":
+                self._timed("atoms_tts_latency_seconds", facts["tts_latency"].ms)
+            case "metrics":
+                for record in facts["metrics"]:
+                    self._record(record)
+            case "tool_call_end" | "tool_call_error":
+                self._tool(facts)
+            case "knowledgebase":
+                self._service("atoms_knowledgebase", "queries", facts)
+            case "variable_extraction":
+                self._service("atoms_variable_extraction", "s", facts)
+            case "pre_call_api" | "post_call_api":
+                self._api(happening.kind.partition("_")[0], facts)
+            case "agent_error":
+                self._count("atoms_agent_errors_total", str(facts["metadata"]["code"]))
+
+    def close(self, outcome: str | None) -> Book:
+        """The call is over (``outcome`` None: books so far of a call in progress). Nothing is left waiting."""
+        if self._node is None:
+            self._settle("none")
+        if outcome is not None:
+            self.book.add("atoms_calls_ended_total", (self._agent, self._channel, outcome))
+        return self.book
+
+    # -- where things count
+
+    def _count(self, family: str, *labels: str, amount: float = 1) -> None:
+        """In the node the call is in; before the first node is known it waits for it."""
+        if self._node is None:
+            self._waiting.append((family, labels, amount))
+        else:
+            self.book.add(family, (self._agent, self._node, *labels), amount)
+
+    def _timed(self, family: str, ms: float, *labels: str) -> None:
+        self._count(f"{family}_count", *labels)
+        self._count(f"{family}_sum", *labels, amount=ms)
+
+    def _settle(self, node_id: str) -> None:
+        waiting, self._waiting = self._waiting, []
+        for family, labels, amount in waiting:
+            self.book.add(family, (self._agent, node_id, *labels), amount)
+
+    def _enter(self, node_id: str) -> None:
+        if self._node is None:
+            self._settle(node_id)
+        self._node = node_id
+        self._count("atoms_node_visits_total")
+
+    def _hop(self, from_id: str, to_id: str) -> None:
+        if self._node is None:
+            self._enter(from_id)
+        self.book.add("atoms_node_hops_total", (self._agent, from_id, to_id))
+        back = self._left == to_id
+        self._left = from_id
+        self._enter(to_id)
+        if back:
+            self._count("atoms_node_loops_total")
+        self._hop_open = True
+
+    # -- what counts
+
+    def _turn(self, facts: Mapping[str, Any]) -> None:
+        ms = facts["turn_latency"].ms
+        if ms < 0:
+            self.book.add("samples_skipped_total", ("negative",))
+            return
+        self._timed("atoms_turn_latency_seconds", ms, "true" if facts["interrupted"] else "false")
+        stages = {stage: facts[f"{stage}_ms"] for stage in STAGES if f"{stage}_ms" in facts}
+        for stage, stage_ms in stages.items():
+            self._timed("atoms_turn_stage_latency_seconds", stage_ms, stage)
+        self._timed("atoms_turn_stage_latency_seconds", max(0, ms - sum(stages.values())), "unattributed")
+        if self._hop_open:
+            self._hop_open = False
+            self._count("atoms_hop_response_seconds_count")
+
+    def _record(self, record: Mapping[str, Any]) -> None:
+        who = (record["processor"].partition("#")[0], record["model"] or "")
+        match record:
+            case {"ttfa": seconds}:
+                self._timed("atoms_tts_first_audio_seconds", round(seconds * 1000), *who)
+            case {"ttfat": seconds}:
+                self._timed("atoms_llm_first_answer_seconds", round(seconds * 1000), *who)
+            case {"e2e_processing_time_ms": ms}:
+                self._timed("atoms_end_of_turn_prediction_seconds", ms, *who)
+            case {"value": Duration(ms=0)}:
+                self.book.add("samples_skipped_total", ("initial_zero",))
+            case {"value": Duration(ms=ms)}:
+                self._timed("atoms_processor_latency_seconds", ms, *who)
+            case {"value": int(characters)}:
+                self._count("atoms_tts_characters_total", *who, amount=characters)
+            case {"value": {"audio_seconds": seconds}}:
+                self._count("atoms_stt_audio_seconds_total", *who, amount=round(seconds * 1000))
+            case {"value": usage}:
+                self._usage(usage, who)
+
+    def _usage(self, usage: Mapping[str, int | None], who: tuple[str, str]) -> None:
+        for kind in ("prompt", "completion"):
+            count = usage[f"{kind}_tokens"] or 0
+            self._count("atoms_llm_tokens_total", *who, kind, amount=count)
+            self._count("atoms_llm_request_tokens_count", *who, kind)
+            self._count("atoms_llm_request_tokens_sum", *who, kind, amount=count)
+        for name, detail in _DETAILS.items():
+            count = usage[name] or 0
+            if count:
+                self._count("atoms_llm_token_details_total", *who, detail, amount=count)
+
+    def _tool(self, facts: Mapping[str, Any]) -> None:
+        function = facts["function_name"]
+        self._count("atoms_tool_calls_total", function)
+        if not facts.get("success", False):
+            self._count("atoms_tool_call_failures_total", function)
+        if "latency_ms" in facts:
+            self._timed("atoms_tool_call_latency_seconds", facts["latency_ms"], function)
+
+    def _service(self, family: str, plural: str, facts: Mapping[str, Any]) -> None:
+        self._count(f"{family}s_total" if plural == "s" else f"{family}_{plural}_total")
+        if facts["error"] is not None:
+            self._count(f"{family}_failures_total")
+        self._count(f"{family}_latency_seconds_sum", amount=facts["latency"].ms)
+
+    def _api(self, phase: str, facts: Mapping[str, Any]) -> None:
+        self._count("atoms_api_calls_total", phase, facts["method"])
+        if not facts["success"]:
+            self._count("atoms_api_call_failures_total", phase, facts["method"])
+
+
+def book_of(script: CallScript, happenings: Iterable[Happening] | None = None) -> Book:
+    """The book of a whole call, or of the given part of it (then without an end)."""
+    page = CallBook(script.agent_id, script.channel)
+    for happening in script.happenings if happenings is None else happenings:
+        page.see(happening)
+    return page.close(script.outcome if happenings is None and not script.never_ends else None)

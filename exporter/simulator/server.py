@@ -1,0 +1,346 @@
+"""The simulated Atoms API on a port."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from aiohttp import HttpVersion11, web
+
+from . import call_logs
+from .control import Control
+from .dialects import connection_frame
+from .faults import REQUEST_STATUS, Fault, Faults
+from .live import Call
+from .options import SimulatorOptions
+from .streams import Stream, Wire
+from .switchboard import Switchboard
+from .webhooks import Postman
+
+BASE_PATHS = ("/atoms/v1", "/api/v1")
+_CALL_ID = re.compile(r"CALL-\d{13}-[0-9a-f]{6}")
+_DEFAULT_LIMIT = 5
+_MOST_ON_A_PAGE = 500
+_LONGEST_SLEEP = 0.05
+_SHORTEST_SLEEP = 0.002
+_PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>"
+
+
+class Simulator:
+    """An Atoms API of its own: ``start`` it, point a client at the base URL, read the ``ledger``, ``stop`` it."""
+
+    def __init__(self, options: SimulatorOptions) -> None:
+        self.options = options
+        self.faults = Faults(options.seed, options.faults, options.canary)
+        self.wire = Wire()
+        starts_at = time.time() if options.starts_at is None else options.starts_at
+        self._starts_ms = int(starts_at * 1000)
+        self._began: float | None = None
+        self.switchboard = Switchboard(options, self.faults, self._starts_ms)
+        self.postman = Postman(options.webhook_url, options.webhook_secret, self.faults, options.canary)
+        self.control = Control(self)
+        self.base_url = ""
+        self._runner: web.AppRunner | None = None
+        self._playing: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._asked: dict[tuple[str, str], int] = {}
+        self._bursts: dict[tuple[str, str], int] = {}
+
+    # -- life
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
+        """Serve and begin to play; returns the base URL. OSError when the port is taken."""
+        app = web.Application(client_max_size=1024 * 1024)
+        for base in BASE_PATHS:
+            app.router.add_get(f"{base}/events", self._events)
+            app.router.add_get(f"{base}/conversation", self._conversations)
+            app.router.add_get(f"{base}/conversation/{{call_id}}", self._conversation)
+            app.router.add_get(f"{base}/agent", self._agents)
+            app.router.add_get(f"{base}/agent/{{agent_id}}", self._agent)
+            app.router.add_get(f"{base}/concurrency", self._concurrency)
+        self.control.add_routes(app)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port, backlog=4096, ssl_context=self._tls())
+        await site.start()
+        bound = cast(tuple[str, int], self._runner.addresses[0])
+        scheme = "https" if self.options.tls_certificate else "http"
+        address = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        self.base_url = f"{scheme}://{address}:{bound[1]}{BASE_PATHS[0]}"
+        self._began = asyncio.get_running_loop().time()
+        self._playing = asyncio.create_task(self._play(), name="simulator")
+        return self.base_url
+
+    async def stop(self) -> None:
+        """Close everything; the ledger stays readable."""
+        if self._playing is not None:
+            self._playing.cancel()
+            await asyncio.gather(self._playing, return_exceptions=True)
+        self.switchboard.end_all()
+        await self.postman.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def now_ms(self) -> int:
+        """The simulated clock, Unix milliseconds."""
+        if self._began is None:
+            return self._starts_ms
+        return self._starts_ms + int((asyncio.get_running_loop().time() - self._began) * 1000 * self.options.speed)
+
+    @property
+    def running(self) -> bool:
+        """Whether it plays."""
+        return self._playing is not None and not self._playing.done()
+
+    def drain(self) -> None:
+        """No new calls; those in progress go on to their end."""
+        self.switchboard.drain = True
+
+    async def drained(self) -> None:
+        """Wait until all calls have ended (never-ending ones aside), no new one will begin, all webhooks are posted."""
+        await self._idle.wait()
+
+    def change_faults(self, faults: tuple[Fault, ...]) -> None:
+        """Set these faults from now on, leave the others as they are."""
+        self.faults.change(faults)
+        self.switchboard.weather(self.now_ms())
+
+    def clear_faults(self) -> None:
+        """Behave from now on."""
+        self.faults.clear()
+        self.switchboard.weather(self.now_ms())
+
+    @property
+    def ledger(self) -> dict[str, Any]:
+        """What happened and what was sent; see ``Control.ledger``."""
+        return self.control.ledger()
+
+    def _tls(self) -> ssl.SSLContext | None:
+        if not self.options.tls_certificate:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.options.tls_certificate, self.options.tls_key or None)
+        return context
+
+    async def _play(self) -> None:
+        loop = asyncio.get_running_loop()
+        board = self.switchboard
+        while True:
+            now_ms = self.now_ms()
+            due_ms = board.advance(now_ms, loop.time())
+            if board.announcements:
+                due = [announcement for announcement in board.announcements if announcement.due_ms <= now_ms]
+                board.announcements = [a for a in board.announcements if a.due_ms > now_ms]
+                for announcement in due:
+                    self.postman.announce(announcement)
+            if board.idle and not board.announcements and not self.postman.busy:
+                self._idle.set()
+            wait = _LONGEST_SLEEP if due_ms is None else (due_ms - now_ms) / 1000 / self.options.speed
+            await asyncio.sleep(min(_LONGEST_SLEEP, max(_SHORTEST_SLEEP, wait)))
+
+    # -- what every request goes through
+
+    def _refusal(self, request: web.Request, endpoint: str, target: str = "") -> web.Response | None:
+        """A fault, or a missing right; None: go on."""
+        answer = self._fault_answer(endpoint, target)
+        if answer is None and request.headers.get("Authorization", "") != f"Bearer {self.options.token}":
+            answer = _error(401, "Unauthorized: invalid or expired token")
+        if answer is not None:
+            self.wire.requests[endpoint, answer.status] += 1
+        return answer
+
+    def _fault_answer(self, endpoint: str, target: str) -> web.Response | None:
+        key = (endpoint, target)
+        self._asked[key] = asked = self._asked.get(key, 0) + 1
+        if self._bursts.get(key, 0) > 0:
+            self._bursts[key] -= 1
+            return _error(500, "Error consuming events")
+        fault = self.faults.of_request(endpoint, self.faults.rng("request", endpoint, target, asked))
+        if fault is None:
+            return None
+        if fault.name == "html":
+            return web.Response(text=_PAGE, content_type="text/html")
+        if fault.name == "server_error":
+            self._bursts[key] = fault.burst - 1
+        answer = _error(REQUEST_STATUS[fault.name], fault.name.replace("_", " "))
+        if fault.name == "rate_limited":
+            seconds = 2.0 if fault.seconds is None else fault.seconds
+            answer.headers["Retry-After"] = f"{seconds:g}"
+        return answer
+
+    def _answer(self, endpoint: str, body: dict[str, Any]) -> web.Response:
+        self.wire.requests[endpoint, 200] += 1
+        return web.json_response(body)
+
+    def _error(self, endpoint: str, status: int, message: str) -> web.Response:
+        self.wire.requests[endpoint, status] += 1
+        return _error(status, message)
+
+    # -- GET /events
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        call_id = request.query.get("callId", "")
+        refusal = self._refusal(request, "events", call_id)
+        if refusal is not None:
+            return refusal
+        if not _CALL_ID.fullmatch(call_id):
+            return self._error("events", 400, "callId is missing or invalid")
+        call = self.switchboard.call(call_id)
+        if call is None:
+            return self._error("events", 404, "Call log not found")
+        now_ms = self.now_ms()
+        if self.switchboard.is_over(call_id, now_ms):
+            self.switchboard.over_before_connect(call_id, now_ms)
+            return self._error("events", 400, "Call already completed")
+        if self.faults.strikes("mute", self.faults.rng("mute", call_id, self._asked["events", call_id])):
+            await asyncio.get_running_loop().create_future()
+        return await self._stream(request, call)
+
+    async def _stream(self, request: web.Request, call: Call) -> web.StreamResponse:
+        answer = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        )
+        chunked = request.version >= HttpVersion11
+        if chunked:
+            answer.enable_chunked_encoding()
+        await answer.prepare(request)
+        self.wire.requests["events", 200] += 1
+        transport = request.transport
+        if transport is None:
+            return answer
+        now_ms = self.now_ms()
+        await answer.write(connection_frame("sse_init", now_ms))
+        rng = self.faults.rng("stream", call.number, call.connections)
+        stream = Stream(
+            call.call_id,
+            cast(asyncio.WriteTransport, transport),
+            self.wire,
+            self.faults,
+            rng,
+            chunked=chunked,
+        )
+        self.switchboard.connect(call, stream, now_ms)
+        try:
+            await stream.over
+        finally:
+            stream.end("gone")
+            self.switchboard.disconnect(call, stream)
+        answer.force_close()
+        return answer
+
+    # -- REST
+
+    async def _conversations(self, request: web.Request) -> web.Response:
+        refusal = self._refusal(request, "conversation")
+        if refusal is not None:
+            return refusal
+        query = request.query
+        if query.get("sortBy", "updatedAt") != "updatedAt" or "dateFrom" in query or "dateTo" in query:
+            return self._error("conversation", 504, "Gateway Timeout")
+        try:
+            page = int(query.get("page", 1))
+            limit = min(_MOST_ON_A_PAGE, int(query.get("limit", _DEFAULT_LIMIT)))
+        except ValueError:
+            return self._error("conversation", 400, "page and limit are numbers")
+        if page < 1 or limit < 1:
+            return self._error("conversation", 400, "page and limit begin at 1")
+        found = self._matching(query.get("statusFilter", ""), query.get("agentIds", ""), query.get("callTypes", ""))
+        if query.get("sortOrder", "desc") != "asc":
+            found.reverse()
+        shown = [self._entry(call) for call in found[(page - 1) * limit : page * limit]]
+        pages = -(-len(found) // limit)
+        pagination = {
+            "total": len(found),
+            "page": page,
+            "limit": limit,
+            "hasMore": page < pages,
+            "totalPages": pages,
+        }
+        return self._answer("conversation", {"status": True, "data": {"logs": shown, "pagination": pagination}})
+
+    def _matching(self, statuses: str, agents: str, types: str) -> list[Call]:
+        """Calls by the time of their last update, oldest first."""
+        board = self.switchboard
+        wanted = {status for status in statuses.split(",") if status}
+        of_agents = {agent for agent in agents.split(",") if agent}
+        of_types = {kind for kind in types.split(",") if kind}
+        calls: list[Call] = list(board.live.values())
+        if not wanted or wanted - {"in_progress", "active"}:
+            calls.extend(call for call, _ in board.past.values())
+        if of_agents:
+            calls = [call for call in calls if call.agent_id in of_agents]
+        if of_types:
+            calls = [call for call in calls if call.channel in of_types]
+        if wanted:
+            calls = [call for call in calls if board.status(call) in wanted]
+        return sorted(calls, key=lambda call: (board.updated_ms(call), call.number))
+
+    def _entry(self, call: Call) -> dict[str, Any]:
+        board = self.switchboard
+        return call_logs.log_entry(
+            call.script(),
+            call.call_id,
+            call.started_ms,
+            board.status(call),
+            board.updated_ms(call),
+            call.published(),
+        )
+
+    async def _conversation(self, request: web.Request) -> web.Response:
+        call_id = request.match_info["call_id"]
+        refusal = self._refusal(request, "conversation", call_id)
+        if refusal is not None:
+            return refusal
+        call = self.switchboard.call(call_id)
+        if call is None:
+            return self._error("conversation", 404, "Call log not found")
+        body = call_logs.conversation(call.script(), self._entry(call), call.started_ms, call.events())
+        return self._answer("conversation", body)
+
+    async def _agents(self, request: web.Request) -> web.Response:
+        refusal = self._refusal(request, "agent")
+        if refusal is not None:
+            return refusal
+        try:
+            page, size = int(request.query.get("page", 1)), int(request.query.get("offset", 5))
+        except ValueError:
+            return self._error("agent", 400, "page and offset are numbers")
+        if page < 1 or size < 1:
+            return self._error("agent", 400, "page and offset begin at 1")
+        return self._answer("agent", call_logs.agents_page(page, size, request.query.get("search", "")))
+
+    async def _agent(self, request: web.Request) -> web.Response:
+        agent_id = request.match_info["agent_id"]
+        refusal = self._refusal(request, "agent", agent_id)
+        if refusal is not None:
+            return refusal
+        found = call_logs.one_agent(agent_id)
+        return self._answer("agent", found) if found else self._error("agent", 404, "Agent not found")
+
+    async def _concurrency(self, request: web.Request) -> web.Response:
+        refusal = self._refusal(request, "concurrency")
+        if refusal is not None:
+            return refusal
+        return self._answer("concurrency", call_logs.concurrency(max(100, self.options.calls * 2)))
+
+
+def _error(status: int, message: str) -> web.Response:
+    return web.json_response({"status": False, "errors": [message]}, status=status)
+
+
+@asynccontextmanager
+async def simulating(
+    options: SimulatorOptions | None = None, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[Simulator]:
+    """A simulator that serves as long as the block lasts."""
+    simulator = Simulator(options or SimulatorOptions())
+    await simulator.start(host, port)
+    try:
+        yield simulator
+    finally:
+        await simulator.stop()
