@@ -202,14 +202,26 @@ class Tracker:
         if facts := advance(call, event, at or call.latest_at or now, identity=identity):
             self._record.observed(facts)
 
-    def recover(self, tracked: TrackedCall, payloads: Iterable[bytes | msgspec.Raw], now: float) -> int:
+    def recover(
+        self,
+        tracked: TrackedCall,
+        payloads: Iterable[bytes | msgspec.Raw],
+        now: float,
+        *,
+        only_after_first: bool = False,
+    ) -> int:
         """Take the call's history; returns how many events the stream had missed.
 
         Events that come after everything seen are appended. Where one is missing in the middle, and the history
         holds all that was counted, the call is folded again from its beginning with the counted events muted, so
         that what was missed lands on the node the call was in then.
+
+        :param only_after_first: leave out what happened before the first event seen here.
         """
         read = self._read_all(payloads)
+        if only_after_first:
+            first = next((place for place, entry in enumerate(read) if entry.identity in tracked.seen), 0)
+            read = read[first:]
         missing = [entry for entry in read if entry.identity not in tracked.seen]
         if not missing or tracked.finished:
             return 0
@@ -237,23 +249,25 @@ class Tracker:
             read.append(_Read(event, identity, misfits))
         return in_order_of_time(read)
 
-    def rebuild(
-        self,
-        tracked: TrackedCall,
-        counted: SeenEvents,
-        waiting: Mapping[int, frozenset[str]],
-        payloads: Iterable[bytes | msgspec.Raw],
-        now: float,
-    ) -> int:
-        """After a restart: silence for what the earlier life ``counted``, counting for the rest.
-
-        :param waiting: facts that the earlier life had not counted yet although their events were, by event identity.
-        :returns: how many events were counted now.
-        """
+    def resume(self, tracked: TrackedCall, counted: SeenEvents) -> None:
+        """A call of which an earlier life of this process counted events: these are not counted again."""
         tracked.seen = counted
         if len(counted):
             tracked.call.started = True
             self._record.observed([CallResumed(tracked.call.call_id, tracked.call.agent, tracked.call.channel)])
+
+    def rebuild(
+        self,
+        tracked: TrackedCall,
+        waiting: Mapping[int, frozenset[str]],
+        payloads: Iterable[bytes | msgspec.Raw],
+        now: float,
+    ) -> int:
+        """The state of a resumed call from its history: silence for what was counted, counting for the rest.
+
+        :param waiting: facts that the earlier life had not counted yet although their events were, by event identity.
+        :returns: how many events were counted now.
+        """
         before = tracked.recovered
         self._fold_again(tracked, self._read_all(payloads), waiting, now)
         return tracked.recovered - before

@@ -248,6 +248,7 @@ SELF_METRICS: tuple[MetricSpec, ...] = (
         event=WEBHOOK_EVENTS,
         outcome=WEBHOOK_OUTCOMES,
     ),
+    _counter("atoms_exporter_checkpoint_failures_total", "Checkpoints that could not be written.", ()),
     MetricSpec("atoms_exporter_series", Kind.GAUGE, "Label sets a metric holds.", ("metric",)),
     _counter("atoms_exporter_series_overflow_total", "Label sets over budget, folded into __other__.", ("metric",)),
     _counter("atoms_exporter_spans_exported_total", "Spans a backend accepted.", ()),

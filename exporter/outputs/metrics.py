@@ -74,6 +74,8 @@ class Metrics:
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self.store)
         ProcessCollector(registry=self.registry)
+        self.api_has_answered = False
+        """The API gave a good answer once: what readiness means."""
         self._places: dict[Place, _Kept] = {}
         self._export_lock = Lock()
         self._gauge("atoms_exporter_build_info", version, platform.python_version()).set(1)
@@ -165,10 +167,15 @@ class Metrics:
     def api_answered(self, good: bool) -> None:
         """Whether the API's last answer was good."""
         self._up.set(1.0 if good else 0.0)
+        self.api_has_answered = self.api_has_answered or good
 
     def webhook(self, event: str, outcome: str) -> None:
         """A webhook delivery."""
         self._counter("atoms_exporter_webhooks_total", event, outcome).inc()
+
+    def checkpoint_failed(self) -> None:
+        """A checkpoint could not be written."""
+        self._counter("atoms_exporter_checkpoint_failures_total").inc()
 
     def loop_lagged(self, seconds: float) -> None:
         """The event loop woke up late."""
@@ -180,24 +187,24 @@ class Metrics:
 
     # -- the OTLP export, from its own threads
 
-    def spans_exported(self, count: int) -> None:
+    def spans_exported(self, n: int) -> None:
         """A backend accepted spans."""
         with self._export_lock:
-            self._spans_exported.inc(count)
+            self._spans_exported.inc(n)
 
-    def spans_dropped(self, reason: str, count: int) -> None:
+    def spans_dropped(self, reason: str, n: int) -> None:
         """Spans were given up."""
         with self._export_lock:
-            self._counter("atoms_exporter_spans_dropped_total", reason).inc(count)
+            self._counter("atoms_exporter_spans_dropped_total", reason).inc(n)
 
     def export_failed(self, signal: str, reason: str) -> None:
         """An OTLP request failed."""
         with self._export_lock:
             self._counter("atoms_exporter_export_failures_total", signal, reason).inc()
 
-    def export_queue(self, spans: int) -> None:
+    def export_queue(self, n: int) -> None:
         """Spans that wait."""
-        self._span_queue.set(spans)
+        self._span_queue.set(n)
 
     # -- housekeeping
 

@@ -11,7 +11,7 @@ value that changes meanwhile is simply seen by the next scrape.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from prometheus_client import Metric
@@ -224,9 +224,10 @@ class Store:
         for family in self.families.values():
             yield family.metric()
 
-    def render(self, openmetrics: bool) -> str:
-        """All families in the text format 0.0.4 or OpenMetrics 1.0 (without its last line)."""
-        return "".join(line for family in self.families.values() for line in family.render(openmetrics))
+    def render(self, openmetrics: bool, names: Collection[str] = ()) -> str:
+        """All families, or those named, in the text format 0.0.4 or OpenMetrics 1.0 (without its last line)."""
+        wanted = [family for name, family in self.families.items() if not names or name in names]
+        return "".join(line for family in wanted for line in family.render(openmetrics))
 
     def sweep(self, names: Iterable[str]) -> None:
         """Forget idle series of the metrics named."""
