@@ -12,9 +12,7 @@ from exporter.errors import ConfigError
 
 __all__ = ["ListenAddress", "listening_socket"]
 
-_HOST_NAME = re.compile(
-    r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII
-)
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 _EXAMPLES = "must be host:port, such as :9464, 127.0.0.1:9464 or [::1]:9464"
 _BACKLOG = 128
 
@@ -43,7 +41,7 @@ class ListenAddress:
             raise ValueError(f"{_EXAMPLES}; an IPv6 address needs brackets")
         elif host and not _HOST_NAME.fullmatch(host):
             raise ValueError(f"{_EXAMPLES}; this host is neither an address nor a name")
-        return cls("" if host == "*" else host, int(port))
+        return cls(host, int(port))
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

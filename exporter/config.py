@@ -89,10 +89,11 @@ def load(flags: Mapping[str, object], env: Mapping[str, str], file: Path | None)
     ``ATOMS_EXPORTER_CONFIG_FILE``.
     """
     problems: list[ConfigError] = []
+    named_by = "--config.file"
     if file is None and env.get(CONFIG_FILE_VARIABLE, "").strip():
-        file = Path(env[CONFIG_FILE_VARIABLE].strip())
+        file, named_by = Path(env[CONFIG_FILE_VARIABLE].strip()), CONFIG_FILE_VARIABLE
     layers = [
-        from_file(file, problems) if file is not None else {},
+        from_file(file, named_by, problems) if file is not None else {},
         from_environment(env, problems),
         from_flags(flags, problems),
     ]
@@ -149,13 +150,23 @@ def _validated(settings: Leaves, problems: list[ConfigError]) -> Config | None:
         inner = tree
         for name in key[:-1]:
             inner = inner.setdefault(name, {})
-        inner[key[-1]] = setting.value
+        inner[key[-1]] = _without_nulls(setting.value) if key == ("slo",) else setting.value
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         problems.extend(_problem(one, settings) for one in found)
         return None
+
+
+def _without_nulls(entries: Any) -> Any:
+    """An entry's key with nothing behind it is as good as absent, as it is everywhere else in the file."""
+    if not isinstance(entries, list):
+        return entries
+    return [
+        {key: value for key, value in entry.items() if value is not None} if isinstance(entry, dict) else entry
+        for entry in entries
+    ]
 
 
 def _problem(found: Any, settings: Leaves) -> ConfigError:
@@ -238,12 +249,16 @@ def _shown(section: Section) -> dict[str, Any]:
             shown[name] = _shown(value)
         elif isinstance(value, SecretStr):
             shown[name] = "<secret>"
-        elif isinstance(value, tuple) and value and isinstance(value[0], Section):
-            shown[name] = [_shown(entry) for entry in value]
         else:
-            rule = next(rules(field), None)
-            shown[name] = value if rule is None or value is None else rule.show(value)
+            shown[name] = _written(field, value)
     return shown
+
+
+def _written(field: Any, value: Any) -> Any:
+    if isinstance(value, tuple) and value and isinstance(value[0], Section):
+        return [_shown(entry) for entry in value]
+    rule = next(rules(field), None)
+    return value if rule is None or value is None else rule.show(value)
 
 
 def reference() -> list[tuple[str, str, Any, str]]:
@@ -251,7 +266,5 @@ def reference() -> list[tuple[str, str, Any, str]]:
     rows = []
     for key, field in leaf_keys().items():
         default = field.get_default(call_default_factory=True)
-        rule = next(rules(field), None)
-        shown = default if rule is None or default is None else rule.show(default)
-        rows.append((dotted(key), environment_name(key), shown, field.description or ""))
+        rows.append((dotted(key), environment_name(key), _written(field, default), field.description or ""))
     return rows

@@ -181,7 +181,7 @@ class SloEntry(Section):
 
     name: Annotated[str, BeforeValidator(Text(at_most=63))]
     metric: Annotated[str, BeforeValidator(Text(at_most=63))] = "turn_latency"
-    threshold: Annotated[float, BeforeValidator(Duration())] | None = None
+    threshold: Annotated[float | None, BeforeValidator(Duration())] = None
     objective: Annotated[float, BeforeValidator(Amount(0, 1, fractions=True, open_ends=True))]
     window: Annotated[float, BeforeValidator(Duration(60, 365 * 86_400))] = 30 * 86_400.0
     agent_ids: Ids = ()
@@ -226,9 +226,12 @@ class Config(Section):
     metrics: Metrics = Metrics()
     traces: Traces = Traces()
     state: State = State()
-    slo: tuple[SloEntry, ...] = (
-        SloEntry(name="turn-latency-2s", threshold=2.0, objective=0.95),
-        SloEntry(name="turn-latency-4s", threshold=4.0, objective=0.99),
+    slo: tuple[SloEntry, ...] = Field(
+        (
+            SloEntry(name="turn-latency-2s", threshold=2.0, objective=0.95),
+            SloEntry(name="turn-latency-4s", threshold=4.0, objective=0.99),
+        ),
+        description="service level objectives",
     )
     web: Web = Web()
     log: Log = Log()

@@ -127,12 +127,12 @@ def _unknown(key: Place, where: str, siblings: Iterable[str]) -> ConfigError:
     return ConfigError(dotted(shown), f"unknown key; {hint} ({where})")
 
 
-def from_file(path: Path, problems: list[ConfigError]) -> Leaves:
+def from_file(path: Path, named_by: str, problems: list[ConfigError]) -> Leaves:
     """What a YAML file sets; relative paths in it are relative to it."""
     try:
         document = read_yaml_file(path)
     except ConfigError as error:
-        problems.append(ConfigError("--config.file", str(error)))
+        problems.append(ConfigError(named_by, str(error)))
         return {}
     if not isinstance(document.value, dict):
         problems.append(ConfigError(document.name, "must be a mapping of sections (api, discovery, …)"))
@@ -191,8 +191,7 @@ def from_environment(env: Mapping[str, str], problems: list[ConfigError]) -> Lea
         named_key = named.get(name)
         if named_key is None:
             if not _is_service_link(name, env[name]):
-                hint = suggestion(name, [*named, *_SPECIAL, CONFIG_FILE_VARIABLE])
-                problems.append(ConfigError(name[:100], f"unknown variable; {hint if 'mean' in hint else _NESTING}"))
+                problems.append(ConfigError(name[:100], f"unknown variable; {_variable_like(name, named)}"))
         elif (setting := _variable(named_key, name, env[name], problems)) is not None:
             earlier = found.get(named_key)
             if earlier and earlier.where != "SMALLEST_API_KEY" and earlier.value.strip() != env[name].strip():
@@ -202,6 +201,14 @@ def from_environment(env: Mapping[str, str], problems: list[ConfigError]) -> Lea
 
 
 _NESTING = "names are ATOMS_EXPORTER_<KEY> with __ between section and key, such as ATOMS_EXPORTER_API__IDLE_TIMEOUT"
+
+
+def _variable_like(name: str, known: Iterable[str]) -> str:
+    """A suggestion for a misspelt variable; the prefix they all share says nothing."""
+    tails = [one.removeprefix(ENVIRONMENT_PREFIX) for one in (*known, CONFIG_FILE_VARIABLE)]
+    written = name.removeprefix(ENVIRONMENT_PREFIX)[:100]
+    close = difflib.get_close_matches(written, tails, n=1, cutoff=0.7)
+    return f"did you mean {ENVIRONMENT_PREFIX}{close[0]}?" if close else _NESTING
 
 
 def _is_service_link(name: str, value: str) -> bool:

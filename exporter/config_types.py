@@ -290,6 +290,8 @@ class Secrets(Rule):
         text = value.strip()
         if not text:
             return None
+        if text == self.shown:
+            raise ValueError("is the mask that stands for a secret, not a secret")
         if len(text) > 8_192:
             raise ValueError("is too long for a secret (8192 characters)")
         if not text.isascii() or not text.isprintable() or (" " in text and not self.several):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 
 __all__ = ["format_duration", "parse_duration"]
 
 _UNITS = {
-    "y": 365 * 86_400.0,
-    "w": 7 * 86_400.0,
-    "d": 86_400.0,
-    "h": 3_600.0,
-    "m": 60.0,
-    "s": 1.0,
-    "ms": 1e-3,
-    "us": 1e-6,
-    "µs": 1e-6,
+    "y": Decimal(365 * 86_400),
+    "w": Decimal(7 * 86_400),
+    "d": Decimal(86_400),
+    "h": Decimal(3_600),
+    "m": Decimal(60),
+    "s": Decimal(1),
+    "ms": Decimal("0.001"),
+    "us": Decimal("0.000001"),
+    "µs": Decimal("0.000001"),
 }
 _PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|us|µs|[ywdhms])", re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+", re.ASCII)
@@ -45,17 +46,15 @@ def _read(text: str) -> float:
         raise ValueError("must be a duration such as 30s or 1h30m")
     if _NUMBER.fullmatch(text):
         return float(text)
-    seconds, smallest, end = 0.0, math.inf, 0
+    seconds, smallest, end = Decimal(0), Decimal("Infinity"), 0  # decimal: 700ms are 0.7, not 0.7000000000000001
     for part in _PART.finditer(text):
         unit = _UNITS[part[2]]
         if part.start() != end or unit >= smallest:
             break
-        seconds, smallest, end = seconds + float(part[1]) * unit, unit, part.end()
+        seconds, smallest, end = seconds + Decimal(part[1]) * unit, unit, part.end()
     if end == 0 or end != len(text):
-        raise ValueError(
-            "must be a duration such as 500ms, 30s, 1h30m or 30d (units y w d h m s ms, largest first)"
-        )
-    return seconds
+        raise ValueError("must be a duration such as 500ms, 30s, 1h30m or 30d (units y w d h m s ms, largest first)")
+    return float(seconds)
 
 
 def format_duration(seconds: float) -> str:

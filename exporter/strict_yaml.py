@@ -195,7 +195,7 @@ def _line(event: yaml.Event) -> int:
 
 def _scalar(event: yaml.ScalarEvent) -> Tree:
     text: str = event.value
-    if event.style is None and event.tag in (None, "tag:yaml.org,2002:null"):
+    if not event.style and event.tag in (None, "tag:yaml.org,2002:null"):
         return None if text in _NULLS else text
     return Quoted(text)
 

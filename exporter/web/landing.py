@@ -29,7 +29,7 @@ nav{display:flex;flex-wrap:wrap;gap:.5rem 1.25rem;margin:1.25rem 0}
 a{color:var(--link)}.good{color:var(--good)}.bad{color:var(--bad)}
 .scroll{overflow-x:auto;border:1px solid var(--line);border-radius:.5rem}
 table{border-collapse:collapse;width:100%;font-size:.875rem;font-variant-numeric:tabular-nums}
-th,td{text-align:left;padding:.4rem .75rem;border-bottom:1px solid var(--line);white-space:nowrap}
+th,td{text-align:left;padding:.4rem .625rem;border-bottom:1px solid var(--line);white-space:nowrap}
 td.name{white-space:normal;min-width:9rem}tr:last-child td{border-bottom:0}
 th{background:var(--panel);font-weight:600}td.n,th.n{text-align:right}
 code{font:.8125rem/1.4 ui-monospace,monospace}
@@ -112,6 +112,7 @@ def _rounded(seconds: float) -> str:
 
 def _clock_time(at: float) -> str:
     try:
-        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        moment = datetime.fromtimestamp(at, UTC).replace(microsecond=0)
+        return f'<time datetime="{moment.isoformat()}" title="{moment:%Y-%m-%d %H:%M:%S} UTC">{moment:%H:%M:%S}</time>'
     except (ValueError, OverflowError, OSError):
         return "–"
