@@ -29,7 +29,6 @@ from exporter.outputs.otlp_settings import Endpoint
 
 _COMPRESSIONS = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip}
 _NOT_SENT = Answer("smaller", "other", "the batch could not be encoded")
-_CLOSED = Answer("later", "other", "the channel is closed")
 _init: Any = OTLPExporterMixin.__init__  # its type variables cannot be inferred from outside the class
 _NEVER_RETRIED = frozenset({grpc.StatusCode.OK})
 
@@ -131,12 +130,7 @@ def _sent(
     witness: Witness, exporter: OTLPSpanExporter | OTLPMetricExporter, batch: Any, limit_seconds: float
 ) -> Answer:
     witness.answer, witness.limit_seconds = None, max(limit_seconds, 0.001)
-    try:
-        exporter.export(batch)
-    except ValueError as error:  # "Cannot invoke RPC on closed channel!", or a number protobuf cannot hold
-        return _CLOSED if "closed" in str(error) else _NOT_SENT
-    except TypeError:  # a value protobuf cannot hold
-        return _NOT_SENT
+    exporter.export(batch)
     return witness.answer or _NOT_SENT
 
 

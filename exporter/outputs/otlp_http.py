@@ -8,7 +8,7 @@ judges the answer, keeps the verdict, and raises ``NotTaken``. Waiting and tryin
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import requests
@@ -27,7 +27,7 @@ from requests.adapters import HTTPAdapter
 
 from exporter.outputs.otlp_answer import Answer, FailureReason, from_http
 from exporter.outputs.otlp_headers import without_secrets
-from exporter.outputs.otlp_settings import Endpoint, Signal
+from exporter.outputs.otlp_settings import Endpoint
 
 _BODY_LIMIT = 64 * 1024
 _COMPRESSIONS = {"none": Compression.NoCompression, "gzip": Compression.Gzip, "deflate": Compression.Deflate}
@@ -41,12 +41,13 @@ class NotTaken(Exception):
 class WitnessAdapter(HTTPAdapter):
     """Sends for one signal's session and remembers the verdict on the last request in ``answer``."""
 
-    def __init__(self, signal: Signal, headers: Mapping[str, str]) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(max_retries=0)
         self.answer: Answer | None = None
         self.limit_seconds = float("inf")
-        self._signal = signal
-        self._headers = headers
+        self._signal = endpoint.signal
+        self._headers = endpoint.headers
+        self._certificate = endpoint.certificate
 
     def send(
         self,
@@ -58,11 +59,10 @@ class WitnessAdapter(HTTPAdapter):
         proxies: dict[str, str] | None = None,
     ) -> requests.Response:
         """One request, bounded by the smaller of the exporter's timeout and ``limit_seconds``."""
+        trusted = self._certificate or verify  # requests lets REQUESTS_CA_BUNDLE win over a session's own setting
         bound = min(timeout, self.limit_seconds) if isinstance(timeout, int | float) else self.limit_seconds
         try:
-            response = super().send(
-                request, stream=stream, timeout=max(bound, 0.001), verify=verify, cert=cert, proxies=proxies
-            )
+            response = super().send(request, stream, max(bound, 0.001), trusted, cert, proxies)
         except (requests.RequestException, OSError) as error:  # OSError: a certificate file that is gone
             self.answer = _from_error(error)
             raise NotTaken(self.answer.detail) from None
@@ -142,7 +142,7 @@ class HttpMetrics:
 
 
 def _options(endpoint: Endpoint) -> tuple[WitnessAdapter, dict[str, Any]]:
-    adapter = WitnessAdapter(endpoint.signal, endpoint.headers)
+    adapter = WitnessAdapter(endpoint)
     session = requests.Session()
     session.mount("http://", adapter)
     session.mount("https://", adapter)

@@ -85,10 +85,9 @@ class MetricPush:
         if not self._closing.is_set():
             self._deadline = self._clock() + deadline_seconds
             self._closing.set()
-        self._thread.join(max(self._deadline - self._clock(), 0.0))
-        arrived = self._last_push_arrived and not self._thread.is_alive()
-        self._sender.close()
-        return arrived
+            self._thread.join(deadline_seconds)
+            self._sender.close()
+        return self._last_push_arrived
 
     def _run(self) -> None:
         pause = self._interval
@@ -121,15 +120,18 @@ class MetricPush:
 
     def _push(self, deadline: float) -> Answer | None:
         """Walk and send once; None when everything arrived, else the answer that stopped it."""
-        for request in self._requests():
-            answer = self._sender.send(request, min(self._timeout, deadline - self._clock()))
-            if answer.reason is not None:
-                self._counts.export_failed("metrics", answer.reason)
-            self._tell(answer)
-            if answer.verdict != "taken":
-                return answer
-            if self._deltas is not None:
-                self._deltas.taken(request)
+        try:
+            for request in self._requests():
+                answer = self._sender.send(request, min(self._timeout, deadline - self._clock()))
+                self._judge(answer)
+                if answer.verdict != "taken":
+                    return answer
+                if self._deltas is not None:
+                    self._deltas.taken(request)
+        except Exception as error:  # noqa: BLE001  # a collector that fails once must not end all pushes
+            answer = Answer("never", "other", f"{type(error).__name__} while reading the registry")
+            self._judge(answer)
+            return answer
         return None
 
     def _requests(self) -> Iterator[MetricsData]:
@@ -139,8 +141,10 @@ class MetricPush:
             metrics = self._deltas.since_last(metrics)
         return pack(metrics, self._resource, self._scope, _POINTS_IN_A_REQUEST)
 
-    def _tell(self, answer: Answer) -> None:
-        """Say in the log when it starts to fail and when it works again."""
+    def _judge(self, answer: Answer) -> None:
+        """Count a failure; say in the log when it starts to fail and when it works again."""
+        if answer.reason is not None:
+            self._counts.export_failed("metrics", answer.reason)
         failing = answer.verdict != "taken"
         if answer.rejected:
             _log.warning("metrics rejected", detail=answer.detail, points=answer.rejected)

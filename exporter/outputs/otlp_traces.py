@@ -108,11 +108,12 @@ class TraceExport:
 
     def close(self, deadline_seconds: float) -> int:
         """Send what is left within the deadline and stop; return how many spans never arrived. Blocks, never longer."""
-        if not self._closing.is_set():
-            self._deadline = self._clock() + deadline_seconds
-            self._closing.set()
-            self._wake.set()
-        self._thread.join(max(self._deadline - self._clock(), 0.0))
+        if self._closing.is_set():
+            return self._settle()
+        self._deadline = self._clock() + deadline_seconds
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(deadline_seconds)
         left = self._settle()
         self._sender.close()
         return left
@@ -156,12 +157,18 @@ class TraceExport:
 
     def _send_a_batch(self, limit_seconds: float) -> Answer | None:
         """One attempt with the oldest spans; afterwards they are exported, dropped, or back. None: nothing waits."""
-        batch = self._queue.take(self._batch_size, self._clock())
-        self._under_way = len(batch)
-        self._report()
+        with self._settling:
+            if self._left is not None:
+                return None
+            batch = self._queue.take(self._batch_size, self._clock())
+            self._under_way = len(batch)
+            self._report()
         if not batch:
             return None
-        answer = self._sender.send([self._to_span(record) for _, record in batch], limit_seconds)
+        try:
+            answer = self._sender.send([self._to_span(record) for _, record in batch], limit_seconds)
+        except Exception as error:  # noqa: BLE001  # one span no encoder takes must not end the export of all others
+            answer = Answer("smaller", "other", f"{type(error).__name__} while encoding")
         with self._settling:
             if self._left is None:  # else close() gave up on this attempt and counted the batch already
                 self._account(batch, answer)
@@ -214,6 +221,7 @@ class TraceExport:
         """Count what is left as lost, once."""
         with self._settling:
             if self._left is None:
+                self._report()
                 self._left = self.pending
                 self._drop("shutdown", self._left)
                 self._counts.export_queue(0)
