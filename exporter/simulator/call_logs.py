@@ -93,6 +93,14 @@ def transcript(script: CallScript, started_ms: int, published: int) -> list[dict
     ]
 
 
+def recording_url(script: CallScript, published: int) -> str | None:
+    """Where the recording is, once there is one."""
+    for happening in reversed(script.happenings[:published]):
+        if happening.kind == "call_recording":
+            return str(happening.facts["recording_url"])
+    return None
+
+
 def conversation(
     script: CallScript, entry: dict[str, Any], started_ms: int, events: list[dict[str, Any]]
 ) -> dict[str, Any]:
@@ -105,8 +113,7 @@ def conversation(
         "transcript": transcript(script, started_ms, len(events)),
         "events": events,
     }
-    if entry["status"] == "completed":
-        data["recordingUrl"] = f"https://recordings.example.com/{entry['callId']}.wav"
+    data["recordingUrl"] = recording_url(script, len(events))
     return {"status": True, "data": data}
 
 

@@ -57,7 +57,7 @@ class Control:
         """
         simulator = self._simulator
         board, wire, sent = simulator.switchboard, simulator.wire, simulator.postman.deliveries
-        known = [*board.live.values(), *(call for call, _ in board.past.values())]
+        known = [*board.live.values(), *(ended.call for ended in board.past.values())]
         return {
             "seed": simulator.options.seed,
             "dialect": simulator.options.dialect,

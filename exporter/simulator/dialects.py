@@ -47,8 +47,9 @@ _OLDER_USAGE = frozenset(
 
 
 def call_id(seed: int, number: int, started_ms: int) -> str:
-    """``CALL-<13-digit ms timestamp>-<6 hex>``."""
-    return f"CALL-{started_ms:013d}-{sha256(f'{seed}/{number}'.encode()).hexdigest()[:6]}"
+    """``CALL-<13-digit ms timestamp>-<6 hex>``; the hex part differs among any 2**24 calls of a seed."""
+    start = int.from_bytes(sha256(str(seed).encode()).digest()[:3])
+    return f"CALL-{started_ms:013d}-{(start + number * 0x9E3779B1) & 0xFFFFFF:06x}"
 
 
 def iso(at_ms: int) -> str:

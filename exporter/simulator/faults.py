@@ -46,6 +46,7 @@ FAULTS: Mapping[str, str] = {
     "clock_skew": "call: all its timestamps are `hours` (default 5) ahead; negative: behind",
     "never_ends": "call: after its last event nothing more comes, and it stays active",
     "no_call_end": "call: sse_close, but no call_end",
+    "no_history": "call: its call log carries no events",
     "slow_node": "node `node_id` (of `agent_id` when given): every latency times `factor` (default 4)",
     "tool_failure": "tool call: fails with this probability",
     "call_failure": "call: fails after some turns",
@@ -157,12 +158,13 @@ def _bytes(value: Any) -> Any:
 
 
 class Faults:
-    """The faults in force, and how often each has struck (``struck``)."""
+    """The faults in force; ``struck``: how often each has struck; ``touch_frames``: whether one concerns frames."""
 
     def __init__(self, seed: int, faults: Iterable[Fault] = (), canary: str = "") -> None:
         self.struck: Counter[str] = Counter()
         self._seed = seed
         self._canary = canary
+        self.touch_frames = False
         self._active: dict[str, list[Fault]] = {}
         self.change(faults)
 
@@ -177,10 +179,12 @@ class Faults:
             if fault.probability > 0 and not (fault.name == "slow_node" and fault.factor == 1):
                 kept.append(fault)
             self._active[fault.name] = kept
+        self.touch_frames = any(self._active.get(name) for name in _FRAME)
 
     def clear(self) -> None:
         """Behave."""
         self._active.clear()
+        self.touch_frames = False
 
     def rng(self, *identity: object) -> Random:
         """Chance of its own for one connection, call or delivery: the same whatever happens beside it."""
@@ -214,11 +218,6 @@ class Faults:
     def of_frame(self, rng: Random) -> list[Fault]:
         """All that strikes one frame."""
         return [fault for name in _FRAME if name in self._active and (fault := self.strikes(name, rng))]
-
-    @property
-    def touch_frames(self) -> bool:
-        """Whether any frame fault is in force."""
-        return any(self._active.get(name) for name in _FRAME)
 
     def conditions(self) -> Conditions:
         """What the faults in force do to the content of calls."""

@@ -76,6 +76,9 @@ class Call(Protocol):
     def connected(self, now_ms: int) -> None:
         """A client has connected."""
 
+    def forget(self) -> None:
+        """It is long over: keep only what is needed to make it again."""
+
 
 class ScriptedCall:
     """A believable call: a script, played in time. Cheap once over: the script is made again when somebody asks."""
@@ -115,7 +118,7 @@ class ScriptedCall:
         """Publish the next event; None: the call is over now."""
         happenings = self.script().happenings
         if self._next == len(happenings) or self._renderer is None:
-            self._finish()
+            self.over = True
             return None
         happening = happenings[self._next]
         self._next += 1
@@ -160,8 +163,8 @@ class ScriptedCall:
         """A client has connected; the call goes on regardless."""
         self.connections += 1
 
-    def _finish(self) -> None:
-        self.over = True
+    def forget(self) -> None:
+        """It is long over: the script and the frames are made again when somebody asks."""
         self._current = None
         self._renderer = None
         self._frames = []

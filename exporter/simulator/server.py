@@ -252,7 +252,7 @@ class Simulator:
         found = self._matching(query.get("statusFilter", ""), query.get("agentIds", ""), query.get("callTypes", ""))
         if query.get("sortOrder", "desc") != "asc":
             found.reverse()
-        shown = [self._entry(call) for call in found[(page - 1) * limit : page * limit]]
+        shown = [self.switchboard.entry(call) for call in found[(page - 1) * limit : page * limit]]
         pages = -(-len(found) // limit)
         pagination = {
             "total": len(found),
@@ -271,7 +271,7 @@ class Simulator:
         of_types = {kind for kind in types.split(",") if kind}
         calls: list[Call] = list(board.live.values())
         if not wanted or wanted - {"in_progress", "active"}:
-            calls.extend(call for call, _ in board.past.values())
+            calls.extend(ended.call for ended in board.past.values())
         if of_agents:
             calls = [call for call in calls if call.agent_id in of_agents]
         if of_types:
@@ -279,17 +279,6 @@ class Simulator:
         if wanted:
             calls = [call for call in calls if board.status(call) in wanted]
         return sorted(calls, key=lambda call: (board.updated_ms(call), call.number))
-
-    def _entry(self, call: Call) -> dict[str, Any]:
-        board = self.switchboard
-        return call_logs.log_entry(
-            call.script(),
-            call.call_id,
-            call.started_ms,
-            board.status(call),
-            board.updated_ms(call),
-            call.published(),
-        )
 
     async def _conversation(self, request: web.Request) -> web.Response:
         call_id = request.match_info["call_id"]
@@ -299,7 +288,10 @@ class Simulator:
         call = self.switchboard.call(call_id)
         if call is None:
             return self._error("conversation", 404, "Call log not found")
-        body = call_logs.conversation(call.script(), self._entry(call), call.started_ms, call.events())
+        events = call.events()
+        body = call_logs.conversation(call.script(), self.switchboard.entry(call), call.started_ms, events)
+        if self.faults.strikes("no_history", self.faults.rng("history", call.number)):
+            body["data"]["events"] = []
         return self._answer("conversation", body)
 
     async def _agents(self, request: web.Request) -> web.Response:

@@ -29,33 +29,30 @@ _HOLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Cycle:
-    """Happenings and frame templates of one agent's endless call: the prefix once, the rest again and again."""
+    """Happenings and frame templates of one agent's endless call: the first ``prefix`` once, the rest over and over."""
 
     agent_id: str
     channel: str
-    prefix: tuple[Happening, ...]
-    cycle: tuple[Happening, ...]
+    prefix: int
+    happenings: tuple[Happening, ...]
     templates: tuple[bytes, ...]
     turns: tuple[int, ...]
 
     def place(self, number: int) -> int:
-        """Where event ``number`` stands in prefix and cycle."""
-        if number < len(self.prefix):
-            return number
-        return len(self.prefix) + (number - len(self.prefix)) % len(self.cycle)
+        """Which happening is event ``number``."""
+        prefix = self.prefix
+        return number if number < prefix else prefix + (number - prefix) % (len(self.happenings) - prefix)
 
-    def turn(self, number: int) -> int:
-        """The turn to which event ``number`` belongs."""
-        rounds = max(0, number - len(self.prefix)) // len(self.cycle)
-        return self.turns[self.place(number)] + 2 * rounds
+    def turn(self, number: int, place: int) -> int:
+        """The turn to which event ``number``, being the happening at ``place``, belongs; a round has two turns."""
+        return self.turns[place] + 2 * ((number - place) // (len(self.happenings) - self.prefix))
 
     def happening(self, number: int, at_ms: int) -> Happening:
-        """Event ``number`` of the call."""
-        place = self.place(number)
-        both = self.prefix[place] if place < len(self.prefix) else self.cycle[place - len(self.prefix)]
-        return Happening(at_ms, both.kind, both.facts)
+        """Event ``number`` of the call, with its time."""
+        found = self.happenings[self.place(number)]
+        return Happening(at_ms, found.kind, found.facts)
 
 
 @lru_cache(maxsize=64)
@@ -73,16 +70,18 @@ def _cycle(seed: int, agent_number: int, dialect: Dialect) -> _Cycle:
     begins = len(talk.happenings)
     talk.turn(second)
     talk.turn(first)
-    prefix = tuple(sorted(talk.happenings[:begins], key=lambda happening: happening.at_ms))
-    cycle = tuple(sorted(talk.happenings[begins:], key=lambda happening: happening.at_ms))
+    happenings = (
+        *sorted(talk.happenings[:begins], key=lambda happening: happening.at_ms),
+        *sorted(talk.happenings[begins:], key=lambda happening: happening.at_ms),
+    )
     plain = CallScript(seed, 0, agent.id, "", "", "", "", "", "", "", {}, (), (), 0, 0, True)
     renderer = Renderer(plain, 0, dialect)
     templates, turns, turn = [], [], 0
-    for happening in prefix + cycle:
+    for happening in happenings:
         templates.append(_template(renderer.event(happening)))
         turns.append(turn)
         turn += happening.kind == "turn_latency"
-    return _Cycle(agent.id, agent.channels[0][0], prefix, cycle, tuple(templates), tuple(turns))
+    return _Cycle(agent.id, agent.channels[0][0], begins, happenings, tuple(templates), tuple(turns))
 
 
 def _template(event: dict[str, Any]) -> bytes:
@@ -126,14 +125,16 @@ class SteadyCall:
 
     def take(self) -> tuple[Happening, bytes]:
         """Publish the next event."""
-        number, at_ms = self._count, self.due_ms or 0
+        number, cycle = self._count, self._cycle
+        at_ms = int((self._begun_ms or 0) + number * self._step_ms)
         self._count += 1
-        return self._cycle.happening(number, at_ms - self.started_ms), self._frame(number, at_ms)
+        return cycle.happenings[cycle.place(number)], self._frame(number, at_ms)
 
     def _frame(self, number: int, at_ms: int) -> bytes:
-        newer = self._newer
-        turn = self._cycle.turn(number)
-        return self._cycle.templates[self._cycle.place(number)] % {
+        newer, cycle = self._newer, self._cycle
+        place = cycle.place(number)
+        turn = cycle.turn(number, place)
+        return cycle.templates[place] % {
             b"id": b"evt_%06x%014x" % (self.number, number) if newer else b"%b_%d_%d" % (self._call, number, at_ms),
             b"call": self._call,
             b"time": b'"%b"' % _iso_bytes(at_ms) if newer else b"%.3f" % (at_ms / 1000),
@@ -149,7 +150,9 @@ class SteadyCall:
         """Everything that has happened, made again."""
         begun = self._begun_ms or 0.0
         times = [int(begun + number * self._step_ms) for number in range(self._count)]
-        return [(self._cycle.happening(n, 0).kind, self._frame(n, at_ms)) for n, at_ms in enumerate(times)]
+        return [
+            (self._cycle.happenings[self._cycle.place(n)].kind, self._frame(n, at_ms)) for n, at_ms in enumerate(times)
+        ]
 
     def script(self) -> CallScript:
         """The call so far."""
@@ -185,6 +188,9 @@ class SteadyCall:
 
     def weather(self, at_ms: int, conditions: Conditions) -> None:
         """Nothing changes a steady call."""
+
+    def forget(self) -> None:
+        """It is never over."""
 
     def connected(self, now_ms: int) -> None:
         """The first connection begins the call; calls are spread over the step by their number."""

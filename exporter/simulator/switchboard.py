@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from .call_logs import log_entry
 from .dialects import connection_frame
 from .faults import Faults
 from .ledger import Book
@@ -21,6 +22,8 @@ from .streams import Stream
 
 _STALE_LISTING_MS = 30_000
 _LIVE_STATUS = ("in_progress", "active")
+_FRESH = 64
+"""Ended calls whose script is still at hand, for webhooks and for the history everybody fetches now."""
 _AT_ONCE = 2_000
 """Events published before the loop gets a breath."""
 
@@ -34,12 +37,21 @@ class Announcement:
     due_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A call that is over, since when, and its line in the call log."""
+
+    call: Call
+    at_ms: int
+    entry: dict[str, Any]
+
+
 class Switchboard:
     """Calls in progress and calls that are over; ``announcements`` is what webhooks have to tell, oldest first."""
 
     def __init__(self, options: SimulatorOptions, faults: Faults, begins_ms: int) -> None:
         self.live: dict[str, Call] = {}
-        self.past: OrderedDict[str, tuple[Call, int]] = OrderedDict()
+        self.past: OrderedDict[str, Ended] = OrderedDict()
         self.announcements: list[Announcement] = []
         self.totals = Book()
         self.begun = 0
@@ -53,6 +65,7 @@ class Switchboard:
         self._unreached: dict[str, int] = {}
         self._heap: list[tuple[int, int, str]] = []
         self._pushed = 0
+        self._fresh: deque[Call] = deque()
         step = options.ramp_seconds * 1000 / max(1, options.calls)
         ramp = options.events_rate is None
         self._beginnings = [begins_ms + (int(slot * step) if ramp else 0) for slot in range(options.calls)]
@@ -87,25 +100,34 @@ class Switchboard:
         if call_id in self.live:
             return self.live[call_id]
         found = self.past.get(call_id)
-        return found[0] if found else None
+        return found.call if found else None
+
+    def entry(self, call: Call) -> dict[str, Any]:
+        """The call's line in the call log, as it is now."""
+        found = self.past.get(call.call_id)
+        return found.entry if found else self._entry(call, self.status(call), call.started_ms)
+
+    @staticmethod
+    def _entry(call: Call, status: str, updated_ms: int) -> dict[str, Any]:
+        return log_entry(call.script(), call.call_id, call.started_ms, status, updated_ms, call.published())
 
     def status(self, call: Call) -> str:
         """As the API's call log has it now."""
         if call.call_id in self.live:
             return _LIVE_STATUS[call.number % 2]
-        return call.script().status
+        return str(self.entry(call)["status"])
 
     def updated_ms(self, call: Call) -> int:
         """When the call log was last written: when the call began or ended."""
         found = self.past.get(call.call_id)
-        return found[1] if found else call.started_ms
+        return found.at_ms if found else call.started_ms
 
     def is_over(self, call_id: str, now_ms: int) -> bool:
         """Whether a stream is refused: the call has ended (and is not lingering)."""
         if call_id in self._unreached:
             return True
         found = self.past.get(call_id)
-        return found is not None and now_ms > found[1] + self._options.linger_seconds * 1000
+        return found is not None and now_ms > found.at_ms + self._options.linger_seconds * 1000
 
     def over_before_connect(self, call_id: str, now_ms: int) -> None:
         """Somebody has found out that a call which was listed as active is over."""
@@ -211,7 +233,10 @@ class Switchboard:
             call.take()
         self.ended += 1
         self.totals.add_book(call.book())
-        self.past[call.call_id] = (call, now_ms)
+        self.past[call.call_id] = Ended(call, now_ms, self._entry(call, call.script().status, now_ms))
+        self._fresh.append(call)
+        if len(self._fresh) > _FRESH:
+            self._fresh.popleft().forget()
         while len(self.past) > self._options.history:
             self.past.popitem(last=False)
         for stream in self._streams.pop(call.call_id, []):

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from .call_logs import transcript
+from .call_logs import recording_url, transcript
 from .dialects import iso
 from .faults import Faults
 from .live import Call, agent_of
@@ -54,7 +54,7 @@ def delivery_body(announcement: Announcement, url: str, canary: str = "") -> dic
         metadata["callData"] = _call_data(call)
     if event == "post-conversation":
         metadata |= {
-            "recordingUrl": f"https://recordings.example.com/{call.call_id}.wav{canary and '?' + canary}",
+            "recordingUrl": recording_url(script, call.published()) or "",
             "transcript": transcript(script, call.started_ms, call.published()),
             "variables": dict(script.variables),
         }
