@@ -1,0 +1,116 @@
+"""Names of agents, from the API, remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from structlog.typing import FilteringBoundLogger
+
+from exporter.calls.observations import Agent
+from exporter.errors import AtomsExporterError, Malformed, Refused
+from exporter.protocol.api import AgentInfo, decode_agent, decode_agent_page
+from exporter.receivers.client import AtomsApi
+
+PAGE_SIZE: Final = 100
+MOST_PAGES: Final = 50
+
+
+class _Entry(NamedTuple):
+    agent: Agent
+    good_until: float
+
+
+class Directory:
+    """Answers who an agent is, asking the API at most once at a time for each.
+
+    :param keep_seconds: how long a name is believed. One that cannot be renewed is kept.
+    :param unknown_seconds: how long an agent that could not be resolved is not asked for again.
+    :param patience_seconds: the longest a question may take; then the answer is "unknown".
+    """
+
+    def __init__(
+        self,
+        api: AtomsApi,
+        *,
+        log: FilteringBoundLogger,
+        keep_seconds: float = 3600.0,
+        unknown_seconds: float = 60.0,
+        patience_seconds: float = 10.0,
+        capacity: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api = api
+        self._log = log
+        self._keep = keep_seconds
+        self._unknown = unknown_seconds
+        self._patience = patience_seconds
+        self._capacity = capacity
+        self._clock = clock
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._asking: dict[str, asyncio.Event] = {}
+
+    async def resolve(self, agent_id: str) -> Agent:
+        """The agent, by name if the API gives one. Never fails: an agent without a name is called ``unknown``."""
+        while True:
+            entry = self._entries.get(agent_id)
+            if entry is not None and self._clock() < entry.good_until:
+                self._entries.move_to_end(agent_id)
+                return entry.agent
+            answered = self._asking.get(agent_id)
+            if answered is None:
+                return await self._ask(agent_id)
+            await answered.wait()
+
+    async def prefetch(self) -> int:
+        """Learn all agents of the account page by page; returns how many. What fails is left to ``resolve``."""
+        learnt: set[str] = set()
+        for page in range(1, MOST_PAGES + 1):
+            params = {"page": str(page), "offset": str(PAGE_SIZE)}  # the API calls the page size "offset"
+            try:
+                answer = decode_agent_page(await self._api.get("agent", source="agents", params=params))
+            except AtomsExporterError as error:
+                self._log.debug("agents cannot be listed", error=str(error))
+                break
+            before = len(learnt)
+            for info in answer.agents:
+                learnt.add(info.agent_id)
+                self._learn(_agent(info), self._keep)
+            if len(learnt) == before or (answer.total is not None and len(learnt) >= answer.total):
+                break
+        return len(learnt)
+
+    async def _ask(self, agent_id: str) -> Agent:
+        answered = self._asking[agent_id] = asyncio.Event()
+        try:
+            agent, keep = await self._fetch(agent_id)
+            return self._learn(agent, keep)
+        finally:
+            del self._asking[agent_id]
+            answered.set()
+
+    async def _fetch(self, agent_id: str) -> tuple[Agent, float]:
+        before = self._entries.get(agent_id)
+        unknown = before.agent if before is not None else Agent(agent_id=agent_id)
+        try:
+            async with asyncio.timeout(self._patience):
+                info = decode_agent(await self._api.get("agent", agent_id, source="agents"), agent_id)
+        except (TimeoutError, Malformed, AtomsExporterError) as error:
+            status = error.status if isinstance(error, Refused) else None
+            self._log.info("agent not resolved", agent_id=agent_id, status=status, error=str(error))
+            return unknown, self._unknown
+        return _agent(info), self._keep
+
+    def _learn(self, agent: Agent, keep: float) -> Agent:
+        self._entries[agent.agent_id] = _Entry(agent, self._clock() + keep)
+        self._entries.move_to_end(agent.agent_id)
+        if len(self._entries) > self._capacity:
+            self._entries.popitem(last=False)
+        return agent
+
+
+def _agent(info: AgentInfo) -> Agent:
+    return Agent(info.agent_id, info.name or "unknown", info.workflow_type == "single_prompt")

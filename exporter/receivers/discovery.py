@@ -1,0 +1,148 @@
+"""Which calls there are: those the operator names, and those the API lists as going on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, NamedTuple, NoReturn
+
+from structlog.typing import FilteringBoundLogger
+
+from exporter.calls.telemetry import Telemetry
+from exporter.errors import Interrupted, Malformed, Refused
+from exporter.protocol.api import UNKNOWN, CallPage, CallSummary, decode_call_page
+from exporter.receivers.backoff import Backoff
+from exporter.receivers.client import AtomsApi
+
+MOST_PAGES: Final = 100
+"""Pages of one look at the list; who has more calls in progress finds the rest at the next look."""
+
+REFUSED_RETRY_SECONDS: Final = 30.0
+
+
+class FoundCall(NamedTuple):
+    """A call that may be followed; ``created_at`` is Unix time. ``source`` says who found it."""
+
+    call_id: str
+    agent_id: str | None = None
+    channel: str = UNKNOWN
+    status: str | None = None
+    created_at: float | None = None
+    source: str = "poll"
+
+
+def static_calls(call_ids: Iterable[str], telemetry: Telemetry) -> list[FoundCall]:
+    """The calls of the configuration, each once."""
+    found = [FoundCall(call_id, source="static") for call_id in dict.fromkeys(call_ids)]
+    for _ in found:
+        telemetry.discovery_request("static", "ok")
+    return found
+
+
+class Poll:
+    """Looks at ``GET /conversation`` now and then, the way the vendor wants it: default sort, small pages, no dates.
+
+    Each call is reported once to ``found``, which is told of calls in progress that may be known from elsewhere.
+
+    :param interval: seconds between two looks.
+    :param remember: how many call ids to know again; the least recently listed are forgotten first.
+    """
+
+    def __init__(
+        self,
+        api: AtomsApi,
+        found: Callable[[FoundCall], object],
+        *,
+        backoff: Backoff,
+        log: FilteringBoundLogger,
+        interval: float = 10.0,
+        limit: int = 100,
+        statuses: Sequence[str] = ("active", "in_progress"),
+        agent_ids: Sequence[str] = (),
+        call_types: Sequence[str] = (),
+        remember: int = 100_000,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api = api
+        self._found = found
+        self._backoff = backoff
+        self._log = log
+        self._interval = interval
+        self._params = {
+            "limit": str(limit),
+            **({"statusFilter": ",".join(statuses)} if statuses else {}),
+            **({"agentIds": ",".join(agent_ids)} if agent_ids else {}),
+            **({"callTypes": ",".join(call_types)} if call_types else {}),
+        }
+        self._remember = remember
+        self._sleep = sleep
+        self._clock = clock
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._failing = False
+
+    async def run(self) -> NoReturn:
+        """Look until cancelled; failures are counted, logged once, and waited out."""
+        while True:
+            started = self._clock()
+            pause = await self._look()
+            await self._sleep(max(0.0, pause - (self._clock() - started)))
+
+    async def _look(self) -> float:
+        """One look; returns after how many seconds to look again."""
+        try:
+            await self.once()
+        except Refused as refused:
+            self._fails(f"HTTP {refused.status}")
+            return max(REFUSED_RETRY_SECONDS, self._interval)
+        except Interrupted as interrupted:
+            self._fails(interrupted.reason)
+            return max(self._backoff.delay(at_least_seconds=interrupted.retry_after_seconds), self._interval)
+        except Malformed as malformed:
+            self._fails(malformed.reason)
+            return max(self._backoff.delay(), self._interval)
+        if self._failing:
+            self._failing = False
+            self._log.info("calls can be listed again")
+        self._backoff.reset()
+        return self._interval
+
+    async def once(self) -> int:
+        """Look at the list once; returns how many calls on it were new. Raises Refused, Interrupted, Malformed."""
+        new = 0
+        for page in range(1, MOST_PAGES + 1):
+            params = {"page": str(page), **self._params}
+            answer = decode_call_page(await self._api.get("conversation", source="poll", params=params))
+            unseen = [call for call in answer.calls if not self._is_seen(call.call_id)]
+            for call in unseen:
+                self._found(found_call(call))
+            new += len(unseen)
+            if not _go_on(answer, unseen):
+                break
+        return new
+
+    def _is_seen(self, call_id: str) -> bool:
+        if call_id in self._seen:
+            self._seen.move_to_end(call_id)
+            return True
+        self._seen[call_id] = None
+        if len(self._seen) > self._remember:
+            self._seen.popitem(last=False)
+        return False
+
+    def _fails(self, reason: str) -> None:
+        log = self._log.debug if self._failing else self._log.warning
+        log("calls cannot be listed", reason=reason)
+        self._failing = True
+
+
+def _go_on(page: CallPage, unseen: list[CallSummary]) -> bool:
+    """The list is sorted by last change: a page without anything new has nothing new behind it."""
+    return page.has_more and bool(unseen)
+
+
+def found_call(call: CallSummary, source: str = "poll") -> FoundCall:
+    """A listed call as a found one."""
+    return FoundCall(call.call_id, call.agent_id, call.channel, call.status, call.created_at, source)

@@ -1,0 +1,98 @@
+"""Webhook deliveries, taken in: signed by the platform, of a sane size, each once. No web framework in here."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from exporter.calls.telemetry import Telemetry
+from exporter.errors import AtomsExporterError, Malformed, Refused
+from exporter.protocol.webhooks import (
+    AnalyticsCompleted,
+    OtherWebhook,
+    PostConversation,
+    PreConversation,
+    decode_delivery,
+)
+
+MAX_BODY_BYTES: Final = 1 << 20
+
+AnyDelivery = PreConversation | PostConversation | AnalyticsCompleted | OtherWebhook
+
+
+class DuplicateDelivery(AtomsExporterError):
+    """The delivery was taken before: acknowledge it again, do nothing."""
+
+
+class Webhooks:
+    """Decides about deliveries and counts them.
+
+    :param secrets: the signing secrets in force; several while they rotate.
+    :param remember: how many deliveries to know again. The platform does not retry, so a repeated one is a mistake
+        or an attack.
+    """
+
+    def __init__(self, secrets: Sequence[str], *, telemetry: Telemetry, remember: int = 20_000) -> None:
+        if not secrets or not all(secrets):
+            raise ValueError("a webhook needs a secret, and an empty one is none")
+        self._secrets = [secret.encode() for secret in secrets]
+        self._telemetry = telemetry
+        self._remember = remember
+        self._taken: OrderedDict[bytes, None] = OrderedDict()
+
+    def accept(self, raw: bytes, signature: str | None) -> AnyDelivery:
+        """The delivery in a request's raw body.
+
+        Raises Refused with status 413 or 401, Malformed, or DuplicateDelivery.
+        """
+        if len(raw) > MAX_BODY_BYTES:
+            self._telemetry.webhook("other", "too_large")
+            raise Refused("a webhook of more than 1 MiB", status=413)
+        if not self._signed(raw, signature):
+            self._telemetry.webhook("other", "bad_signature")
+            raise Refused("a webhook without a valid signature", status=401)
+        try:
+            delivery = decode_delivery(raw)
+        except Malformed:
+            self._telemetry.webhook("other", "malformed")
+            raise
+        if not self._is_new(delivery, raw):
+            self._telemetry.webhook(delivery.kind, "duplicate")
+            raise DuplicateDelivery("the delivery was taken before")
+        self._telemetry.webhook(delivery.kind, "accepted")
+        return delivery
+
+    def forget(self, delivery: AnyDelivery, raw: bytes) -> None:
+        """The delivery could not be used after all: the next one like it is new."""
+        self._taken.pop(_identity(delivery, raw), None)
+
+    def _signed(self, raw: bytes, signature: str | None) -> bool:
+        given = (signature or "").strip().removeprefix("sha256=").lower().encode()
+        good = False
+        for secret in self._secrets:  # all of them, always: how long it takes tells nothing
+            good |= hmac.compare_digest(hmac.new(secret, raw, hashlib.sha256).hexdigest().encode(), given)
+        return good
+
+    def _is_new(self, delivery: AnyDelivery, raw: bytes) -> bool:
+        identity = _identity(delivery, raw)
+        if identity in self._taken:
+            self._taken.move_to_end(identity)
+            return False
+        self._taken[identity] = None
+        if len(self._taken) > self._remember:
+            self._taken.popitem(last=False)
+        return True
+
+
+def _identity(delivery: AnyDelivery, raw: bytes) -> bytes:
+    """By its id, event and call: the id alone may be that of the endpoint. Without an id, by its content."""
+    digest = hashlib.blake2b(digest_size=16)
+    if delivery.delivery_id is None:
+        digest.update(raw)
+    else:
+        for part in (delivery.delivery_id, delivery.kind, delivery.call_id or ""):
+            digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+    return digest.digest()

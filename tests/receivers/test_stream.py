@@ -1,0 +1,459 @@
+"""One call's stream against a real server: what each kind of answer, silence and cut leads to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from upstream import Exchange, Heard, MostlyOne, Naps, Upstream, api_for, until
+
+from exporter.calls.tracker import Progress
+from exporter.receivers.backoff import Backoff
+from exporter.receivers.client import AtomsApi
+from exporter.receivers.stream import Ended, Ending, Subscription
+
+CALL = "CALL-1758124225863-80752e"
+INIT = b'data: {"event_type": "sse_init", "event_time": "2025-09-17T15:51:44.234Z"}\n\n'
+CLOSE = b'data: {"event_type": "sse_close", "event_time": "2025-09-17T15:52:44.234Z"}\n\n'
+END = b'data: {"event_type": "call_end"}\n\n'
+
+
+def frame(number: int) -> bytes:
+    return b'data: {"event_type": "metrics", "n": %d}\n\n' % number
+
+
+class Taken:
+    """Takes payloads as the core would, in small: it knows the end of a call and the end of a stream."""
+
+    def __init__(self) -> None:
+        self.types: list[str] = []
+        self.numbers: list[int] = []
+        self.connections: list[int] = []
+
+    def __call__(self, payload: bytes) -> Progress:
+        event = json.loads(payload)
+        self.types.append(event["event_type"])
+        if "n" in event:
+            self.numbers.append(event["n"])
+        if event["event_type"] == "sse_close":
+            return Progress.STREAM_CLOSED
+        return Progress.CALL_ENDED if "call_end" in self.types else Progress.GOING_ON
+
+    async def connected(self, number: int) -> None:
+        self.connections.append(number)
+
+
+def subscription(api: AtomsApi, taken: Taken, call_id: str = CALL, **options: Any) -> Subscription:
+    settings: dict[str, Any] = {
+        "on_payload": taken,
+        "on_connected": taken.connected,
+        "backoff": Backoff(MostlyOne()),
+        "log": structlog.get_logger(),
+        "sleep": Naps(),
+        "end_grace": 0.2,
+    }
+    return Subscription(api, call_id, **{**settings, **options})
+
+
+@pytest.fixture(params=["pushed", "portable"])
+def path(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Both ways a stream is read: pushed from the socket, and by httpx and httpx-sse alone."""
+    if request.param == "pushed":
+        return {}
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+    return {"transport": httpx.AsyncHTTPTransport(limits=limits)}
+
+
+def answering(status: int, **headers: str) -> Callable[[Exchange], Awaitable[None]]:
+    async def play(exchange: Exchange) -> None:
+        await exchange.answer(status, b'{"message": "no"}', **headers)
+
+    return play
+
+
+def streaming(*frames: bytes, finish: bool = True) -> Callable[[Exchange], Awaitable[None]]:
+    async def play(exchange: Exchange) -> None:
+        await exchange.stream(*frames, finish=finish)
+
+    return play
+
+
+over = answering(400)
+
+
+async def follow(upstream: Upstream, path: dict[str, Any], **options: Any) -> tuple[Ending, Taken, Heard, Naps]:
+    taken, naps = Taken(), Naps()
+    async with upstream.serving(), api_for(upstream.url, **path) as (api, heard):
+        ending = await asyncio.wait_for(subscription(api, taken, sleep=naps, **options).run(), 30)
+        await until(lambda: upstream.open == 0)
+    assert heard.states[-1] is None
+    return ending, taken, heard, naps
+
+
+async def test_a_call_is_followed_to_its_end(path: dict[str, Any]) -> None:
+    ending, taken, heard, _ = await follow(Upstream(streaming(INIT, frame(1), frame(2), END, CLOSE)), path)
+    assert ending == Ending(Ended.FINISHED, None, 5, 1)
+    assert taken.types == ["sse_init", "metrics", "metrics", "call_end", "sse_close"]
+    assert heard.states == ["connecting", "open", None]
+    assert heard.up is True
+    assert not [key for key in heard.counts if key[0] in ("failed", "reconnected")]
+
+
+async def test_the_request_is_what_the_api_asks_for(path: dict[str, Any]) -> None:
+    upstream = Upstream(streaming(INIT, END, CLOSE))
+    await follow(upstream, path)
+    request = upstream.requests[0]
+    assert (request.method, request.path, request.query) == ("GET", "/api/v1/events", {"callId": CALL})
+    assert request.headers["authorization"] == "Bearer secret-token"
+    assert request.headers["accept"] == "text/event-stream"
+    assert request.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("call_id", ["a/b?c=d&e#f", "../agent", "CALL 1%2F", "späť\u2028", "a\r\nX: y"])
+async def test_a_call_id_arrives_as_it_is_whatever_it_holds(call_id: str, path: dict[str, Any]) -> None:
+    upstream, taken = Upstream(over), Taken()
+    async with upstream.serving(), api_for(upstream.url, **path) as (api, _):
+        assert (await subscription(api, taken, call_id).run()).how is Ended.OVER
+    assert upstream.requests[0].query == {"callId": call_id}
+    assert upstream.requests[0].path == "/api/v1/events"
+    assert "x" not in upstream.requests[0].headers
+
+
+async def test_400_means_that_the_call_is_over(path: dict[str, Any]) -> None:
+    ending, _, heard, naps = await follow(Upstream(over), path)
+    assert ending == Ending(Ended.OVER, 400, 0, 0)
+    assert naps.asked == []
+    assert heard.counts["failed", "400"] == 1
+    assert heard.up is True
+
+
+async def test_403_is_refused_at_once(path: dict[str, Any]) -> None:
+    ending, _, heard, naps = await follow(Upstream(answering(403)), path)
+    assert ending == Ending(Ended.REFUSED, 403, 0, 0)
+    assert (naps.asked, heard.counts["failed", "403"]) == ([], 1)
+
+
+async def test_404_is_tried_a_few_times_because_the_log_may_come_late(path: dict[str, Any]) -> None:
+    ending, _, heard, naps = await follow(Upstream(answering(404)), path)
+    assert ending == Ending(Ended.NOT_FOUND, 404, 0, 0)
+    assert naps.asked == [1.0, 2.0, 4.0]
+    assert heard.counts["reconnected", "not_found"] == 3
+    ending, taken, _, _ = await follow(Upstream(answering(404), streaming(INIT, END, CLOSE)), path)
+    assert (ending.how, taken.connections) == (Ended.FINISHED, [1])
+
+
+async def test_a_refused_token_is_tried_slowly_and_told_once(path: dict[str, Any]) -> None:
+    with structlog.testing.capture_logs() as logs:
+        ending, _, heard, naps = await follow(
+            Upstream(*[answering(401)] * 4, streaming(INIT, END, CLOSE)), path, backoff=Backoff(random.Random(1))
+        )
+    assert ending.how is Ended.FINISHED
+    assert len(naps.asked) == 4
+    assert min(naps.asked) >= 30
+    assert heard.counts["failed", "401"] == 4
+    assert [log["event"] for log in logs if log["log_level"] == "error"] == ["the API refuses the token"]
+    assert not [log for log in logs if "secret-token" in repr(log)]
+
+
+async def test_retry_after_is_honoured_in_seconds_and_as_a_date(path: dict[str, Any]) -> None:
+    path = {**path, "clock": lambda: 1_445_412_420.0}
+    late = answering(429, retry_after="Wed, 21 Oct 2015 07:28:00 GMT")
+    plays = [answering(429, retry_after="17"), late, answering(503, retry_after="5"), answering(429), over]
+    ending, _, heard, naps = await follow(Upstream(*plays), path, backoff=Backoff(random.Random(1), ceiling_seconds=2))
+    assert ending.how is Ended.OVER
+    assert 17 <= naps.asked[0] <= 19
+    assert 60 <= naps.asked[1] <= 66
+    assert 5 <= naps.asked[2] <= 6
+    assert naps.asked[3] <= 2
+    assert heard.counts["reconnected", "rate_limited"] == 3
+    assert (heard.counts["failed", "429"], heard.counts["failed", "5xx"]) == (3, 1)
+
+
+async def test_server_errors_back_off_up_to_half_a_minute(path: dict[str, Any]) -> None:
+    _, _, heard, naps = await follow(Upstream(*[answering(500)] * 8, over), path)
+    assert naps.asked == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert heard.counts["reconnected", "server_error"] == 8
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "headers", "failed", "reason"),
+    [
+        (200, "text/html", {}, "content_type", "content_type"),
+        (200, "application/json", {}, "content_type", "content_type"),
+        (302, "text/html", {"location": "https://elsewhere.example/"}, "3xx", "other"),
+        (204, "text/event-stream", {}, "other", "other"),
+        (408, "text/plain", {}, "4xx", "server_error"),
+    ],
+)
+async def test_an_answer_that_is_no_stream_is_not_read_as_one(
+    status: int, kind: str, headers: dict[str, str], failed: str, reason: str, path: dict[str, Any]
+) -> None:
+    async def play(exchange: Exchange) -> None:
+        await exchange.answer(status, b"" if status == 204 else b"data: x\n\n", kind, **headers)
+
+    ending, taken, heard, naps = await follow(Upstream(play, over), path)
+    assert (ending.how, taken.types, naps.asked) == (Ended.OVER, [], [1.0])
+    assert heard.counts["failed", failed] == 1
+    assert heard.counts["reconnected", reason] == 1
+
+
+async def test_a_content_type_counts_whatever_its_case_and_parameters(path: dict[str, Any]) -> None:
+    async def play(exchange: Exchange) -> None:
+        await exchange.stream(INIT, END, CLOSE, kind="Text/Event-Stream; charset=latin-1", finish=True)
+
+    ending, taken, _, _ = await follow(Upstream(play), path)
+    assert (ending.how, len(taken.types)) == (Ended.FINISHED, 3)
+
+
+async def test_a_cut_inside_an_event_is_resumed_and_the_half_event_dropped(path: dict[str, Any]) -> None:
+    cut = streaming(INIT, frame(1), frame(2)[:20], finish=False)
+    ending, taken, heard, naps = await follow(Upstream(cut, streaming(INIT, frame(2), END, CLOSE)), path)
+    assert ending.how is Ended.FINISHED
+    assert taken.numbers == [1, 2]
+    assert taken.connections == [1, 2]
+    assert naps.asked == [1.0]
+    assert heard.counts["reconnected", "cut"] == 1
+    assert heard.states == ["connecting", "open", "waiting", "connecting", "open", None]
+
+
+async def test_a_clean_end_without_goodbye_is_a_cut_too(path: dict[str, Any]) -> None:
+    ending, _, heard, _ = await follow(Upstream(streaming(INIT, frame(1)), over), path)
+    assert (ending.how, heard.counts["reconnected", "cut"]) == (Ended.OVER, 1)
+
+
+async def test_a_goodbye_without_the_calls_end_is_followed_by_another_try(path: dict[str, Any]) -> None:
+    ending, _, heard, naps = await follow(Upstream(streaming(INIT, frame(1), CLOSE, finish=False), over), path)
+    assert ending == Ending(Ended.OVER, 400, 3, 1)
+    assert (naps.asked, heard.counts["reconnected", "sse_close"]) == ([1.0], 1)
+
+
+async def test_back_off_begins_anew_after_an_event_not_after_a_connection(path: dict[str, Any]) -> None:
+    empty, full = streaming(INIT, CLOSE), streaming(INIT, frame(1), CLOSE)
+    _, _, _, naps = await follow(Upstream(empty, empty, empty, full, empty, over), path)
+    assert naps.asked == [1, 2, 4, 1, 2]
+
+
+async def test_the_end_of_the_call_is_the_end_even_when_the_server_keeps_the_stream_open(path: dict[str, Any]) -> None:
+    async def play(exchange: Exchange) -> None:
+        await exchange.stream(INIT, frame(1), END, frame(2))
+        await exchange.hang()
+
+    ending, taken, _, _ = await follow(Upstream(play), path)
+    assert ending == Ending(Ended.FINISHED, None, 4, 1)
+    assert taken.numbers == [1, 2]
+
+
+async def test_a_connection_cut_after_the_calls_end_is_not_opened_again(path: dict[str, Any]) -> None:
+    ending, _, _, naps = await follow(Upstream(streaming(INIT, END, finish=False)), path)
+    assert (ending.how, naps.asked) == (Ended.FINISHED, [])
+
+
+async def test_silence_is_noticed_and_heartbeats_are_not_silence(path: dict[str, Any]) -> None:
+    async def heartbeats(exchange: Exchange) -> None:
+        await exchange.stream(INIT)
+        for _ in range(12):
+            await asyncio.sleep(0.1)
+            await exchange.chunks(b": still here\n\n")
+        await exchange.chunks(frame(1))
+        await exchange.hang()
+
+    ending, taken, heard, _ = await follow(Upstream(heartbeats, over), {**path, "idle_timeout": 0.6}, idle_timeout=0.6)
+    assert ending.how is Ended.OVER
+    assert taken.numbers == [1]
+    assert heard.counts["reconnected", "idle"] == 1
+
+
+async def test_a_call_in_which_nothing_happens_is_given_up(path: dict[str, Any]) -> None:
+    async def play(exchange: Exchange) -> None:
+        await exchange.stream(INIT)
+        while True:
+            await exchange.chunks(b": still here\n\n")
+            await asyncio.sleep(0.02)
+
+    ending, _, _, _ = await follow(Upstream(play), path, call_idle_limit=0.3)
+    assert ending.how is Ended.IDLE
+
+
+async def test_an_outage_does_not_count_against_the_call(path: dict[str, Any]) -> None:
+    async def slowly(exchange: Exchange) -> None:
+        await asyncio.sleep(0.1)
+        await exchange.answer(503)
+
+    ending, _, _, _ = await follow(Upstream(*[slowly] * 5, streaming(INIT, END, CLOSE)), path, call_idle_limit=0.4)
+    assert ending.how is Ended.FINISHED
+
+
+async def test_a_server_that_cannot_be_reached_is_tried_again(path: dict[str, Any]) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/api/v1"
+    naps = Naps()
+    async with api_for(url, **path) as (api, heard):
+        task = asyncio.ensure_future(subscription(api, Taken(), sleep=naps).run())
+        await until(lambda: len(naps.asked) >= 3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert naps.asked[:3] == [1, 2, 4]
+    assert heard.counts["failed", "connect"] >= 3
+    assert heard.up is False
+    assert heard.states[-1] is None
+
+
+async def test_a_name_that_does_not_resolve_is_a_failure_to_connect(path: dict[str, Any]) -> None:
+    naps = Naps()
+    async with api_for("http://no-such-host.invalid/api", **path) as (api, heard):
+        task = asyncio.ensure_future(subscription(api, Taken(), sleep=naps).run())
+        await until(lambda: len(naps.asked) >= 1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert heard.counts["failed", "connect"] >= 1
+
+
+async def test_a_server_that_accepts_and_never_answers_is_a_timeout(path: dict[str, Any]) -> None:
+    ending, _, heard, _ = await follow(Upstream(Exchange.hang, over), {**path, "idle_timeout": 0.2})
+    assert (ending.how, heard.counts["failed", "timeout"]) == (Ended.OVER, 1)
+
+
+async def test_something_that_is_not_http_is_a_failure_to_connect(path: dict[str, Any]) -> None:
+    async def play(exchange: Exchange) -> None:
+        await exchange.send(b"220 mail.example ESMTP\r\n")
+
+    ending, _, heard, _ = await follow(Upstream(play, over), path)
+    assert (ending.how, heard.counts["failed", "connect"]) == (Ended.OVER, 1)
+
+
+async def test_bytes_wait_while_the_history_is_fetched(path: dict[str, Any]) -> None:
+    order: list[str] = []
+    sent = asyncio.Event()
+
+    async def play(exchange: Exchange) -> None:
+        await exchange.stream(INIT, frame(1), END, CLOSE, finish=True)
+        sent.set()
+
+    class Watching(Taken):
+        def __call__(self, payload: bytes) -> Progress:
+            order.append("payload")
+            return super().__call__(payload)
+
+        async def connected(self, number: int) -> None:
+            await sent.wait()
+            await asyncio.sleep(0.05)
+            order.append("connected")
+
+    taken = Watching()
+    upstream = Upstream(play)
+    async with upstream.serving(), api_for(upstream.url, **path) as (api, _):
+        ending = await subscription(api, taken).run()
+    assert ending.how is Ended.FINISHED
+    assert order == ["connected", "payload", "payload", "payload", "payload"]
+
+
+async def test_somebody_else_may_say_that_the_call_has_ended(path: dict[str, Any]) -> None:
+    async def play(exchange: Exchange) -> None:
+        await exchange.stream(INIT, frame(1))
+        await exchange.hang()
+
+    upstream, taken = Upstream(play), Taken()
+    async with upstream.serving(), api_for(upstream.url, **path) as (api, _):
+        followed = subscription(api, taken)
+        task = asyncio.ensure_future(followed.run())
+        await until(lambda: taken.numbers == [1])
+        followed.call_ended()
+        assert (await asyncio.wait_for(task, 10)).how is Ended.FINISHED
+
+        async def forever(seconds: float) -> None:
+            await asyncio.Event().wait()
+
+        upstream.plays = [answering(503)]
+        waiting = subscription(api, taken, sleep=forever)
+        count = len(upstream.requests)
+        task = asyncio.ensure_future(waiting.run())
+        await until(lambda: len(upstream.requests) > count)
+        await asyncio.sleep(0.05)
+        waiting.give_up()
+        assert (await asyncio.wait_for(task, 10)).how is Ended.IDLE
+
+
+async def test_an_endless_line_costs_its_event_and_nothing_else(path: dict[str, Any]) -> None:
+    async def play(exchange: Exchange) -> None:
+        await exchange.stream(INIT, frame(1), b'data: {"n": "')
+        for _ in range(50):
+            await exchange.chunks(b"x" * 1_000_000)
+        await exchange.chunks(b'"}\n\n', frame(2), END, CLOSE)
+        await exchange.finish()
+
+    ending, taken, heard, _ = await follow(Upstream(play), path)
+    assert ending.how is Ended.FINISHED
+    assert taken.numbers == [1, 2]
+    assert heard.counts["rejected", "oversize"] == 1
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        b"\xef\xbb\xbf" + INIT + frame(1) + END + CLOSE,
+        b"id: 7\n" + INIT + b": heartbeat\n\n\n" + frame(1) + b":\n\n" + END + CLOSE,
+        (INIT + frame(1) + END + CLOSE).replace(b"\n", b"\r\n"),
+        (INIT + frame(1) + END + CLOSE).replace(b"\n", b"\r"),
+        INIT + b'data: {"event_type": "metrics",\ndata: "n": 1}\n\n' + END + CLOSE,
+        INIT + b"retry: 10\nevent: message\n" + frame(1) + b"\n\n" + END + CLOSE,
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+async def test_every_form_of_the_standard_is_read_however_it_is_cut(
+    frames: bytes, size: int, path: dict[str, Any]
+) -> None:
+    pieces = [frames[i : i + size] for i in range(0, len(frames), size)]
+    ending, taken, _, _ = await follow(Upstream(streaming(*pieces)), path)
+    assert ending.how is Ended.FINISHED
+    assert taken.types == ["sse_init", "metrics", "call_end", "sse_close"]
+
+
+async def test_the_servers_reconnection_time_is_kept_within_reason(path: dict[str, Any]) -> None:
+    first, second = streaming(b"retry: 9000\n" + INIT, frame(1)), streaming(b"retry: 900000\n" + INIT, frame(1))
+    _, _, _, naps = await follow(Upstream(first, second, over), path)
+    assert naps.asked == pytest.approx([9.9, 33.0])
+
+
+async def test_what_the_taker_raises_ends_the_subscription_and_frees_the_connection(path: dict[str, Any]) -> None:
+    class Broken(Taken):
+        def __call__(self, payload: bytes) -> Progress:
+            raise ZeroDivisionError("in the core")
+
+    async def play(exchange: Exchange) -> None:
+        await exchange.stream(INIT)
+        await exchange.hang()
+
+    upstream = Upstream(play)
+    async with upstream.serving(), api_for(upstream.url, **path) as (api, heard):
+        with pytest.raises(ZeroDivisionError):
+            await subscription(api, Broken()).run()
+        await until(lambda: upstream.open == 0)
+    assert heard.states[-1] is None
+
+
+async def test_many_calls_at_once_do_not_mix() -> None:
+    async def play(exchange: Exchange) -> None:
+        number = int(exchange.query["callId"])
+        await exchange.stream(INIT)
+        for _ in range(5):
+            await exchange.chunks(frame(number))
+            await asyncio.sleep(0.01)
+        await exchange.chunks(END, CLOSE)
+        await exchange.finish()
+
+    upstream = Upstream(play)
+    async with upstream.serving(), api_for(upstream.url, connect_concurrency=10) as (api, heard):
+        heard.stream_state = lambda before, after: None  # type: ignore[method-assign]  # many at once
+        taken = [Taken() for _ in range(100)]
+        endings = await asyncio.gather(*(subscription(api, t, str(i)).run() for i, t in enumerate(taken)))
+    assert {ending.how for ending in endings} == {Ended.FINISHED}
+    assert [t.numbers for t in taken] == [[i] * 5 for i in range(100)]
