@@ -127,6 +127,7 @@ class CallBook:
         self._node: str | None = None
         self._left: str | None = None
         self._hop_open = False
+        self._tools: dict[str, int] = {}
         self._waiting: list[tuple[str, tuple[str, ...], float]] = []
 
     def see(self, happening: Happening) -> None:
@@ -149,8 +150,10 @@ class CallBook:
             case "metrics":
                 for record in facts["metrics"]:
                     self._record(record)
+            case "tool_call_start":
+                self._tools[facts["tool_call_id"]] = happening.at_ms
             case "tool_call_end" | "tool_call_error":
-                self._tool(facts)
+                self._tool(facts, happening.at_ms)
             case "knowledgebase":
                 self._service("atoms_knowledgebase", "queries", facts)
             case "variable_extraction":
@@ -250,13 +253,14 @@ class CallBook:
             if count:
                 self._count("atoms_llm_token_details_total", *who, detail, amount=count)
 
-    def _tool(self, facts: Mapping[str, Any]) -> None:
+    def _tool(self, facts: Mapping[str, Any], at_ms: int) -> None:
+        """An error says no latency: then it is the time since the start."""
         function = facts["function_name"]
+        started_ms = self._tools.pop(facts["tool_call_id"], at_ms)
         self._count("atoms_tool_calls_total", function)
         if not facts.get("success", False):
             self._count("atoms_tool_call_failures_total", function)
-        if "latency_ms" in facts:
-            self._timed("atoms_tool_call_latency_seconds", facts["latency_ms"], function)
+        self._timed("atoms_tool_call_latency_seconds", facts.get("latency_ms", at_ms - started_ms), function)
 
     def _service(self, family: str, plural: str, facts: Mapping[str, Any]) -> None:
         self._count(f"{family}s_total" if plural == "s" else f"{family}_{plural}_total")
