@@ -9,11 +9,12 @@ from exporter.address import ListenAddress
 from exporter.web.access import WebConfigFile
 from exporter.web.app import build_app
 from exporter.web.ports import CallView, FollowAnswer, WebhookAnswer, WebPorts
-from exporter.web.serving import RunningWeb, serve
+from exporter.web.serving import Limits, RunningWeb, serve
 
 __all__ = [
     "CallView",
     "FollowAnswer",
+    "Limits",
     "ListenAddress",
     "RunningWeb",
     "WebConfigFile",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import socket
 from collections.abc import Awaitable, Callable
@@ -13,27 +14,42 @@ from aiohttp.http_exceptions import HttpProcessingError
 from exporter.address import ListenAddress, listening_socket
 from exporter.web.access import WebConfigFile
 
-__all__ = ["RunningWeb", "serve"]
+__all__ = ["Limits", "RunningWeb", "serve"]
 
-MAX_CONNECTIONS = 512
-HANDSHAKE_SECONDS = 10.0
-FIRST_REQUEST_SECONDS = 15.0
-IDLE_SECONDS = 125.0
-"""Kept open between requests: longer than two scrapes a minute apart."""
-LONGEST_REQUEST_SECONDS = 120.0
-_LOOK_EVERY_SECONDS = 1.0
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may take up, and all together."""
+
+    connections: int = 512
+    handshake_seconds: float = 10.0
+    first_request_seconds: float = 15.0
+    """From connecting to the end of the first request's headers."""
+    idle_seconds: float = 125.0
+    """Between two requests: longer than two scrapes a minute apart."""
+    request_seconds: float = 120.0
+    look_every_seconds: float = 1.0
+    """How often renewed certificates and overdue connections are looked for."""
+
+
+_SLACK_SECONDS = 5.0
 
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-async def serve(app: web.Application, listen: ListenAddress, web_config: WebConfigFile | None = None) -> RunningWeb:
+async def serve(
+    app: web.Application,
+    listen: ListenAddress,
+    web_config: WebConfigFile | None = None,
+    limits: Limits | None = None,
+) -> RunningWeb:
     """Start answering. Raises ConfigError naming the address when it cannot be had.
 
     The caller runs :meth:`RunningWeb.watch` in its task group and ends with :meth:`RunningWeb.close`.
     """
     access = web_config or WebConfigFile()
     sock = listening_socket(listen)
-    running = RunningWeb(app, listen, sock, access)
+    running = RunningWeb(app, listen, sock, access, limits or Limits())
     try:
         await running.start()
     except BaseException:
@@ -45,20 +61,28 @@ async def serve(app: web.Application, listen: ListenAddress, web_config: WebConf
 class RunningWeb:
     """A web server that is up. ``urls`` are what to open on this machine, with the real port."""
 
-    def __init__(self, app: web.Application, listen: ListenAddress, sock: socket.socket, access: WebConfigFile) -> None:
+    def __init__(
+        self,
+        app: web.Application,
+        listen: ListenAddress,
+        sock: socket.socket,
+        access: WebConfigFile,
+        limits: Limits,
+    ) -> None:
         self.port: int = sock.getsockname()[1]
         self._address = ListenAddress(listen.host, self.port)
         self._socket = sock
         self._access = access
+        self._limits = limits
         self._busy: dict[object, float] = {}
+        self._answered: dict[object, float] = {}
         self._met: dict[object, float] = {}
-        self._served: set[object] = set()
         app.middlewares.insert(0, self._mark)
         self._runner = web.AppRunner(
             app,
             access_log=None,
             handle_signals=False,
-            keepalive_timeout=IDLE_SECONDS,
+            keepalive_timeout=limits.idle_seconds,
             lingering_time=2.0,
             auto_decompress=False,  # a webhook is signed as it came over the wire, and unpacking needs no limit then
             max_line_size=8_190,
@@ -72,6 +96,11 @@ class RunningWeb:
         """Where it answers."""
         return [self._address.url(tls=self._access.context is not None)]
 
+    @property
+    def connections(self) -> int:
+        """Clients connected now."""
+        return len(self._runner.server.connections) if self._runner.server is not None else 0
+
     async def start(self) -> None:
         """Begin to accept connections."""
         await self._runner.setup()
@@ -83,33 +112,34 @@ class RunningWeb:
             self._connection,
             sock=self._socket.dup(),
             ssl=context,
-            ssl_handshake_timeout=HANDSHAKE_SECONDS if context else None,
+            ssl_handshake_timeout=self._limits.handshake_seconds if context else None,
             ssl_shutdown_timeout=2.0 if context else None,
             backlog=128,
         )
 
     def _connection(self) -> asyncio.BaseProtocol:
         server = self._runner.server
-        if server is None or len(server.connections) >= MAX_CONNECTIONS:
+        if server is None or len(server.connections) >= self._limits.connections:
             return _Full()
         return server()
 
     @web.middleware
     async def _mark(self, request: web.Request, handler: Next) -> web.StreamResponse:
-        self._busy[request.protocol] = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        self._busy[request.protocol] = clock()
         try:
             return await handler(request)
         finally:
             self._busy.pop(request.protocol, None)
-            self._served.add(request.protocol)
+            self._answered[request.protocol] = clock()
 
     async def watch(self) -> None:
         """Until cancelled: serve renewed certificates, turn away clients that only hold their connection."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            await asyncio.sleep(self._limits.look_every_seconds)
             if await asyncio.to_thread(self._access.changed):
                 await self.renew()
-            self.turn_away_the_slow()
+            self.turn_away_the_slow(asyncio.get_running_loop().time())
 
     async def renew(self) -> None:
         """Accept new connections with the TLS settings as they are now; open connections and the queue stay."""
@@ -117,25 +147,31 @@ class RunningWeb:
         if before is not None:
             before.close()
 
-    def turn_away_the_slow(self) -> int:
-        """Close connections that sent no request in time, or whose request takes for ever; gives how many."""
+    def turn_away_the_slow(self, now: float) -> int:
+        """Close connections that sent no request in time, or whose request takes for ever; gives how many.
+
+        ``now`` is the event loop's time.
+        """
         server = self._runner.server
         if server is None:
             return 0
-        now, closed = asyncio.get_running_loop().time(), 0
+        closed = 0
         connections = server.connections
         self._met = {connection: self._met.get(connection, now) for connection in connections}
-        self._served &= set(connections)
+        self._answered = {one: at for one, at in self._answered.items() if one in self._met}
         for connection in connections:
-            started = self._busy.get(connection)
-            if started is not None:
-                overdue = now - started > LONGEST_REQUEST_SECONDS
-            else:
-                overdue = connection not in self._served and now - self._met[connection] > FIRST_REQUEST_SECONDS
-            if overdue and isinstance(connection.transport, asyncio.Transport):
+            if self._overdue(connection, now) and isinstance(connection.transport, asyncio.Transport):
                 connection.transport.abort()
                 closed += 1
         return closed
+
+    def _overdue(self, connection: object, now: float) -> bool:
+        if (started := self._busy.get(connection)) is not None:
+            return now - started > self._limits.request_seconds
+        if (answered := self._answered.get(connection)) is not None:
+            # aiohttp closes idle connections itself; who is still here does not read the answer.
+            return now - answered > self._limits.idle_seconds + _SLACK_SECONDS
+        return now - self._met[connection] > self._limits.first_request_seconds
 
     async def close(self, timeout: float) -> None:
         """Stop accepting, let running requests finish within ``timeout`` seconds, then end them."""

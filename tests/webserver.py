@@ -1,0 +1,131 @@
+"""A web server under test: the real one on a free port, with a registry, calls and answers of the test's making."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.exposition import choose_encoder
+
+from exporter.web import (
+    CallView,
+    FollowAnswer,
+    Limits,
+    ListenAddress,
+    RunningWeb,
+    WebConfigFile,
+    WebhookAnswer,
+    WebPorts,
+    build_app,
+    serve,
+)
+
+
+@dataclasses.dataclass
+class Backstage:
+    """What stands behind the ports of one test."""
+
+    registry: CollectorRegistry = dataclasses.field(default_factory=CollectorRegistry)
+    calls: list[CallView] = dataclasses.field(default_factory=list)
+    followed: list[str] = dataclasses.field(default_factory=list)
+    deliveries: list[tuple[bytes, str | None]] = dataclasses.field(default_factory=list)
+    turned_away: list[WebhookAnswer] = dataclasses.field(default_factory=list)
+    asked_names: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
+    ready: tuple[bool, str] = (True, "")
+    follow_answer: FollowAnswer = FollowAnswer.ACCEPTED
+    webhook_answer: WebhookAnswer = WebhookAnswer.ACCEPTED
+    render_gate: asyncio.Event | None = None
+    page: bytes | None = None
+
+    def count(self, series: int = 3) -> None:
+        counter = Counter("atoms_things", "Things.", ["thing"], registry=self.registry)
+        for number in range(series):
+            counter.labels(f"thing {number}").inc()
+
+    async def render(self, accept: str, names: tuple[str, ...]) -> tuple[str, bytes]:
+        self.asked_names.append(names)
+        if self.render_gate is not None:
+            await self.render_gate.wait()
+        encoder, content_type = choose_encoder(accept)
+        if self.page is not None:
+            return content_type, self.page
+        return content_type, encoder(self.registry)
+
+    async def follow(self, call_id: str) -> FollowAnswer:
+        self.followed.append(call_id)
+        return self.follow_answer
+
+    async def webhook(self, body: bytes, signature: str | None) -> WebhookAnswer:
+        self.deliveries.append((body, signature))
+        return self.webhook_answer
+
+    def ports(self, *, webhook: bool = True) -> WebPorts:
+        return WebPorts(
+            version="1.2.3",
+            render=self.render,
+            ready=lambda: self.ready,
+            calls=lambda: self.calls,
+            follow=self.follow,
+            webhook=self.webhook if webhook else None,
+            webhook_turned_away=self.turned_away.append,
+        )
+
+
+@dataclasses.dataclass
+class Site:
+    """One running server and a client for it."""
+
+    web: RunningWeb
+    client: httpx.AsyncClient
+    access: WebConfigFile
+
+    @property
+    def port(self) -> int:
+        return self.web.port
+
+    async def raw(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+
+@contextlib.asynccontextmanager
+async def site(
+    backstage: Backstage | None = None,
+    config_file: Path | None = None,
+    *,
+    webhook: bool = True,
+    limits: Limits | None = None,
+    verify: Any = True,
+    **options: Any,
+) -> AsyncIterator[Site]:
+    """Run the server with its watch, and end both."""
+    backstage = backstage or Backstage()
+    access = WebConfigFile(config_file, webhook_open=webhook)
+    app = build_app(backstage.ports(webhook=webhook), access, **options)
+    web = await serve(app, ListenAddress("127.0.0.1", 0), access, limits or Limits(look_every_seconds=0.05))
+    base = web.urls[0]
+    async with (
+        asyncio.TaskGroup() as group,
+        httpx.AsyncClient(base_url=base, verify=verify, timeout=30, trust_env=False) as client,
+    ):
+        watch = group.create_task(web.watch())
+        try:
+            yield Site(web, client, access)
+        finally:
+            watch.cancel()
+            await web.close(2)
+
+
+async def until(true: Callable[[], object], seconds: float = 20) -> None:
+    """Wait for something to become true, at most so long."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        await asyncio.sleep(0.01)
