@@ -29,10 +29,12 @@ class Deltas:
     """
 
     def __init__(self) -> None:
-        self._taken: dict[_Series, DataPointT] = {}
+        self._taken: dict[_Series, DataPointT] = {}  # cumulative, as of the last delta that arrived
+        self._offered: dict[_Series, DataPointT] = {}  # cumulative, as of the delta now being sent
 
     def since_last(self, metrics: Iterable[Metric]) -> Iterator[Metric]:
         """What happened since the last ``taken``. Series without news are left out; gauges pass as they are."""
+        self._offered.clear()
         for metric in metrics:
             if not _grows(metric):
                 yield metric
@@ -52,17 +54,17 @@ class Deltas:
             if isinstance(metric.data, Histogram | Sum) and metric.data.aggregation_temporality == _DELTA:
                 for point in metric.data.data_points:
                     series = _series(metric, point)
-                    self._taken[series] = _sum(self._taken.get(series), point)
+                    self._taken[series] = self._offered.pop(series)
 
     def _news(self, series: _Series, point: DataPointT) -> DataPointT | None:
         taken = self._taken.get(series)
-        if taken is None:
-            return point if _amount(point) else None
-        if _amount(point) < _amount(taken):
-            del self._taken[series]
-            return dataclasses.replace(point, start_time_unix_nano=taken.time_unix_nano) if _amount(point) else None
-        if _amount(point) == _amount(taken):
+        if _amount(point) == (_amount(taken) if taken is not None else 0):
             return None
+        self._offered[series] = dataclasses.replace(point, exemplars=())
+        if taken is None:
+            return point
+        if _amount(point) < _amount(taken):
+            return dataclasses.replace(point, start_time_unix_nano=taken.time_unix_nano)
         return _difference(point, taken)
 
 
@@ -95,24 +97,6 @@ def _difference(point: DataPointT, taken: DataPointT) -> DataPointT:
             start_time_unix_nano=start_ns,
             count=point.count - taken.count,
             sum=(point.sum or 0.0) - (taken.sum or 0.0),
-            bucket_counts=_each(point.bucket_counts, taken.bucket_counts, -1),
+            bucket_counts=[now - before for now, before in zip(point.bucket_counts, taken.bucket_counts, strict=True)],
         )
     return point
-
-
-def _sum(taken: DataPointT | None, delta: DataPointT) -> DataPointT:
-    if isinstance(delta, NumberDataPoint) and isinstance(taken, NumberDataPoint):
-        return dataclasses.replace(delta, value=taken.value + delta.value, exemplars=())
-    if isinstance(delta, HistogramDataPoint) and isinstance(taken, HistogramDataPoint):
-        return dataclasses.replace(
-            delta,
-            count=taken.count + delta.count,
-            sum=(taken.sum or 0.0) + (delta.sum or 0.0),
-            bucket_counts=_each(taken.bucket_counts, delta.bucket_counts, 1),
-            exemplars=(),
-        )
-    return dataclasses.replace(delta, exemplars=())
-
-
-def _each(left: Iterable[int], right: Iterable[int], sign: int) -> list[int]:
-    return [a + sign * b for a, b in zip(left, right, strict=True)]

@@ -159,13 +159,18 @@ def _options(endpoint: Endpoint) -> tuple[WitnessAdapter, dict[str, Any]]:
 
 
 def _from_error(error: Exception) -> Answer:
-    """Everything that kept an answer from coming may be gone next time; the text of it names hosts, not secrets."""
+    """Everything that kept an answer from coming may be gone next time.
+
+    Told is its innermost cause, which names hosts and ports: the text around it shows the URL, which may hold a key.
+    """
     reason: FailureReason = "other"
     if isinstance(error, requests.exceptions.Timeout):
         reason = "timeout"
     elif isinstance(error, requests.exceptions.ConnectionError):
         reason = "timeout" if "timed out" in str(error) else "refused"
-    return Answer("later", reason, _shortened(f"{type(error).__name__}: {error}"))
+    cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else None
+    cause = getattr(cause, "reason", None) or cause  # urllib3's MaxRetryError holds the reason
+    return Answer("later", reason, _shortened(f"{type(cause or error).__name__}: {cause or ''}"))
 
 
 def _shortened(text: str) -> str:

@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Mapping
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from exporter.errors import ConfigError
 from exporter.outputs.otlp_headers import read_headers
@@ -35,7 +35,7 @@ class Endpoint:
 
     signal: Signal
     protocol: str
-    url: str
+    url: str = dataclasses.field(repr=False)
     headers: Mapping[str, str] = dataclasses.field(repr=False)
     timeout_seconds: float = 10.0
     compression: str = "none"
@@ -244,9 +244,10 @@ def _http_url(key: str, url: str, signal: Signal) -> str:
         _ = parts.port
     except ValueError:
         raise ConfigError(key, "must be a URL such as http://collector:4318; its port is not a number") from None
+    path = parts.path or "/"
     if key == f"{_PREFIX}ENDPOINT":
-        return f"{url.removesuffix('/')}/v1/{signal}"
-    return url if parts.path else f"{url}/"
+        path = f"{path.removesuffix('/')}/v1/{signal}"
+    return urlunsplit(parts._replace(path=path))
 
 
 def _insecure(env: Mapping[str, str], signal: Signal, key: str, url: str) -> bool:
