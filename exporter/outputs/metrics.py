@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
 from threading import Lock
 from typing import Any
 
@@ -398,15 +399,15 @@ class Metrics:
         return child
 
 
-def disposition_facts(
-    agent: Agent, identifier: str, value: object, kind: str, allowed: Mapping[str, frozenset[str]]
+def disposition_fact(
+    agent: Agent, identifier: str, value: object, kind: str | None, allowed: Mapping[str, frozenset[str]]
 ) -> DispositionGiven | None:
     """A disposition as a fact fit for labels: yes/no as they are, numbers as numbers, words only from the operator's
     list for that identifier; every other word may be somebody's name and becomes ``other``."""
     if isinstance(value, bool):
         return DispositionGiven(agent, identifier, "true" if value else "false", None)
     if isinstance(value, int | float):
-        return DispositionGiven(agent, identifier, None, float(value))
+        return DispositionGiven(agent, identifier, None, float(value)) if isfinite(value) else None
     if not isinstance(value, str):
         return None
     if kind == "BOOLEAN" and value.lower() in ("true", "false", "yes", "no"):

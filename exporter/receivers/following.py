@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,7 +43,7 @@ class Earlier:
     """What an earlier life of the process knew of a call: the events it counted, and the facts it held back."""
 
     counted: SeenEvents
-    waiting: dict[int, frozenset[str]]
+    waiting: Mapping[int, frozenset[str]]
 
 
 class Followed:
@@ -107,9 +107,17 @@ class Following:
         """The call is being followed, or was."""
         return call_id in self._followed or self._tracker.known(call_id)
 
-    def follow(self, found: FoundCall, *, earlier: Earlier | None = None, under_way: bool = False) -> bool:
+    def follow(
+        self,
+        found: FoundCall,
+        *,
+        earlier: Earlier | None = None,
+        under_way: bool = False,
+        outcome: str | None = None,
+    ) -> bool:
         """Follow a call from now on; ``False`` when that is being done, or was.
 
+        :param outcome: the call is over, and this is how it ended.
         :param earlier: what an earlier life of the process counted of it.
         :param under_way: the call began before this process, which cannot tell what an earlier life counted of it:
             what its history holds so far is not counted.
@@ -117,6 +125,7 @@ class Following:
         if self.knows(found.call_id):
             return False
         followed = self._followed[found.call_id] = Followed(found)
+        followed.outcome_hint = outcome
         self._spawn(self._guarded(followed, earlier, under_way))
         return True
 
@@ -198,7 +207,7 @@ class Following:
             log.warning("not a call we can see", status=ending.status)
             self._tracker.forget(call_id)
         else:
-            self._tracker.end(call_id, outcome, at=call_log.ended_at if call_log is not None else None)
+            self._tracker.end(call_id, outcome, at=_ended_at(call_log))
             log.info("call ended", outcome=outcome, events=len(tracked.seen), recovered=tracked.recovered)
         self._on_finished(call_id)
 
@@ -225,8 +234,7 @@ class Following:
             return self._unreconciled(followed, tracked, ending), None
         resume.take(call_log)
         if not call_log.events:
-            latencies = [(latency_ms / 1000, None) for latency_ms in call_log.turn_latencies_ms]
-            self._tracker.fill_turns(tracked, latencies, self._clock())
+            self._tracker.fill_turns(tracked, call_log.turn_latencies, self._clock())
         outcome = call_log.outcome or followed.outcome_hint or natural_outcome(tracked.call)
         return outcome, call_log
 
@@ -314,3 +322,14 @@ class _Resume:
             recovered = tracker.recover(tracked, call_log.events, now, only_after_first=under_way)
         if recovered:
             self._log.info("recovered what the stream missed", events=recovered)
+
+
+def _ended_at(call_log: CallLog | None) -> float | None:
+    """When a call ended, by what the API says of it."""
+    if call_log is None:
+        return None
+    if call_log.ended_at is not None:
+        return call_log.ended_at
+    if call_log.created_at is None or call_log.duration_seconds is None:
+        return None
+    return call_log.created_at + call_log.duration_seconds

@@ -1,0 +1,96 @@
+"""What a webhook delivery sets in motion. The answer goes out at once; the work is done from a bounded queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from exporter.calls.telemetry import Telemetry
+from exporter.errors import Malformed, Refused
+from exporter.outputs.metrics import Metrics, disposition_fact
+from exporter.protocol.labels import label
+from exporter.protocol.webhooks import AnalyticsCompleted, PostConversation, PreConversation
+from exporter.receivers.directory import Directory
+from exporter.receivers.discovery import FoundCall
+from exporter.receivers.following import Following
+from exporter.receivers.webhook import AnyDelivery, DuplicateDelivery, Webhooks
+from exporter.web import WebhookAnswer
+
+_LONGEST_QUEUE = 10_000
+_UNUSABLE = {413: WebhookAnswer.TOO_LARGE, 401: WebhookAnswer.BAD_SIGNATURE}
+
+
+class Deliveries:
+    """Takes deliveries in and works them off.
+
+    :param allowed_words: words that may become ``value`` labels of dispositions, by identifier.
+    """
+
+    def __init__(
+        self,
+        webhooks: Webhooks,
+        following: Following,
+        directory: Directory,
+        metrics: Metrics,
+        *,
+        allowed_words: Mapping[str, tuple[str, ...]],
+    ) -> None:
+        self._webhooks = webhooks
+        self._following = following
+        self._directory = directory
+        self._metrics = metrics
+        self._allowed = {name: frozenset(words) for name, words in allowed_words.items()}
+        self._queue: asyncio.Queue[AnyDelivery] = asyncio.Queue(_LONGEST_QUEUE)
+        self.draining = False
+
+    async def take(self, raw: bytes, signature: str | None) -> WebhookAnswer:
+        """Check a delivery and queue it."""
+        telemetry: Telemetry = self._metrics
+        if self.draining:
+            telemetry.webhook("other", "unavailable")
+            return WebhookAnswer.UNAVAILABLE
+        try:
+            delivery = self._webhooks.accept(raw, signature)
+        except DuplicateDelivery:
+            return WebhookAnswer.DUPLICATE
+        except Refused as refused:
+            return _UNUSABLE.get(refused.status, WebhookAnswer.MALFORMED)
+        except Malformed:
+            return WebhookAnswer.MALFORMED
+        try:
+            self._queue.put_nowait(delivery)
+        except asyncio.QueueFull:
+            self._webhooks.forget(delivery, raw)
+            telemetry.webhook(delivery.kind, "unavailable")
+            return WebhookAnswer.UNAVAILABLE
+        return WebhookAnswer.ACCEPTED
+
+    async def run(self) -> None:
+        """Work the queue off, until cancelled."""
+        while True:
+            await self._work(await self._queue.get())
+
+    async def _work(self, delivery: AnyDelivery) -> None:
+        match delivery:
+            case PreConversation():
+                self._metrics.discovery_request("webhook", "ok")
+                self._following.follow(
+                    FoundCall(delivery.call_id, delivery.agent_id, delivery.channel, source="webhook")
+                )
+            case PostConversation():
+                if not self._following.over(delivery.call_id, delivery.outcome):
+                    # Its beginning was missed: its history is followed instead, and nothing if it is known already.
+                    found = FoundCall(delivery.call_id, delivery.agent_id, delivery.channel, source="webhook")
+                    self._following.follow(found, outcome=delivery.outcome)
+            case AnalyticsCompleted():
+                await self._analysed(delivery)
+            case _:
+                pass
+
+    async def _analysed(self, delivery: AnalyticsCompleted) -> None:
+        agent = await self._directory.resolve(delivery.agent_id or "unknown")
+        facts = [
+            disposition_fact(agent, label(given.identifier), given.value, given.kind, self._allowed)
+            for given in delivery.dispositions
+        ]
+        self._metrics.observed([fact for fact in facts if fact is not None])

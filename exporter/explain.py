@@ -1,0 +1,155 @@
+"""One call as a person reads it: hops, turns, stages and tools as a tree, with times, the slowest turn marked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+from rich.tree import Tree
+
+from exporter.outputs.spans import SpanRecord
+
+_BAR_WIDTH = 20
+_GOOD_SECONDS = 0.9
+_ACCEPTABLE_SECONDS = 2.0
+_SLOW_TOOL_SECONDS = 2.0
+
+
+def explained(spans: Iterable[SpanRecord]) -> RenderableType:
+    """The trace of one call as something rich can print.
+
+    :param spans: all spans of one call, in any order; the root may be missing when the call has not ended.
+    """
+    known = sorted({span.span_id: span for span in spans}.values(), key=lambda span: (span.start_ns, -span.end_ns))
+    if not known:
+        return Text("no events")
+    return _Explanation(known).render()
+
+
+class _Explanation:
+    def __init__(self, spans: Sequence[SpanRecord]) -> None:
+        self.root = next((span for span in spans if span.parent_id is None), None)
+        self.began_ns = self.root.start_ns if self.root is not None else spans[0].start_ns
+        ids = {span.span_id for span in spans}
+        self.children: dict[int | None, list[SpanRecord]] = defaultdict(list)
+        for span in spans:
+            if span is not self.root:
+                self.children[span.parent_id if span.parent_id in ids else None].append(span)
+        self.turns = [span for span in spans if span.name == "turn"]
+        self.slowest = max(self.turns, key=_took, default=None)
+
+    def render(self) -> RenderableType:
+        tree = Tree(self._headline(), guide_style="dim")
+        roots = self.children[None]
+        if self.root is not None:
+            roots = sorted([*roots, *self.children[self.root.span_id]], key=lambda span: span.start_ns)
+        for span in roots:
+            self._grow(tree, span)
+        return Group(tree, Padding(self._summary(), (1, 0, 0, 0)))
+
+    def _grow(self, tree: Tree, span: SpanRecord) -> None:
+        if span.name == "turn":
+            tree.add(self._turn(span))
+            return
+        branch = tree.add(self._line(span))
+        for child in self.children[span.span_id]:
+            self._grow(branch, child)
+
+    # -- one line each
+
+    def _headline(self) -> Text:
+        root = self.root
+        if root is None:
+            return Text("call (not ended)", style="bold")
+        said = root.attributes
+        line = Text(str(said.get("gen_ai.conversation.id", "call")), style="bold")
+        outcome = str(said.get("atoms.call.outcome"))
+        began = datetime.fromtimestamp(root.start_ns / 1e9, UTC)
+        line.append(f"  {began:%Y-%m-%d %H:%M:%S} UTC", style="dim")
+        line.append(f"\n{said.get('gen_ai.agent.name')} · {said.get('atoms.call.channel')} · ")
+        line.append(outcome, style="red" if root.error else "green")
+        line.append(f" · {duration(_took(root))}")
+        return line
+
+    def _line(self, span: SpanRecord) -> Text:
+        line = self._clock(span)
+        if span.name.startswith("hop "):
+            line.append(span.name.removeprefix("hop "), style="bold cyan")
+            line.append(f"  {duration(_took(span))}")
+            line.append(f"  node {span.attributes.get('atoms.node.id')}", style="dim")
+            came_from = span.attributes.get("atoms.hop.from_node.name")
+            if came_from is not None:
+                line.append(f" ← {came_from}", style="dim")
+        else:
+            line.append(span.name, style="magenta" if span.name.startswith("execute_tool") else "")
+            took = _took(span)
+            if took:
+                line.append(f"  {duration(took)}", style="yellow" if took > _SLOW_TOOL_SECONDS else "")
+        if span.error is not None:
+            line.append(f"  ✗ {span.attributes.get('error.type', span.error)}", style="bold red")
+        return line
+
+    def _turn(self, span: SpanRecord) -> Text:
+        took = _took(span)
+        style = "green" if took < _GOOD_SECONDS else "yellow" if took <= _ACCEPTABLE_SECONDS else "bold red"
+        longest = _took(self.slowest) if self.slowest is not None else took
+        filled = round(_BAR_WIDTH * took / longest) if longest else 0
+        line = self._clock(span)
+        line.append("turn ")
+        line.append(f"{duration(took):>8} ", style=style)
+        line.append("█" * filled, style=style)
+        line.append("·" * (_BAR_WIDTH - filled), style="dim")
+        if span is self.slowest and len(self.turns) > 1:
+            line.append(" ◀ slowest", style="bold red")
+        if span.attributes.get("atoms.turn.interrupted"):
+            line.append(" interrupted", style="yellow")
+        stages = [f"{stage.name} {duration(_took(stage))}" for stage in self.children[span.span_id]]
+        rest = span.attributes.get("atoms.turn.unattributed")
+        if isinstance(rest, float) and rest >= 0.0005:
+            stages.append(f"rest {duration(rest)}")
+        if stages:
+            line.append("\n" + " " * 10 + " · ".join(stages), style="dim")
+        return line
+
+    def _clock(self, span: SpanRecord) -> Text:
+        seconds = max(0.0, (span.start_ns - self.began_ns) / 1e9)
+        return Text(f"{int(seconds // 60):>3}:{seconds % 60:04.1f}  ", style="dim")
+
+    # -- the end
+
+    def _summary(self) -> Text:
+        text = Text()
+        if self.turns:
+            latencies = sorted(_took(turn) for turn in self.turns)
+            middle = latencies[(len(latencies) - 1) // 2]
+            text.append(f"{len(latencies)} turns", style="bold")
+            text.append(f", median {duration(middle)}, slowest {duration(latencies[-1])}")
+            if self.slowest is not None and len(latencies) > 1:
+                text.append(f" in {self.slowest.attributes.get('atoms.node.name')}")
+        if self.root is not None:
+            said = self.root.attributes
+            text.append(f"; {said.get('atoms.call.hops')} hops")
+            if "gen_ai.usage.input_tokens" in said:
+                sent, given = said["gen_ai.usage.input_tokens"], said.get("gen_ai.usage.output_tokens", 0)
+                text.append(f"; {int(sent):,} + {int(given):,} tokens")
+            text.append(f"\ntrace {self.root.trace_id:032x}", style="dim")
+        return text
+
+
+def _took(span: SpanRecord | None) -> float:
+    return 0.0 if span is None else (span.end_ns - span.start_ns) / 1e9
+
+
+def duration(seconds: float) -> str:
+    """A time span as people write it: ``350 ms``, ``1.69 s``, ``3 min 12 s``."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.995:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

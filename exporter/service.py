@@ -1,0 +1,363 @@
+"""The composition root: puts the parts together, starts them, and ends them in order.
+
+Start: what an earlier life left, the web server, then whatever finds calls. End: nothing new is taken, streams are
+let go, a last checkpoint is written, spans and metrics are flushed within the deadline, the web server goes last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import signal
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from exporter import __version__
+from exporter.calls.tracker import Tracker
+from exporter.checkpointing import Checkpointing
+from exporter.config import Config, api_key
+from exporter.deliveries import Deliveries
+from exporter.outputs.exposition import render
+from exporter.outputs.metrics import Metrics
+from exporter.outputs.otlp import metric_push, trace_export
+from exporter.outputs.recorder import Outputs
+from exporter.protocol.units import Unit, UnitRules
+from exporter.receivers.backoff import Backoff
+from exporter.receivers.client import AtomsApi
+from exporter.receivers.directory import Directory
+from exporter.receivers.discovery import FoundCall, Poll, static_calls
+from exporter.receivers.following import Earlier, Followed, Following, Limits
+from exporter.receivers.history import History
+from exporter.receivers.webhook import Webhooks
+from exporter.state_store import SavedState, SQLiteCheckpoints
+from exporter.web import CallView, FollowAnswer, RunningWeb, WebConfigFile, WebPorts, build_app, serve
+
+_CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_LOOP_PROBE_SECONDS = 0.1
+_WEB_CLOSE_SECONDS = 2.0
+
+
+class Service:
+    """One running exporter. ``run`` returns when it was stopped and everything is flushed.
+
+    :param env: the environment, for ``OTEL_*``.
+    :param on_started: told when the web server answers.
+    :raises ConfigError: from the constructor or ``run``, for what cannot work: a missing token, a port in use, a
+        foreign state file, an OTLP protocol nobody speaks.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        env: Mapping[str, str],
+        log: FilteringBoundLogger,
+        *,
+        on_started: Callable[[RunningWeb], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._config = config
+        self._log = log
+        self._on_started = on_started
+        self._clock = clock
+        self._rng = rng or random.Random()
+        self._started_at = clock()
+        self._stopping = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._group = asyncio.TaskGroup()
+        token = api_key(config)
+        self.metrics = Metrics(
+            version=__version__,
+            latency_buckets=config.metrics.latency_buckets,
+            max_series_per_metric=config.metrics.max_series_per_metric,
+        )
+        self._traces = trace_export(
+            env,
+            self.metrics,
+            max_queue_spans=config.traces.max_queue_spans,
+            max_retry_age_seconds=config.traces.max_retry_age,
+        )
+        self._push = metric_push(env, self.metrics.registry, self.metrics)
+        units = config.metrics.units
+        self.tracker = Tracker(
+            Outputs(self.metrics, self._traces.put if self._traces is not None else None),
+            units=UnitRules(Unit(units.turn_latency), Unit(units.tts_latency), Unit(units.processor)),
+            capture_content=config.traces.capture_content,
+        )
+        self._store = SQLiteCheckpoints(config.state.path) if config.state.path is not None else None
+        self._api = AtomsApi(
+            config.api.base_url,
+            token,
+            telemetry=self.metrics,
+            log=log,
+            user_agent=f"atoms-exporter/{__version__}",
+            connect_timeout=config.api.connect_timeout,
+            read_timeout=config.api.request_timeout,
+            idle_timeout=config.api.idle_timeout,
+            connect_concurrency=config.api.connect_concurrency,
+        )
+        self._directory = Directory(self._api, log=log)
+        self.following = Following(
+            self._api,
+            self.tracker,
+            History(self._api, rng=self._rng, concurrency=config.history.concurrency),
+            self._directory,
+            spawn=self._spawn,
+            log=log,
+            rng=self._rng,
+            clock=clock,
+            limits=Limits(
+                max_streams=config.api.max_streams,
+                idle_timeout=config.api.idle_timeout,
+                call_idle_limit=config.api.call_idle_timeout,
+                reconcile=config.history.enabled,
+            ),
+            durable=self._store is not None,
+            on_finished=self._finished,
+        )
+        self._checkpointing = self._make_checkpointing()
+        self._deliveries = self._make_deliveries()
+        self._saved = SavedState()
+        self._rendering: dict[tuple[str, tuple[str, ...]], asyncio.Future[tuple[str, bytes]]] = {}
+
+    def _make_checkpointing(self) -> Checkpointing | None:
+        if self._store is None:
+            return None
+        return Checkpointing(
+            self._store,
+            self.tracker,
+            interval_seconds=self._config.state.checkpoint_interval,
+            retention_seconds=self._config.state.retention,
+            clock=self._clock,
+            log=self._log,
+            on_failure=self.metrics.checkpoint_failed,
+        )
+
+    def _make_deliveries(self) -> Deliveries | None:
+        secrets = self._config.discovery.webhook.secrets
+        if not secrets:
+            return None
+        return Deliveries(
+            Webhooks(secrets, telemetry=self.metrics),
+            self.following,
+            self._directory,
+            self.metrics,
+            allowed_words=self._config.metrics.disposition_values,
+        )
+
+    # -- life
+
+    def stop(self) -> None:
+        """Begin to end. Safe in a signal handler."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serve until stopped, then drain."""
+        loop = asyncio.get_running_loop()
+        await self._restore()
+        access = WebConfigFile(self._config.web.config_file)
+        app = build_app(self._ports(), access, allow_unauthenticated_api=self._config.web.allow_unauthenticated_api)
+        web = await serve(app, self._config.web.listen_address, access)
+        web_watch = asyncio.ensure_future(web.watch())
+        deadline = loop.time() + float("inf")
+        try:
+            async with self._group:
+                self._start()
+                self._on_started(web)
+                await self._stopping.wait()
+                deadline = loop.time() + self._config.shutdown_timeout
+                self._log.info("draining", calls=len(self.following), timeout_seconds=self._config.shutdown_timeout)
+                if self._deliveries is not None:
+                    self._deliveries.draining = True
+                for task in self._tasks:
+                    task.cancel()
+        finally:
+            await self._flush(max(0.0, min(deadline - loop.time(), self._config.shutdown_timeout)))
+            web_watch.cancel()
+            await web.close(_WEB_CLOSE_SECONDS)
+            await self._api.aclose()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _start(self) -> None:
+        for saved in self._saved.calls:
+            found = FoundCall(saved.call_id, saved.agent.agent_id, saved.channel, source="state")
+            self.following.follow(found, earlier=Earlier(saved.counted, saved.waiting))
+        for found in static_calls(self._config.discovery.calls, self.metrics):
+            self.following.follow(found)
+        poll = self._config.discovery.poll
+        if poll.enabled:
+            polling = Poll(
+                self._api,
+                self._found,
+                backoff=Backoff(self._rng),
+                log=self._log,
+                interval=poll.interval,
+                limit=poll.limit,
+                statuses=poll.statuses,
+                agent_ids=poll.agent_ids,
+                call_types=poll.call_types,
+            )
+            self._spawn(_before(self._directory.prefetch(), polling.run()))
+        self._spawn(self._probe_loop())
+        if self._config.metrics.series_ttl > 0:
+            self._spawn(self._sweep())
+        if self._deliveries is not None:
+            self._spawn(self._deliveries.run())
+        if self._checkpointing is not None:
+            self._spawn(self._checkpointing.run())
+
+    async def _restore(self) -> None:
+        if self._store is None:
+            return
+        self._saved = await asyncio.to_thread(self._store.load)
+        if self._store.set_aside is not None:
+            self._log.error(
+                "the state file was damaged; a new one was begun",
+                set_aside=str(self._store.set_aside),
+                hint="calls in flight may be counted a second time",
+            )
+        for call_id in self._saved.finished:
+            self.tracker.forget(call_id)
+        self._log.info("state restored", calls=len(self._saved.calls), finished=len(self._saved.finished))
+
+    async def _flush(self, seconds: float) -> None:
+        """Whatever can still be saved within the deadline; says what could not."""
+        if self._checkpointing is not None and self._store is not None:
+            await self._checkpointing.write()
+            self._store.close()
+        spans_left = 0
+        if self._traces is not None or self._push is not None:
+            self.metrics.refresh()
+            ending = [
+                asyncio.to_thread(export.close, seconds) for export in (self._traces, self._push) if export is not None
+            ]
+            results = await asyncio.gather(*ending)
+            spans_left = results[0] if self._traces is not None else 0
+        if spans_left:
+            self._log.warning("spans were not delivered", spans=spans_left)
+        self._log.info("stopped", calls_in_flight=len(self.tracker), spans_left=spans_left)
+
+    # -- finding calls
+
+    def _found(self, found: FoundCall) -> None:
+        """A call on the API's list. One that began before this process may have been counted by an earlier life,
+        unless there is a state file that would know of it."""
+        began_before = found.created_at is not None and found.created_at < self._started_at
+        self.following.follow(found, under_way=began_before and not self._saved.existed)
+
+    def _finished(self, call_id: str) -> None:
+        if self._checkpointing is not None:
+            self._checkpointing.finished(call_id)
+
+    # -- what the web server asks
+
+    def _ports(self) -> WebPorts:
+        return WebPorts(
+            version=__version__,
+            render=self._render,
+            ready=self._ready,
+            calls=self._calls,
+            follow=self._follow,
+            webhook=self._deliveries.take if self._deliveries is not None else None,
+            webhook_path=self._config.discovery.webhook.path,
+            webhook_turned_away=lambda answer: self.metrics.webhook("other", answer.value),
+        )
+
+    async def _render(self, accept: str, names: tuple[str, ...]) -> tuple[str, bytes]:
+        """One page at a time for each format, off the loop: whoever asks meanwhile gets the same page."""
+        key = (accept, names)
+        rendering = self._rendering.get(key)
+        if rendering is None:
+            self.metrics.refresh()
+            rendering = self._rendering[key] = asyncio.ensure_future(self._render_in_thread(accept, names))
+            rendering.add_done_callback(lambda _: self._rendering.pop(key, None))
+        return await asyncio.shield(rendering)
+
+    async def _render_in_thread(self, accept: str, names: tuple[str, ...]) -> tuple[str, bytes]:
+        began = time.perf_counter()
+        page = await asyncio.to_thread(render, self.metrics.store, self.metrics.others, accept, names)
+        self.metrics.scraped(time.perf_counter() - began)
+        return page
+
+    def _ready(self) -> tuple[bool, str]:
+        if self._stopping.is_set():
+            return False, "draining"
+        if not self.metrics.api_has_answered:
+            return False, "the Atoms API has not answered yet"
+        return True, "ready"
+
+    def _calls(self) -> list[CallView]:
+        now = self._clock()
+        return [_view(followed, now) for followed in self.following.calls()]
+
+    async def _follow(self, call_id: str) -> FollowAnswer:
+        if not _CALL_ID.fullmatch(call_id):
+            return FollowAnswer.MALFORMED
+        if self._stopping.is_set():
+            return FollowAnswer.UNAVAILABLE
+        accepted = self.following.follow(FoundCall(call_id, source="api"))
+        self.metrics.discovery_request("api", "ok")
+        return FollowAnswer.ACCEPTED if accepted else FollowAnswer.ALREADY
+
+    # -- housekeeping
+
+    async def _probe_loop(self) -> None:
+        """How late the loop wakes up: what every stream waits."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LOOP_PROBE_SECONDS
+            await asyncio.sleep(_LOOP_PROBE_SECONDS)
+            self.metrics.loop_lagged(max(0.0, loop.time() - due))
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.metrics.series_ttl)
+            self.metrics.sweep()
+
+
+async def _before(first: Awaitable[object], then: Coroutine[Any, Any, None]) -> None:
+    """One after the other."""
+    await first
+    await then
+
+
+def _view(followed: Followed, now: float) -> CallView:
+    found, tracked = followed.found, followed.tracked
+    if tracked is None:
+        return CallView(found.call_id, followed.state, found.created_at or now, agent_id=found.agent_id)
+    call = tracked.call
+    age = now - tracked.last_event_at if tracked.last_event_at is not None else None
+    return CallView(
+        call_id=found.call_id,
+        state=followed.state,
+        since_at=call.first_at if call.first_at is not None else tracked.opened_at,
+        events=len(tracked.seen),
+        last_event_age_seconds=age,
+        agent_id=call.agent.agent_id,
+        agent_name=call.agent.name,
+        node_id=call.visit.node_id,
+        node_name=call.node_name or None,
+    )
+
+
+async def run_until_signalled(service: Service) -> None:
+    """Run a service until SIGTERM or SIGINT; a second signal ends the process at once."""
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        service.stop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    await service.run()
