@@ -16,12 +16,10 @@ def answer_heard(call: Call, at: float) -> None:
     if visit.awaits_answer_since is None:
         return
     response = plausible(at - visit.awaits_answer_since)
-    muted, call.muted = call.muted, call.muted and visit.awaits_answer_muted
     if isinstance(response, Skip):
         call.skip(response)
     else:
         call.say(HopAnswered(visit.where, at, response))
-    call.muted = muted
     visit.awaits_answer_since = None
 
 
@@ -84,6 +82,7 @@ def _turn(
             model=call.model,
             prompt_tokens=call.turn_prompt_tokens,
             completion_tokens=call.turn_completion_tokens,
+            nth=call.nth("turn", at),
         )
     )
     call.turn_prompt_tokens = call.turn_completion_tokens = 0
@@ -99,4 +98,4 @@ def speech_synthesised(call: Call, event: wire.TTSCompleted, at: float) -> None:
         call.skip(latency)
         return
     content = call.content_of(**{"gen_ai.output.messages": event.tts_text})
-    call.say(SpeechSynthesised(call.visit.where, at, latency, content))
+    call.say(SpeechSynthesised(call.visit.where, at, latency, content, nth=call.nth("speech", at)))

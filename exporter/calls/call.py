@@ -6,15 +6,25 @@ delivers them. The transitions themselves are in ``state`` and the modules it li
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from exporter.calls.identity import milliseconds_of
 from exporter.calls.observations import Agent, Content, Hopped, Located, Observation, SampleSkipped
 from exporter.calls.visits import NO_NODE, NOWHERE, Visit, WaitingRoom
 from exporter.protocol.units import Skip, UnitRules
 
 _LONGEST_CONTENT = 4096
+
+
+class OpenTool(NamedTuple):
+    """A tool call that has not answered yet."""
+
+    function: str
+    started_at: float
+    visit: Visit
+    arguments: Content
 
 
 class Call:
@@ -39,6 +49,7 @@ class Call:
         "latest_at",
         "left_before",
         "model",
+        "moments",
         "muted",
         "names",
         "open_tools",
@@ -53,6 +64,7 @@ class Call:
         "units",
         "unmuted",
         "visit",
+        "visits",
         "waiting",
     )
 
@@ -77,12 +89,14 @@ class Call:
         self.turn_prompt_tokens = self.turn_completion_tokens = 0
         self.turn_milliseconds: list[int] = []
         self.model: str | None = None
-        self.visit = Visit(0, None, 0.0, "first")
+        self.visits: dict[str, int] = {}
+        self.moments: dict[str, tuple[int, int]] = {}
+        self.visit = Visit(0, None, 0.0, "")
         if agent.single_prompt:
             self.visit.node_id = NO_NODE
             self.visit.settle(call_id, agent, NO_NODE, NO_NODE)
         self.units = units
-        self.open_tools: dict[str, tuple[str, float, Content]] = {}
+        self.open_tools: dict[str, OpenTool] = {}
         self.closed_tools: dict[str, None] = {}
         self.waiting = WaitingRoom()
         self.out: list[Observation] = []
@@ -106,9 +120,24 @@ class Call:
         """Facts that still wait for a node's name: their classes, by the identity of their event."""
         return self.waiting.kinds() if len(self.waiting) else {}
 
-    def say(self, fact: Located) -> None:
+    def next_visit(self, node_id: str) -> str:
+        """Identity of a new visit: the how-manieth to this node. Not the time of the hop, because who missed the hop
+        sees the same visit begin later."""
+        number = self.visits[node_id] = self.visits.get(node_id, 0) + 1
+        return f"{node_id}#{number}"
+
+    def nth(self, kind: str, at: float) -> int:
+        """How many facts of this kind there were before in the same millisecond: usually none."""
+        moment = milliseconds_of(at)
+        latest, number = self.moments.get(kind, (0, 0))
+        number = number + 1 if latest == moment else 0
+        self.moments[kind] = moment, number
+        return number
+
+    def say(self, fact: Located, visit: Visit | None = None) -> None:
+        """A fact of the visit the call is in, or of ``visit``."""
         if fact.where is NOWHERE:
-            self.wait(self.visit, None, fact)
+            self.wait(visit or self.visit, None, fact)
         elif not self.muted or type(fact).__name__ in self.unmuted:
             self.out.append(fact)
 
@@ -132,5 +161,12 @@ class Call:
 
 
 def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode("utf-8", "replace")
+    if isinstance(value, str):
+        text = value
+    else:
+        try:
+            text = msgspec.json.encode(value).decode()
+        except (UnicodeEncodeError, RecursionError):
+            return "(cannot be shown)"
+    text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= _LONGEST_CONTENT else text[: _LONGEST_CONTENT - 1] + "…"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exporter.calls.call import Call
-from exporter.calls.identity import milliseconds_of
 from exporter.calls.observations import Hopped, LoopClosed, NodeEntered, NodeLeft
 from exporter.calls.visits import NO_NODE, NOWHERE, UNKNOWN_NAME, Visit
 from exporter.protocol import events as wire
@@ -55,7 +54,6 @@ def hopped(call: Call, event: wire.Hopping, at: float) -> None:
         enter(call, target_id, at, came_from=origin)
     visit = call.visit
     visit.awaits_answer_since = at
-    visit.awaits_answer_muted = call.muted
     call.wait(visit, origin, Hopped(NOWHERE.place, NOWHERE.place))
     if call.left_before == target_id:
         call.say(LoopClosed(visit.where))
@@ -66,11 +64,12 @@ def hopped(call: Call, event: wire.Hopping, at: float) -> None:
 def first_node(call: Call, node_id: str) -> None:
     """The node the call has been in from its beginning is known now."""
     call.visit.node_id = node_id
+    call.visit.key = call.next_visit(node_id)
     call.say(NodeEntered(call.visit.where, call.visit.entered_at))
 
 
 def enter(call: Call, node_id: str, at: float, came_from: Visit | None) -> None:
-    visit = Visit(call.visit.index + 1, node_id, at, f"{node_id}@{milliseconds_of(at)}")
+    visit = Visit(call.visit.index + 1, node_id, at, call.next_visit(node_id))
     visit.came_from = came_from
     if (name := call.names.get(node_id)) is not None:
         visit.settle(call.call_id, call.agent, node_id, name)

@@ -61,6 +61,13 @@ class Timed(Located, frozen=True, gc=False):
     at: float
 
 
+class Shown(Timed, frozen=True, gc=False, kw_only=True):
+    """A fact with a span of its own, known by its moment."""
+
+    nth: int = 0
+    """How many of its kind came before in the same millisecond: usually none."""
+
+
 class SampleSkipped(Observation, frozen=True, gc=False):
     """A value was not counted; ``reason`` is one of ``protocol.units.Skip``."""
 
@@ -140,7 +147,7 @@ class UserSpoke(Located, frozen=True, gc=False):
     """The caller finished saying something."""
 
 
-class TurnAnswered(Timed, frozen=True, gc=False):
+class TurnAnswered(Shown, frozen=True, gc=False):
     """The agent answered the caller; the turn ended ``at``, and began ``seconds`` before."""
 
     seconds: float
@@ -153,7 +160,7 @@ class TurnAnswered(Timed, frozen=True, gc=False):
     completion_tokens: int
 
 
-class SpeechSynthesised(Timed, frozen=True, gc=False):
+class SpeechSynthesised(Shown, frozen=True, gc=False):
     """Text became speech."""
 
     seconds: float
@@ -196,7 +203,7 @@ class AudioTranscribed(Located, frozen=True, gc=False):
     seconds: float
 
 
-class ToolCalled(Timed, frozen=True, gc=False):
+class ToolCalled(Shown, frozen=True, gc=False):
     """A tool call is over; it began at ``started_at`` and took ``seconds``, where that is known."""
 
     function: str
@@ -208,7 +215,7 @@ class ToolCalled(Timed, frozen=True, gc=False):
     content: Content
 
 
-class KnowledgebaseQueried(Timed, frozen=True, gc=False):
+class KnowledgebaseQueried(Shown, frozen=True, gc=False):
     """A knowledge base was searched."""
 
     seconds: float | None
@@ -216,7 +223,7 @@ class KnowledgebaseQueried(Timed, frozen=True, gc=False):
     content: Content
 
 
-class VariablesExtracted(Timed, frozen=True, gc=False):
+class VariablesExtracted(Shown, frozen=True, gc=False):
     """Variables were taken out of the conversation."""
 
     seconds: float | None
@@ -224,7 +231,7 @@ class VariablesExtracted(Timed, frozen=True, gc=False):
     content: Content
 
 
-class ApiCalled(Timed, frozen=True, gc=False):
+class ApiCalled(Shown, frozen=True, gc=False):
     """The workflow called the customer's own API; ``phase`` is ``pre`` or ``post`` the conversation."""
 
     phase: str
@@ -232,7 +239,7 @@ class ApiCalled(Timed, frozen=True, gc=False):
     failed: bool
 
 
-class AgentFailed(Timed, frozen=True, gc=False):
+class AgentFailed(Shown, frozen=True, gc=False):
     """The agent reported an error of its own."""
 
     code: str

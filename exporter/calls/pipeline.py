@@ -6,6 +6,8 @@ busiest event of a call.
 
 from __future__ import annotations
 
+from math import isfinite
+
 from exporter.calls.call import Call
 from exporter.calls.observations import AudioTranscribed, CharactersSpoken, ProcessorMeasured, TokensUsed
 from exporter.protocol.events import MetricRecord, Metrics, MetricValue, Number
@@ -22,6 +24,10 @@ DETAILS = {
 }
 """Parts of the prompt and completion counts: ``detail`` label to wire field."""
 
+_MOST_TOKENS = 1e8
+_MOST_CHARACTERS = 1e7
+_MOST_AUDIO_SECONDS = 86_400.0
+
 
 def pipeline_measured(call: Call, event: Metrics, at: float) -> None:
     """Take every entry for what it is; what it is not is counted as skipped."""
@@ -37,10 +43,11 @@ def pipeline_measured(call: Call, event: Metrics, at: float) -> None:
         elif value == 0:
             call.skip(Skip.INITIAL_ZERO)
         elif speaks and isinstance(value, int):
-            if value > 0:
-                call.say(CharactersSpoken(call.visit.where, processor, model, value))
+            characters = plausible_amount(value, _MOST_CHARACTERS)
+            if isinstance(characters, Skip):
+                call.skip(characters)
             else:
-                call.skip(Skip.NEGATIVE)
+                call.say(CharactersSpoken(call.visit.where, processor, model, int(characters)))
         else:
             _measured(call, "latency", processor, model, at, seconds(value, call.units.processor, event.timestamp))
 
@@ -64,10 +71,11 @@ def _object_measured(
     found = _timed_otherwise(call, record, value, processor, model, at, event)
     if value.audio_seconds is not None:
         found = True
-        if 0 < value.audio_seconds < float("inf"):
-            call.say(AudioTranscribed(call.visit.where, processor, model, float(value.audio_seconds)))
-        elif value.audio_seconds != 0:
-            call.skip(Skip.NEGATIVE if value.audio_seconds < 0 else Skip.NON_FINITE)
+        audio = plausible_amount(value.audio_seconds, _MOST_AUDIO_SECONDS)
+        if isinstance(audio, Skip):
+            call.skip(audio)
+        elif audio:
+            call.say(AudioTranscribed(call.visit.where, processor, model, audio))
     prompt, completion = _tokens(call, value.prompt_tokens), _tokens(call, value.completion_tokens)
     details = []
     for detail, field in DETAILS.items():
@@ -107,20 +115,20 @@ def _timed_otherwise(
 def _tokens(call: Call, number: Number) -> int | None:
     if number is None:
         return None
-    valid = plausible_count(number)
-    if isinstance(valid, Skip):
-        call.skip(valid)
+    count = plausible_amount(number, _MOST_TOKENS)
+    if isinstance(count, Skip):
+        call.skip(count)
         return None
-    return valid
+    return int(count)
 
 
-def plausible_count(number: int | float) -> int | Skip:
-    """A count, if it can be one."""
-    if number < 0:
-        return Skip.NEGATIVE
-    if number != number or number == float("inf"):
+def plausible_amount(number: int | float, most: float) -> float | Skip:
+    """An amount, if one event can have used so much. A counter that took 1e300 would never move again."""
+    if 0 <= number <= most:
+        return float(number)
+    if not isfinite(number):
         return Skip.NON_FINITE
-    return int(number)
+    return Skip.NEGATIVE if number < 0 else Skip.IMPLAUSIBLE
 
 
 def _spent(call: Call, prompt: int, completion: int, model: str) -> None:

@@ -49,8 +49,10 @@ def advance(
     call.unmuted = unmuted
     if call.first_at is None:
         _begin(call, at)
-    elif at < call.first_at:
+    elif at < call.first_at:  # came late
         call.first_at = at
+        if call.visit.index == 0:
+            call.visit.entered_at = at
     if at > call.latest_at:
         call.latest_at = at
     match event:
@@ -110,7 +112,7 @@ def finish(call: Call, *, outcome: str, names: Mapping[str, str], at: float | No
         _start(call)
     tools_abandoned(call)
     if call.first_at is not None and call.visit.node_id not in (None, NO_NODE):
-        leave(call, max(call.latest_at, ended_at or 0.0))
+        leave(call, max(call.visit.entered_at, ended_at or 0.0))
     stop_waiting(call, names)
     begun_at = call.connected_at if call.connected_at is not None else call.first_at
     duration = ended_at - begun_at if ended_at is not None and begun_at is not None else None

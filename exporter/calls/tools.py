@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.calls.call import Call
+from exporter.calls.call import Call, OpenTool
 from exporter.calls.observations import (
     AgentFailed,
     ApiCalled,
@@ -23,7 +23,7 @@ def tool_started(call: Call, event: wire.ToolCallStart, at: float) -> None:
     if key is None or key in call.open_tools or key in call.closed_tools or len(call.open_tools) >= _MOST_TOOLS:
         return
     arguments = call.content_of(**{"gen_ai.tool.call.arguments": event.context})
-    call.open_tools[key] = (_function(event.function_name), at, arguments)
+    call.open_tools[key] = OpenTool(_function(event.function_name), at, call.visit, arguments)
 
 
 def tool_ended(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, at: float) -> None:
@@ -35,7 +35,8 @@ def tool_ended(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, at: flo
         if len(call.closed_tools) >= _MOST_TOOLS:
             del call.closed_tools[next(iter(call.closed_tools))]
         call.closed_tools[key] = None
-    function, started_at, arguments = call.open_tools.pop(key or "", (None, None, None))
+    opened = call.open_tools.pop(key, None) if key is not None else None
+    started_at = opened.started_at if opened is not None else None
     took = None
     if event.latency_ms is not None:
         took = _counted(call, milliseconds(event.latency_ms))
@@ -50,22 +51,24 @@ def tool_ended(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, at: flo
         ToolCalled(
             where=call.visit.where,
             at=at,
-            function=_function(event.function_name) if event.function_name else function or "unknown",
+            function=_function(event.function_name or (opened.function if opened is not None else None)),
             tool_call_id=key,
             started_at=started_at,
             seconds=took,
             failed=failed,
             unfinished=False,
-            content={**(arguments or {}), **(said or {})} or None,
+            content={**((opened.arguments if opened is not None else None) or {}), **(said or {})} or None,
+            nth=call.nth("tool", at) if key is None else 0,
         )
     )
 
 
 def tools_abandoned(call: Call) -> None:
     """The call is over and its open tools never answered: called, not failed, of no known latency."""
-    for tool_call_id, (function, started_at, arguments) in call.open_tools.items():
+    for tool_call_id, (function, started_at, visit, arguments) in call.open_tools.items():
         at = max(call.latest_at, started_at)
-        call.say(ToolCalled(call.visit.where, at, function, tool_call_id, started_at, None, False, True, arguments))
+        fact = ToolCalled(visit.where, at, function, tool_call_id, started_at, None, False, True, arguments)
+        call.say(fact, visit)
     call.open_tools.clear()
 
 
@@ -83,17 +86,18 @@ def looked_up(call: Call, event: wire.Knowledgebase | wire.VariableExtraction, a
                 "error.message": event.error,
             }
         )
-        call.say(KnowledgebaseQueried(call.visit.where, at, took, failed, said))
+        call.say(KnowledgebaseQueried(call.visit.where, at, took, failed, said, nth=call.nth("lookup", at)))
     else:
         said = call.content_of(**{"atoms.variables": event.variables, "error.message": event.error})
-        call.say(VariablesExtracted(call.visit.where, at, took, failed, said))
+        call.say(VariablesExtracted(call.visit.where, at, took, failed, said, nth=call.nth("extraction", at)))
 
 
 def api_called(call: Call, event: wire.PreCallApi | wire.PostCallApi, at: float) -> None:
     """The workflow called the customer's own API."""
     phase = "pre" if isinstance(event, wire.PreCallApi) else "post"
     failed = event.success is False or bool(event.error)
-    call.say(ApiCalled(call.visit.where, at, phase, method_label(event.method), failed))
+    nth = call.nth(phase, at)
+    call.say(ApiCalled(call.visit.where, at, phase, method_label(event.method), failed, nth=nth))
 
 
 def agent_failed(call: Call, event: wire.AgentError, at: float) -> None:
@@ -101,7 +105,7 @@ def agent_failed(call: Call, event: wire.AgentError, at: float) -> None:
     metadata = event.metadata
     code = code_label(metadata.get("code") if isinstance(metadata, dict) else None)
     call.visit.error = code
-    call.say(AgentFailed(call.visit.where, at, code))
+    call.say(AgentFailed(call.visit.where, at, code, nth=call.nth("error", at)))
 
 
 def _counted(call: Call, value: float | Skip) -> float | None:

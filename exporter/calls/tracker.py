@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -16,6 +16,7 @@ from exporter.calls.answers import turn_filled
 from exporter.calls.call import Call
 from exporter.calls.identity import SeenEvents, event_identity
 from exporter.calls.observations import Agent, CallResumed, Observation
+from exporter.calls.recovery import DERIVED, ReadEvent, holds, in_order_of_time, unsaid
 from exporter.calls.state import advance, finish
 from exporter.errors import Malformed
 from exporter.protocol import events as wire
@@ -61,12 +62,6 @@ class Source(Enum):
     LIVE = "live"
     HISTORY = "history"
     RECORDING = "recording"
-
-
-class _Read(NamedTuple):
-    event: wire.Event
-    identity: int
-    misfits: int
 
 
 class TrackedCall:
@@ -142,13 +137,10 @@ class Tracker:
         """One payload from a live stream; ``now`` is Unix time."""
         try:
             event, misfits = decode_event(payload)
-            if event.event_id:
-                identity = event_identity(event.event_id)
-            elif isinstance(event, wire.SSEInit | wire.SSEClose):
+            if isinstance(event, wire.SSEInit | wire.SSEClose):
                 self._record.event_received(type(event), None)
                 return Progress.STREAM_CLOSED if isinstance(event, wire.SSEClose) else Progress.GOING_ON
-            else:
-                identity = content_identity(payload)
+            identity = event_identity(event.event_id) if event.event_id else content_identity(payload)
         except Malformed as malformed:
             self._record.event_rejected(malformed.reason)
             return Progress.GOING_ON
@@ -159,13 +151,10 @@ class Tracker:
         """One payload of a recording. Calls are opened as they appear; what names no call belongs to the last one."""
         try:
             event, misfits = decode_event(payload)
-            if event.event_id:
-                identity = event_identity(event.event_id)
-            elif isinstance(event, wire.SSEInit | wire.SSEClose):
+            if isinstance(event, wire.SSEInit | wire.SSEClose):
                 self._record.event_received(type(event), None)
                 return
-            else:
-                identity = content_identity(payload)
+            identity = event_identity(event.event_id) if event.event_id else content_identity(payload)
         except Malformed as malformed:
             self._record.event_rejected(malformed.reason)
             return
@@ -178,16 +167,25 @@ class Tracker:
     def _take(
         self, tracked: TrackedCall, event: wire.Event, identity: int, misfits: int, now: float, source: Source
     ) -> None:
-        call = tracked.call
-        if event.call_id is not None and event.call_id != call.call_id:
-            self._record.event_rejected("wrong_call")
+        if not self._accept(tracked, event, identity, misfits, now, source):
             return
+        call = tracked.call
+        if facts := advance(call, event, unix_seconds(event.timestamp) or call.latest_at or now, identity=identity):
+            self._record.observed(facts)
+
+    def _accept(
+        self, tracked: TrackedCall, event: wire.Event, identity: int, misfits: int, now: float, source: Source
+    ) -> bool:
+        """Whether this is an event of this call and new; then it is counted as an event."""
+        if event.call_id is not None and event.call_id != tracked.call.call_id:
+            self._record.event_rejected("wrong_call")
+            return False
         if tracked.finished:
             self._record.event_rejected("after_end")
-            return
+            return False
         if not tracked.seen.add(identity):
             self._record.event_duplicate()
-            return
+            return False
         if tracked.uncommitted is not None:
             tracked.uncommitted.append(identity)
         tracked.last_event_at = now
@@ -199,8 +197,7 @@ class Tracker:
         if source is Source.HISTORY:
             self._record.event_recovered()
             tracked.recovered += 1
-        if facts := advance(call, event, at or call.latest_at or now, identity=identity):
-            self._record.observed(facts)
+        return True
 
     def recover(
         self,
@@ -227,16 +224,16 @@ class Tracker:
             return 0
         before = tracked.recovered
         latest = tracked.call.latest_at
-        in_the_middle = any((unix_seconds(e.event.timestamp) or latest) < latest for e in missing)
-        if len(tracked.seen) and (in_the_middle or tracked.call.first_at is None) and _holds(read, tracked.seen):
+        in_the_middle = any(entry.at < latest for entry in missing)
+        if len(tracked.seen) and (in_the_middle or tracked.call.first_at is None) and holds(read, tracked.seen):
             self._fold_again(tracked, read, tracked.call.waiting_facts(), now)
         else:
-            for event, identity, misfits in missing:
-                self._take(tracked, event, identity, misfits, now, Source.HISTORY)
+            for entry in missing:
+                self._take(tracked, entry.event, entry.identity, entry.misfits, now, Source.HISTORY)
         return tracked.recovered - before
 
-    def _read_all(self, payloads: Iterable[bytes | msgspec.Raw]) -> list[_Read]:
-        read: list[_Read] = []
+    def _read_all(self, payloads: Iterable[bytes | msgspec.Raw]) -> list[ReadEvent]:
+        read: dict[int, tuple[wire.Event, int, int]] = {}
         for payload in payloads:
             try:
                 event, misfits = decode_event(payload)
@@ -246,8 +243,8 @@ class Tracker:
             except Malformed as malformed:
                 self._record.event_rejected(malformed.reason)
                 continue
-            read.append(_Read(event, identity, misfits))
-        return in_order_of_time(read)
+            read.setdefault(identity, (event, identity, misfits))
+        return in_order_of_time(read.values())
 
     def resume(self, tracked: TrackedCall, counted: SeenEvents) -> None:
         """A call of which an earlier life of this process counted events: these are not counted again."""
@@ -269,40 +266,54 @@ class Tracker:
         :returns: how many events were counted now.
         """
         before = tracked.recovered
+        waiting = {**waiting, **tracked.call.waiting_facts()}
         self._fold_again(tracked, self._read_all(payloads), waiting, now)
         return tracked.recovered - before
 
     def _fold_again(
-        self, tracked: TrackedCall, read: list[_Read], waiting: Mapping[int, frozenset[str]], now: float
+        self, tracked: TrackedCall, read: list[ReadEvent], waiting: Mapping[int, frozenset[str]], now: float
     ) -> None:
-        old = tracked.call
-        call = Call(old.call_id, old.agent, old.channel, self._units, capture_content=self._capture_content)
-        call.started = old.started
-        tracked.call = call
-        for event, identity, misfits in read:
-            if identity not in tracked.seen:
-                self._take(tracked, event, identity, misfits, now, Source.HISTORY)
+        """What the events not seen so far add, and what they change about those that were."""
+        said: list[Observation] = []
+        before = self._blank(tracked.call)
+        for event, identity, _, at in read:
+            if identity in tracked.seen:
+                said.extend(advance(before, event, at or before.latest_at or now))
+        call = tracked.call = self._blank(tracked.call)
+        facts: list[Observation] = []
+        for event, identity, misfits, at in read:
+            muted = identity in tracked.seen
+            if not muted and not self._accept(tracked, event, identity, misfits, now, Source.HISTORY):
                 continue
-            at = unix_seconds(event.timestamp) or call.latest_at or now
-            unmuted = waiting.get(identity, frozenset())
-            self._record.observed(advance(call, event, at, identity=identity, muted=True, unmuted=unmuted))
+            unmuted = waiting.get(identity, _NONE) | DERIVED
+            at = at or call.latest_at or now
+            facts.extend(advance(call, event, at, identity=identity, muted=muted, unmuted=unmuted))
+        self._record.observed(unsaid(facts, said))
+
+    def _blank(self, call: Call) -> Call:
+        blank = Call(call.call_id, call.agent, call.channel, self._units, capture_content=self._capture_content)
+        blank.started = call.started
+        return blank
 
     def fill_turns(self, tracked: TrackedCall, latencies: Iterable[tuple[float, float | None]], now: float) -> int:
         """Turns that only the call's summary knows: ``(latency_seconds, answered_at)`` each. Those the stream gave
         are left out, by value. Returns how many were counted."""
         call = tracked.call
-        seen = sorted(call.turn_milliseconds)
-        facts: list[Observation] = []
-        filled = 0
-        for latency, at in latencies:
-            near = next((turn for turn in seen if abs(turn - latency * 1000) <= 1), None)
-            if near is not None:
-                seen.remove(near)
-                continue
-            facts.extend(turn_filled(call, latency, at or call.latest_at or now))
-            filled += 1
-        self._record.observed(facts)
-        return filled
+        known = sorted(call.turn_milliseconds)
+        missing: list[int] = []
+        turns = list(latencies)
+        for place in sorted(range(len(turns)), key=lambda place: turns[place][0]):
+            took = turns[place][0] * 1000
+            while known and known[0] < took - 1:
+                known.pop(0)
+            if known and known[0] <= took + 1:
+                known.pop(0)
+            else:
+                missing.append(place)
+        for place in sorted(missing):
+            latency, at = turns[place]
+            self._record.observed(turn_filled(call, latency, at or call.latest_at or now))
+        return len(missing)
 
     def mute_before(self, tracked: TrackedCall, payloads: Iterable[bytes | msgspec.Raw], now: float) -> None:
         """A call that was under way before this process knew of anything: an earlier life may have counted what its
@@ -313,7 +324,8 @@ class Tracker:
         if read:
             tracked.call.started = True
             self._record.observed([CallResumed(tracked.call.call_id, tracked.call.agent, tracked.call.channel)])
-            self._fold_again(tracked, read, {}, now)
+        for event, identity, _, at in read:
+            advance(tracked.call, event, at or tracked.call.latest_at or now, identity=identity, muted=True)
 
     def end(self, call_id: str, outcome: str, *, at: float | None = None) -> None:
         """The call is over: everything that waits is settled and counted, and the call is remembered as done."""
@@ -341,6 +353,7 @@ class Tracker:
 
 
 _MOST_NAMES_PER_AGENT = 10_000
+_NONE: frozenset[str] = frozenset()
 
 
 def natural_outcome(call: Call) -> str:
@@ -348,19 +361,3 @@ def natural_outcome(call: Call) -> str:
     if call.cancelled:
         return "cancelled"
     return "completed" if call.ended else "lost"
-
-
-def in_order_of_time(read: list[_Read]) -> list[_Read]:
-    """Events by their own time; one without a time stays behind the one it came after."""
-    latest = 0.0
-    timed: list[tuple[float, int, _Read]] = []
-    for position, entry in enumerate(read):
-        at = unix_seconds(entry.event.timestamp)
-        latest = at if at is not None else latest
-        timed.append((latest, position, entry))
-    timed.sort(key=lambda item: item[:2])
-    return [entry for _, _, entry in timed]
-
-
-def _holds(read: list[_Read], seen: SeenEvents) -> bool:
-    return len({entry.identity for entry in read if entry.identity in seen}) >= len(seen)

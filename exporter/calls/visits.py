@@ -26,7 +26,6 @@ class Visit:
     """One stay at a node. ``where`` is ``NOWHERE`` until the node's name is known."""
 
     __slots__ = (
-        "awaits_answer_muted",
         "awaits_answer_since",
         "came_from",
         "completion_tokens",
@@ -49,7 +48,6 @@ class Visit:
         self.node_type: str | None = None
         self.came_from: Visit | None = None
         self.awaits_answer_since: float | None = None
-        self.awaits_answer_muted = False
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.error: str | None = None

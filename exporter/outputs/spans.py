@@ -25,8 +25,8 @@ from exporter.calls.observations import (
     KnowledgebaseQueried,
     NodeLeft,
     Observation,
+    Shown,
     SpeechSynthesised,
-    Timed,
     ToolCalled,
     TurnAnswered,
     VariablesExtracted,
@@ -91,14 +91,19 @@ def spans_of(fact: Observation) -> Iterator[SpanRecord]:
             pass
 
 
-def turn_span_id(fact: Timed) -> int:
+def turn_span_id(fact: Shown) -> int:
     """The span of a turn: also the exemplar of its latency."""
-    return span_id(fact.where.call_id, "turn", str(milliseconds_of(fact.at)))
+    return span_id(fact.where.call_id, "turn", _moment(fact))
 
 
-def speech_span_id(fact: Timed) -> int:
+def speech_span_id(fact: Shown) -> int:
     """The span of a synthesis: also the exemplar of its latency."""
-    return span_id(fact.where.call_id, "tts", str(milliseconds_of(fact.at)))
+    return span_id(fact.where.call_id, "tts", _moment(fact))
+
+
+def _moment(fact: Shown) -> str:
+    """What tells a fact from others of its kind: its millisecond, and its place in it if it was not the first."""
+    return f"{milliseconds_of(fact.at)}.{fact.nth}" if fact.nth else str(milliseconds_of(fact.at))
 
 
 def nanoseconds(at: float) -> int:
@@ -107,12 +112,12 @@ def nanoseconds(at: float) -> int:
 
 
 def _within(
-    fact: Timed, name: str, kind: str, took: float | None, attributes: Attributes, *, error: str | None = None
+    fact: Shown, name: str, kind: str, took: float | None, attributes: Attributes, *, error: str | None = None
 ) -> SpanRecord:
     """A span that ended when its event was stamped."""
     return SpanRecord(
         trace_id=int(fact.where.trace_id, 16),
-        span_id=span_id(fact.where.call_id, kind, str(milliseconds_of(fact.at))),
+        span_id=span_id(fact.where.call_id, kind, _moment(fact)),
         parent_id=int(fact.where.span_id, 16),
         name=name,
         start_ns=nanoseconds(fact.at - (took or 0.0)),
@@ -153,7 +158,7 @@ def _turn(fact: TurnAnswered) -> Iterator[SpanRecord]:
             name = f"chat {fact.model}" if fact.model else "chat"
         yield SpanRecord(
             trace_id=turn.trace_id,
-            span_id=span_id(fact.where.call_id, f"stage {stage}", str(milliseconds_of(fact.at))),
+            span_id=span_id(fact.where.call_id, f"stage {stage}", _moment(fact)),
             parent_id=turn.span_id,
             name=name,
             start_ns=nanoseconds(begins),
@@ -206,7 +211,7 @@ def _tool(fact: ToolCalled) -> SpanRecord:
         attributes["error.type"] = "tool_error"
     if fact.unfinished:
         attributes["atoms.tool.unfinished"] = True
-    identity = fact.tool_call_id or str(milliseconds_of(fact.at))
+    identity = fact.tool_call_id or _moment(fact)
     start = fact.started_at if fact.seconds is None else fact.at - fact.seconds
     return SpanRecord(
         trace_id=int(fact.where.trace_id, 16),
@@ -220,7 +225,7 @@ def _tool(fact: ToolCalled) -> SpanRecord:
     )
 
 
-def _lookup(fact: Timed, kind: str, took: float | None, failed: bool, attributes: Attributes) -> SpanRecord:
+def _lookup(fact: Shown, kind: str, took: float | None, failed: bool, attributes: Attributes) -> SpanRecord:
     if failed:
         attributes = {"error.type": f"{kind}_error", **attributes}
     return _within(fact, kind, kind, took, attributes, error=f"{kind} failed" if failed else None)

@@ -56,7 +56,10 @@ def content_identity(payload: bytes | msgspec.Raw) -> int:
 
     :raises Malformed: as ``decode_event``.
     """
-    canonical = json.dumps(_parse(bytes(payload)), sort_keys=True, separators=(",", ":"))
+    try:
+        canonical = json.dumps(_parse(bytes(payload)), sort_keys=True, separators=(",", ":"))
+    except RecursionError as problem:
+        raise Malformed("nested too deeply", reason="malformed_json") from problem
     return xxhash.xxh3_64_intdigest(canonical.encode("utf-8", "surrogatepass"))
 
 
@@ -75,8 +78,7 @@ def _decode_forgivingly(payload: bytes) -> Decoded:
 
 
 _DECLARED: tuple[type[Any], ...] = (*EVENT_CLASSES.values(), Unknown, MetricRecord, MetricValue)
-_FIELD_TYPES: dict[type[Any], dict[str, Any]] = {cls: get_type_hints(cls) for cls in _DECLARED}
-_LARGEST_NUMBER = 2**63
+_FIELD_TYPES: dict[type[Any], dict[str, Any]] = {cls: get_type_hints(cls, include_extras=True) for cls in _DECLARED}
 
 
 def _build(cls: type[Any], fields: Mapping[str, Any]) -> tuple[Any, int]:
@@ -104,8 +106,6 @@ def _fit(cls: type[Any], name: str, value: Any, wanted: Any) -> tuple[Any, int]:
         return _build(MetricValue, value)
     if wanted is Any:
         return value, 0
-    if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
-        return None, 1  # would overflow in the first division
     if isinstance(value, str):
         value = _number_in_text(value) if name == "timestamp" else _without_surrogates(value)
     try:

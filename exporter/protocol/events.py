@@ -10,17 +10,20 @@ Source: the vendor's event guide (2025) and OpenAPI description (2026).
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-Number = int | float | None
+Whole = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+"""An integer that survives JSON everywhere. JSON knows no limit; arithmetic does."""
+
+Number = Whole | float | None
 """A JSON number. Integers and floats are kept apart: the unit rules need to know which was written."""
 
-Identifier = str | int | None
+Identifier = str | Whole | None
 """An id that is a string in the documentation and, now and then, a number on the wire."""
 
-Timestamp = int | float | datetime | None
+Timestamp = Whole | float | datetime | None
 """Unix seconds (2025 dialect) or ISO 8601 (2026 dialect)."""
 
 
@@ -131,7 +134,7 @@ class MetricRecord(Struct, frozen=True, gc=False):
 
     processor: str | None = None
     model: str | None = None
-    value: int | float | MetricValue | None = None
+    value: Whole | float | MetricValue | None = None
     ttfa: Number = None
     ttfat: Number = None
     e2e_processing_time_ms: Number = None

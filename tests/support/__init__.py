@@ -1,0 +1,1 @@
+"""What tests share: calls written in no dialect, and the pipeline from payload to metrics and spans."""
