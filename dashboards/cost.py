@@ -1,0 +1,218 @@
+"""What calls use, and an estimate of what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .frame import Board, agents, datasources, nodes, price
+from .panels import graph, number, ranking, rows
+from .queries import NODE, Query, increase, quantile, rate, share
+
+TOKENS, DETAILS = "atoms_llm_tokens_total", "atoms_llm_token_details_total"
+TURNS = "atoms_turn_latency_seconds_count"
+_EXAMPLE = "An example: type your own contract's price."
+
+
+def cost() -> dict[str, Any]:
+    """Tokens, characters, audio; by model and node; with prices, money."""
+    board = Board(
+        "atoms-cost",
+        "Atoms / Cost and usage",
+        "Usage is measured; money is an estimate from the prices typed in above.",
+        variables=[
+            *datasources(),
+            agents(),
+            nodes(),
+            price("price_prompt", "$ / 1M prompt tokens", "0.40", f"Prompt tokens that were not cached. {_EXAMPLE}"),
+            price("price_cached", "$ / 1M cached tokens", "0.10", f"Prompt tokens read from the cache. {_EXAMPLE}"),
+            price("price_completion", "$ / 1M completion tokens", "1.60", f"Tokens of answers. {_EXAMPLE}"),
+            price("price_tts", "$ / 1k characters spoken", "0.02", f"Speech. {_EXAMPLE}"),
+            price("price_stt", "$ / hour transcribed", "0.25", f"Transcription. {_EXAMPLE}"),
+        ],
+        span="now-24h",
+    )
+    board.row("Estimate", *_estimate()).row("Tokens", *_tokens()).row("Speech", *_speech())
+    return board.row("Who uses it", *_who()).document()
+
+
+def _money(*by: str, count: Callable[..., str] = increase) -> str:
+    """Dollars in the time range (or per second, counting with ``rate``).
+
+    A part nobody used has no series and costs nothing.
+    """
+
+    def part(metric: str, selector: str, price_per_one: str) -> str:
+        return f"{count(metric, selector, *by)} * {price_per_one}"
+
+    prompt = part(TOKENS, f'{NODE},type="prompt"', "$price_prompt / 1e6")
+    reread = part(DETAILS, f'{NODE},detail="cache_read"', "($price_prompt - $price_cached) / 1e6")
+    answer = part(TOKENS, f'{NODE},type="completion"', "$price_completion / 1e6")
+    spoken = part("atoms_tts_characters_total", NODE, "$price_tts / 1e3")
+    heard = part("atoms_stt_audio_seconds_total", NODE, "$price_stt / 3600")
+    # The parts are stacked by a label of their own, so that a missing one leaves the sum alone.
+    parts = {"prompt": prompt, "reread": f"-1 * {reread}", "answer": answer, "spoken": spoken, "heard": heard}
+    labelled = " or ".join(f'label_replace({expr}, "part", "{name}", "", "")' for name, expr in parts.items())
+    grouping = f"sum by ({', '.join(by)})" if by else "sum"
+    return f"{grouping} ({labelled})"
+
+
+def _estimate() -> list[Any]:
+    calls = 'sum(increase(atoms_calls_ended_total{agent_name=~"$agent",outcome="completed"}[$__range]))'
+    turns = increase(TURNS, NODE)
+    cached = increase(DETAILS, f'{NODE},detail="cache_read"')
+    prompt = increase(TOKENS, f'{NODE},type="prompt"')
+    return [
+        number(
+            "Estimated cost",
+            "Of the time range, from the prices above.",
+            "currencyUSD",
+            Query(_money()),
+            width=5,
+            decimals=2,
+        ),
+        number(
+            "Per completed call",
+            "The estimate over the calls completed in the time range. Filter by agent, not by node, "
+            "for this to make sense.",
+            "currencyUSD",
+            Query(f"{_money()} / {calls}"),
+            width=5,
+            decimals=4,
+        ),
+        number(
+            "Per turn",
+            "The estimate over all turns.",
+            "currencyUSD",
+            Query(f"{_money()} / {turns}"),
+            width=5,
+            decimals=5,
+        ),
+        number("Tokens", "Of the time range.", "short", Query(increase(TOKENS, NODE)), width=5),
+        number(
+            "Prompt tokens from the cache",
+            "Cached prompts are cheaper and faster. Low: put what never changes at the beginning of the prompt.",
+            "percentunit",
+            Query(share(cached, prompt)),
+            decimals=1,
+        ),
+    ]
+
+
+def _tokens() -> list[Any]:
+    by_agent = ("agent_name",)
+    per_turn = f"{rate(TOKENS, NODE, *by_agent)} / {rate(TURNS, NODE, *by_agent)}"
+    cached, prompt = (
+        rate(metric, f"{NODE},{selector}", "model")
+        for metric, selector in ((DETAILS, 'detail="cache_read"'), (TOKENS, 'type="prompt"'))
+    )
+    return [
+        graph(
+            "Tokens per minute by type",
+            "Prompt tokens usually outnumber completion tokens many times: history and instructions "
+            "are sent each turn.",
+            "short",
+            Query(f"60 * {rate(TOKENS, NODE, 'type')}", "{{type}}"),
+            stacked=True,
+        ),
+        graph(
+            "Tokens per minute by model",
+            "Move nodes that need no thinking to a smaller model.",
+            "short",
+            Query(f"60 * {rate(TOKENS, NODE, 'model')}", "{{model}}"),
+            stacked=True,
+        ),
+        graph(
+            "Tokens per turn by agent",
+            "Alerts when the last hour takes half as much again as the day before. Rising within calls is normal: the "
+            "history grows.",
+            "short",
+            Query(per_turn, "{{agent_name}}"),
+        ),
+        graph(
+            "Cached share of prompt tokens by model",
+            "A fall after a deployment: something near the top of the prompt changes from call to call.",
+            "percentunit",
+            Query(share(cached, prompt), "{{model}}"),
+            top=1.0,
+        ),
+        graph(
+            "Parts of the tokens per minute",
+            "Cached, reasoning and audio tokens are parts of prompt or completion: never add them to the total.",
+            "short",
+            Query(f"60 * {rate(DETAILS, NODE, 'detail')}", "{{detail}}"),
+        ),
+        graph(
+            "Size of a model request",
+            "p50 and p95 of prompt and completion tokens of one request.",
+            "short",
+            Query(quantile(0.5, "atoms_llm_request_tokens", NODE, "type"), "{{type}} p50"),
+            Query(quantile(0.95, "atoms_llm_request_tokens", NODE, "type"), "{{type}} p95"),
+        ),
+    ]
+
+
+def _speech() -> list[Any]:
+    return [
+        graph(
+            "Characters spoken per minute",
+            "By speech model.",
+            "short",
+            Query(f"60 * {rate('atoms_tts_characters_total', NODE, 'processor', 'model')}", "{{processor}} {{model}}"),
+            stacked=True,
+        ),
+        graph(
+            "Audio transcribed",
+            "Seconds of audio per second, by model: about the number of callers on the line.",
+            "short",
+            Query(rate("atoms_stt_audio_seconds_total", NODE, "processor", "model"), "{{processor}} {{model}}"),
+            stacked=True,
+        ),
+        graph(
+            "Estimated cost per hour",
+            "The same estimate over time.",
+            "currencyUSD",
+            Query(f"3600 * {_money(count=rate)}", "estimate"),
+        ),
+    ]
+
+
+def _who() -> list[Any]:
+    by = ("agent_name", "node_name")
+    return [
+        rows(
+            "By agent and node",
+            "Sort by cost and start at the top.",
+            Query(_money(*by)),
+            Query(increase(TOKENS, NODE, *by)),
+            Query(f"{increase(TOKENS, NODE, *by)} / {increase(TURNS, NODE, *by)}"),
+            Query(increase("atoms_tts_characters_total", NODE, *by)),
+            Query(increase("atoms_stt_audio_seconds_total", NODE, *by)),
+            columns={
+                "agent_name": "Agent",
+                "node_name": "Node",
+                "Value #A": "Estimate",
+                "Value #B": "Tokens",
+                "Value #C": "Tokens per turn",
+                "Value #D": "Characters",
+                "Value #E": "Audio",
+            },
+            units={
+                "Estimate": "currencyUSD",
+                "Tokens": "short",
+                "Tokens per turn": "short",
+                "Characters": "short",
+                "Audio": "s",
+            },
+            sort="Estimate",
+            width=16,
+            height=10,
+        ),
+        ranking(
+            "Tokens by model",
+            "Of the time range.",
+            "short",
+            Query(f"sort_desc({increase(TOKENS, NODE, 'model')})", "{{model}}"),
+            height=10,
+        ),
+    ]

@@ -1,0 +1,259 @@
+"""Can the other dashboards be believed: the exporter about itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .frame import Board, agents, datasources, filter_by
+from .panels import ANY_IS_BAD_STEPS, SLOWEST_STEPS, graph, number, ranking, rows
+from .queries import AGENT, INSTANCE, WHOLE, Query, increase, quantile, rate
+
+OWN = "atoms_exporter_"
+UP_STEPS = ((None, "red"), (1.0, "green"))
+COVERAGE_STEPS = ((None, "red"), (0.5, "#EAB839"), (0.8, "green"))
+
+
+def exporter() -> dict[str, Any]:
+    """Streams, lag, what was rejected, coverage, series, spans, the event loop."""
+    query = "label_values(atoms_exporter_build_info, instance)"
+    board = Board(
+        "atoms-exporter",
+        "Atoms / Exporter",
+        "Whether the exporter hears everything, keeps up, and hands everything on.",
+        variables=[*datasources(), filter_by("instance", "Instance", query, "Exporters, by address."), agents()],
+    )
+    board.row("Now", *_now()).row("Streams", *_streams()).row("Events", *_events()).row("Finding calls", *_finding())
+    return board.row("Handing on", *_handing_on()).row("Keeping up", *_keeping_up()).document()
+
+
+def _now() -> list[Any]:
+    measured = increase("atoms_turn_latency_seconds_count", AGENT)
+    spoken = increase("atoms_user_turns_total", AGENT)
+    return [
+        number(
+            "API answers",
+            "1 when the last answer of the Atoms API was good. 0: token, address or the API itself; "
+            "the log says which.",
+            "none",
+            Query(f"min(atoms_exporter_up{{{INSTANCE}}})"),
+            width=3,
+            steps=UP_STEPS,
+        ),
+        number(
+            "Streams open",
+            "Calls being listened to.",
+            "short",
+            Query(f'sum(atoms_exporter_streams{{{INSTANCE},state="open"}})'),
+            width=3,
+        ),
+        number(
+            "Events per second",
+            "Counted once each.",
+            "short",
+            Query(rate(f"{OWN}events_total", INSTANCE)),
+            width=3,
+            decimals=1,
+        ),
+        number(
+            "Event lag p99",
+            "From an event's own time to its arrival. Minutes: a clock is wrong. Seconds: the network or this process.",
+            "s",
+            Query(quantile(0.99, f"{OWN}event_lag_seconds", INSTANCE)),
+            width=3,
+        ),
+        number(
+            "Coverage",
+            "Turns with a latency against turns spoken. Below half an alert fires: latency then "
+            "rests on a part of the turns.",
+            "percentunit",
+            Query(f"{measured} / {spoken}"),
+            width=4,
+            steps=COVERAGE_STEPS,
+        ),
+        number(
+            "Span queue",
+            "Spans that wait for the trace backend. Growing: it is down or too slow.",
+            "short",
+            Query(f"sum(atoms_exporter_span_queue{{{INSTANCE}}})"),
+            width=4,
+        ),
+        rows(
+            "Version",
+            "What runs where.",
+            Query(f"max by (instance, version, python) (atoms_exporter_build_info{{{INSTANCE}}})"),
+            columns={"instance": "Instance", "version": "Version", "python": "Python"},
+            width=4,
+            height=4,
+        ),
+    ]
+
+
+def _streams() -> list[Any]:
+    return [
+        graph(
+            "Streams by state",
+            "waiting: backing off after a failure. Many of those: see the failures on the right.",
+            "short",
+            Query(f"sum by (state) (atoms_exporter_streams{{{INSTANCE}}})", "{{state}}"),
+            stacked=True,
+        ),
+        graph(
+            "Reconnects per minute",
+            "By reason. cut and idle now and then are normal; all calls at once is the API or a proxy restarting.",
+            "short",
+            Query(f"60 * {rate(f'{OWN}stream_reconnects_total', INSTANCE, 'reason')} > 0", "{{reason}}"),
+            bars=True,
+        ),
+        graph(
+            "Failures to open a stream per minute",
+            "By answer. 400 right after a call's end is normal; 401 is the token; 429 is too many calls at once.",
+            "short",
+            Query(f"60 * {rate(f'{OWN}stream_failures_total', INSTANCE, 'status')} > 0", "{{status}}"),
+            bars=True,
+        ),
+    ]
+
+
+def _events() -> list[Any]:
+    measured = rate("atoms_turn_latency_seconds_count", AGENT, "agent_name", window="[1h]")
+    spoken = rate("atoms_user_turns_total", AGENT, "agent_name", window="[1h]")
+    return [
+        graph(
+            "Events per second by type",
+            "About five a second and call; other is a type this version does not know.",
+            "short",
+            Query(f"{rate(f'{OWN}events_total', INSTANCE, 'event_type')} > 0", "{{event_type}}"),
+            stacked=True,
+        ),
+        graph(
+            "Rejected, duplicate and recovered events per minute",
+            "Duplicates after reconnects are normal and not counted twice; recovered ones came from a call's history. "
+            "Rejected ones are lost: the log names a sample.",
+            "short",
+            Query(f"60 * {rate(f'{OWN}events_rejected_total', INSTANCE, 'reason')} > 0", "rejected {{reason}}"),
+            Query(f"60 * {rate(f'{OWN}events_duplicate_total', INSTANCE)}", "duplicate"),
+            Query(f"60 * {rate(f'{OWN}events_recovered_total', INSTANCE)}", "recovered"),
+        ),
+        graph(
+            "Values skipped per minute",
+            "initial_zero is the pipeline starting and normal. Others are values that cannot be "
+            "right: check metrics.units.",
+            "short",
+            Query(f"60 * {rate(f'{OWN}samples_skipped_total', INSTANCE, 'reason')} > 0", "{{reason}}"),
+        ),
+        graph(
+            "Coverage by agent over the last hour",
+            "Turns with a latency against turns spoken.",
+            "percentunit",
+            Query(f"{measured} / {spoken}", "{{agent_name}}"),
+            width=12,
+            steps=COVERAGE_STEPS,
+        ),
+        graph(
+            "Event lag",
+            "From an event's own time to its arrival here.",
+            "s",
+            Query(quantile(0.5, f"{OWN}event_lag_seconds", INSTANCE, "instance"), "p50 {{instance}}"),
+            Query(quantile(0.99, f"{OWN}event_lag_seconds", INSTANCE, "instance"), "p99 {{instance}}"),
+            width=12,
+            steps=SLOWEST_STEPS,
+        ),
+    ]
+
+
+def _finding() -> list[Any]:
+    return [
+        graph(
+            "Requests that look for calls and names, per minute",
+            "By source and outcome. Anything but ok: the token, the rate limit or the API.",
+            "short",
+            Query(
+                f"60 * {rate(f'{OWN}discovery_requests_total', INSTANCE, 'source', 'outcome')} > 0",
+                "{{source}} {{outcome}}",
+            ),
+            width=12,
+        ),
+        graph(
+            "Webhooks per minute",
+            "bad_signature: the secret differs between here and the vendor. duplicate is harmless.",
+            "short",
+            Query(f"60 * {rate(f'{OWN}webhooks_total', INSTANCE, 'event', 'outcome')}", "{{event}} {{outcome}}"),
+            width=12,
+        ),
+    ]
+
+
+def _handing_on() -> list[Any]:
+    return [
+        graph(
+            "Spans per second",
+            "Accepted by the backend, and given up by reason. queue_full or too_old: the backend was "
+            "away for too long.",
+            "short",
+            Query(rate(f"{OWN}spans_exported_total", INSTANCE), "exported"),
+            Query(rate(f"{OWN}spans_dropped_total", INSTANCE, "reason"), "dropped {{reason}}"),
+        ),
+        graph(
+            "Spans waiting",
+            "The queue for the trace backend.",
+            "short",
+            Query(f"atoms_exporter_span_queue{{{INSTANCE}}}", "{{instance}}"),
+        ),
+        graph(
+            "Failed OTLP requests per minute",
+            "By signal and reason. They are retried; only what is dropped is lost.",
+            "short",
+            Query(f"60 * {rate(f'{OWN}export_failures_total', INSTANCE, 'signal', 'reason')}", "{{signal}} {{reason}}"),
+            steps=ANY_IS_BAD_STEPS,
+        ),
+    ]
+
+
+def _keeping_up() -> list[Any]:
+    lag, scrape = f"{OWN}event_loop_lag_seconds", f"{OWN}scrape_duration_seconds"
+    return [
+        graph(
+            "Event loop lag and scrapes, p99",
+            "How late the process wakes up, and how long /metrics takes. Above 100 ms: too many calls for one core.",
+            "s",
+            Query(quantile(0.99, lag, INSTANCE), "loop lag"),
+            Query(quantile(0.99, scrape, INSTANCE), "scrape"),
+        ),
+        ranking(
+            "Label sets by metric",
+            "Against metrics.max_series_per_metric (2000 unless set). The largest are the first to overflow.",
+            "short",
+            Query(f"topk(12, sum by (metric) (atoms_exporter_series{{{INSTANCE}}}))", "{{metric}}"),
+        ),
+        ranking(
+            "Label sets over budget",
+            "In the time range: they share one series named __other__. Raise "
+            "metrics.max_series_per_metric, or find the "
+            "label that grows.",
+            "short",
+            Query(
+                f"topk(12, {increase(f'{OWN}series_overflow_total', INSTANCE, 'metric', window=WHOLE)})", "{{metric}}"
+            ),
+            steps=ANY_IS_BAD_STEPS,
+        ),
+        graph(
+            "Checkpoints that failed per minute",
+            "State could not be written: a full disk, or wrong permissions. A restart then counts from further back.",
+            "short",
+            Query(f"60 * {rate(f'{OWN}checkpoint_failures_total', INSTANCE, 'instance')}", "{{instance}}"),
+            height=6,
+            steps=ANY_IS_BAD_STEPS,
+        ),
+        graph(
+            "CPU and memory",
+            "Cores in use and resident memory.",
+            "short",
+            Query(
+                f'rate(process_cpu_seconds_total{{{INSTANCE},job=~".*atoms.*"}}[$__rate_interval])',
+                "cores {{instance}}",
+            ),
+            Query(f'process_resident_memory_bytes{{{INSTANCE},job=~".*atoms.*"}} / 2^30', "GiB {{instance}}"),
+            width=16,
+            height=6,
+        ),
+    ]

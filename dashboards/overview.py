@@ -1,0 +1,268 @@
+"""The first page: are calls well, and if not, where to look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .frame import Board, agents, channels, datasources, nodes, slow_turns, slow_turns_of_node, to_dashboard
+from .panels import (
+    ANY_IS_BAD_STEPS,
+    BAD_SHARE_STEPS,
+    BUDGET_STEPS,
+    BURN_STEPS,
+    CALL_LENGTH_STEPS,
+    SLOWEST_STEPS,
+    SUCCESS_STEPS,
+    TURN_STEPS,
+    graph,
+    number,
+    ranking,
+    rows,
+)
+from .queries import AGENT, CHANNEL, HEARD, NODE, WHOLE, Query, increase, mean, quantile, rate, share
+
+TURNS = "atoms_turn_latency_seconds"
+
+
+def overview() -> dict[str, Any]:
+    """Calls, turn latency against the objective, interruptions, tools, tokens, the worst nodes."""
+    board = Board(
+        "atoms-overview",
+        "Atoms / Overview",
+        "Voice agent calls at a glance. Start here when an alert fires, then follow the worst node.",
+        variables=[*datasources(), agents(), nodes(), channels()],
+    )
+    board.row("Now", *_now()).row("Turn latency and error budget", *_latency()).row("Calls", *_calls())
+    return board.row("Conversations", *_quality()).row("Where to look", _worst_nodes(), *_analysis()).document()
+
+
+def _now() -> list[Any]:
+    completed = increase("atoms_calls_ended_total", f'{CHANNEL},outcome="completed"')
+    answered = increase("atoms_calls_ended_total", f'{CHANNEL},outcome=~"completed|failed"')
+    slo = to_dashboard("atoms-slo", "${agent:queryparam}")
+    return [
+        number(
+            "Calls in progress",
+            "Calls on the line now. None although people call? See the Exporter dashboard: streams and discovery.",
+            "short",
+            Query(f"sum(atoms_calls_active{{{AGENT}}})"),
+        ),
+        number(
+            "Calls started",
+            "Calls of which a first sign was seen in the time range.",
+            "short",
+            Query(increase("atoms_calls_started_total", CHANNEL)),
+            decimals=0,
+        ),
+        number(
+            "Calls that succeed",
+            "Completed calls among the completed and the failed. The vendor warns below 90% and alarms below 80%. "
+            "Low? See how calls end, and the agent errors of the node dashboard.",
+            "percentunit",
+            Query(share(completed, answered)),
+            steps=SUCCESS_STEPS,
+            decimals=1,
+        ),
+        number(
+            "Turn latency",
+            "From the caller's last word to the agent's first, interrupted turns left out. "
+            "The mean is good below 0.9 s and needs work above 2 s.",
+            "s",
+            Query(mean(TURNS, HEARD, window=WHOLE), "mean"),
+            Query(quantile(0.95, TURNS, HEARD, window=WHOLE), "p95"),
+            width=8,
+            steps=TURN_STEPS,
+            decimals=2,
+        ),
+        number(
+            "Error budget left",
+            "The least that is left of any objective's budget for the chosen agents. Below zero the "
+            "objective is missed: "
+            "open the SLO dashboard.",
+            "percentunit",
+            Query(f"min(atoms_slo:error_budget_remaining{{{AGENT}}})"),
+            steps=BUDGET_STEPS,
+            decimals=1,
+            links=[("SLO dashboard", slo)],
+        ),
+    ]
+
+
+def _latency() -> list[Any]:
+    hour = f'{AGENT},window="1h"'
+    burn = f"atoms_slo:error_ratio{{{hour}}} / on (slo) group_left () (1 - atoms_slo:objective)"
+    return [
+        graph(
+            "Turn latency against the objectives",
+            "Percentiles of all turns; the dashed lines are the objectives' thresholds. Dots are "
+            "single turns: click one "
+            "to see its trace. p99 far above p95: a few slow calls; all three up: look at the stages "
+            "of the node dashboard.",
+            "s",
+            Query(quantile(0.5, TURNS, HEARD), "p50"),
+            Query(quantile(0.95, TURNS, HEARD), "p95"),
+            Query(quantile(0.99, TURNS, HEARD), "p99", exemplars=True),
+            Query("max by (slo) (atoms_slo:threshold_seconds)", "{{slo}}"),
+            width=12,
+            height=9,
+            dashed=".*latency.*",
+            links=[slow_turns()],
+        ),
+        graph(
+            "Error budget by agent",
+            "What is left of each agent's budget over the objective's window. A steep fall is an "
+            "incident; a slow one a "
+            "regression: compare with the last change of prompt, model or workflow.",
+            "percentunit",
+            Query(f"min by (slo, agent_name) (atoms_slo:error_budget_remaining{{{AGENT}}})", "{{agent_name}} {{slo}}"),
+            width=6,
+            height=9,
+            bottom=None,
+            steps=BUDGET_STEPS,
+        ),
+        graph(
+            "Burn rate over the last hour",
+            "How many times too fast the budget burns; 1 spends it exactly. 14.4 pages after two "
+            "minutes, 6 after fifteen.",
+            "none",
+            Query(
+                f"max by (slo, agent_name) ({burn})",
+                "{{agent_name}} {{slo}}",
+            ),
+            width=6,
+            height=9,
+            steps=BURN_STEPS,
+        ),
+    ]
+
+
+def _calls() -> list[Any]:
+    ended = f"60 * {rate('atoms_calls_ended_total', CHANNEL, 'outcome')}"
+    return [
+        graph(
+            "Calls in progress by agent",
+            "Near the account's concurrency limit, new calls are refused.",
+            "short",
+            Query(f"sum by (agent_name) (atoms_calls_active{{{AGENT}}})", "{{agent_name}}"),
+            width=6,
+            stacked=True,
+        ),
+        graph(
+            "Calls started per minute",
+            "By channel. A channel that falls silent at a busy hour: check the telephony side first.",
+            "short",
+            Query(f"60 * {rate('atoms_calls_started_total', CHANNEL, 'channel')}", "{{channel}}"),
+            width=6,
+            stacked=True,
+        ),
+        graph(
+            "Calls ended per minute, by outcome",
+            "failed: see agent errors. no_answer, busy: the callee. lost: the exporter could not learn how they ended.",
+            "short",
+            Query(ended, "{{outcome}}"),
+            width=6,
+            stacked=True,
+        ),
+        graph(
+            "Length of calls",
+            "The vendor warns above 5 minutes and alarms above 10. Long calls: look for loops in the Flow dashboard.",
+            "s",
+            Query(quantile(0.5, "atoms_call_duration_seconds", CHANNEL), "p50"),
+            Query(quantile(0.95, "atoms_call_duration_seconds", CHANNEL), "p95"),
+            width=6,
+            steps=CALL_LENGTH_STEPS,
+        ),
+    ]
+
+
+def _quality() -> list[Any]:
+    cut = rate(f"{TURNS}_count", f'{NODE},interrupted="true"', "agent_name")
+    turns = rate(f"{TURNS}_count", NODE, "agent_name")
+    failed = rate("atoms_tool_call_failures_total", NODE, "function")
+    called = rate("atoms_tool_calls_total", NODE, "function")
+    return [
+        graph(
+            "Interrupted turns",
+            "Share of turns the caller talked over. Rising: answers come late or are long, or the end of turn is "
+            "predicted too early. Shorten answers first.",
+            "percentunit",
+            Query(share(cut, turns), "{{agent_name}}"),
+        ),
+        graph(
+            "Tool calls that fail",
+            "By tool. One tool up: its backend. All tools up: the network or the credentials.",
+            "percentunit",
+            Query(share(failed, called), "{{function}}"),
+            steps=BAD_SHARE_STEPS,
+        ),
+        graph(
+            "Tokens per minute",
+            "Prompt and completion. Prompts that grow without more calls: see tokens per turn in Cost and usage.",
+            "short",
+            Query(f"60 * {rate('atoms_llm_tokens_total', NODE, 'type')}", "{{type}}"),
+            stacked=True,
+        ),
+    ]
+
+
+def _worst_nodes() -> Any:
+    by = ("agent_name", "node_name")
+    fast = increase(f"{TURNS}_bucket", f'{HEARD},le=~"2|2[.]0"', *by)
+    slow = f"1 - {fast} / {increase(f'{TURNS}_count', HEARD, *by)}"
+    turns = increase(f"{TURNS}_count", NODE, *by)
+    cut = share(increase(f"{TURNS}_count", f'{NODE},interrupted="true"', *by), turns)
+    loops = f"{increase('atoms_node_loops_total', NODE, *by)} or 0 * {turns}"
+    fails = f"{increase('atoms_tool_call_failures_total', NODE, *by)} or 0 * {turns}"
+    node = to_dashboard(
+        "atoms-node", "var-agent=${__data.fields.Agent:percentencode}&var-node=${__value.text:percentencode}"
+    )
+    return rows(
+        "Worst nodes",
+        "Nodes by the share of turns slower than two seconds. Click a node for its stages, tools and model.",
+        Query(slow),
+        Query(quantile(0.95, TURNS, HEARD, *by, window=WHOLE)),
+        Query(turns),
+        Query(cut),
+        Query(loops),
+        Query(fails),
+        columns={
+            "agent_name": "Agent",
+            "node_name": "Node",
+            "Value #A": "Over 2 s",
+            "Value #B": "p95",
+            "Value #C": "Turns",
+            "Value #D": "Interrupted",
+            "Value #E": "Loops",
+            "Value #F": "Tool failures",
+        },
+        units={"Over 2 s": "percentunit", "p95": "s", "Turns": "short", "Interrupted": "percentunit"},
+        colours={"Over 2 s": BAD_SHARE_STEPS, "p95": SLOWEST_STEPS, "Tool failures": ANY_IS_BAD_STEPS},
+        links={"Node": [("Node dashboard", node), slow_turns_of_node()]},
+        sort="Over 2 s",
+        width=12,
+        height=10,
+    )
+
+
+def _analysis() -> list[Any]:
+    return [
+        ranking(
+            "What the post-call analysis found",
+            "Yes/no and listed results. Needs the analytics webhook; without it this stays empty.",
+            "short",
+            Query(
+                f"topk(12, {increase('atoms_disposition_results_total', AGENT, 'identifier', 'value')})",
+                "{{identifier}}: {{value}}",
+            ),
+            width=6,
+            height=10,
+        ),
+        ranking(
+            "Numbers of the post-call analysis",
+            "The median of each numeric result, such as a satisfaction score. Needs the analytics webhook.",
+            "short",
+            Query(quantile(0.5, "atoms_disposition_value", AGENT, "identifier", window=WHOLE), "{{identifier}}"),
+            width=6,
+            height=10,
+        ),
+    ]

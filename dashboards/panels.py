@@ -1,0 +1,269 @@
+"""The kinds of panel in use, with one look: units, thresholds from the vendor's numbers, links that keep filters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    common,
+    heatmap,
+    nodegraph,
+    prometheus,
+    stat,
+    table,
+    tempo,
+    timeseries,
+)
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.models import common as looks
+from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models import heatmap as heatmaps
+from grafana_foundation_sdk.models import prometheus as promql
+from grafana_foundation_sdk.models import tempo as tempo_models
+
+from .queries import Query
+
+PROMETHEUS = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
+TRACES = models.DataSourceRef(type_val="tempo", uid="${traces}")
+
+GREEN, YELLOW, RED, BLUE = "green", "#EAB839", "red", "blue"
+Steps = Sequence[tuple[float | None, str]]
+
+TURN_STEPS: Steps = ((None, GREEN), (0.9, YELLOW), (2.0, RED))
+"""The vendor's words: good below 0.9 s, acceptable below 2 s, then it needs work."""
+SLOWEST_STEPS: Steps = ((None, GREEN), (2.0, YELLOW), (4.0, RED))
+SUCCESS_STEPS: Steps = ((None, RED), (0.8, YELLOW), (0.9, GREEN))
+CALL_LENGTH_STEPS: Steps = ((None, GREEN), (300.0, YELLOW), (600.0, RED))
+BURN_STEPS: Steps = ((None, GREEN), (1.0, YELLOW), (6.0, RED))
+BUDGET_STEPS: Steps = ((None, RED), (0.0, YELLOW), (0.25, GREEN))
+BAD_SHARE_STEPS: Steps = ((None, GREEN), (0.05, YELLOW), (0.1, RED))
+ANY_IS_BAD_STEPS: Steps = ((None, GREEN), (1.0, RED))
+PLAIN: Steps = ((None, BLUE),)
+
+
+class _Panel(Protocol):
+    """What all panel builders of the SDK have in common."""
+
+    def title(self, title: str) -> Any: ...
+    def build(self) -> models.Panel: ...
+
+
+_P = TypeVar("_P", bound=Any)
+
+
+def graph(
+    title: str,
+    what: str,
+    unit: str,
+    *queries: Query,
+    width: int = 8,
+    height: int = 8,
+    steps: Steps | None = None,
+    stacked: bool = False,
+    bars: bool = False,
+    top: float | None = None,
+    bottom: float | None = 0.0,
+    links: Sequence[tuple[str, str]] = (),
+    dashed: str = "",
+) -> _Panel:
+    """Lines (or stacked areas, or bars) over time. ``dashed`` is a pattern for series that are limits, not data."""
+    panel = _common(timeseries.Panel(), title, what, width, height, queries)
+    panel.unit(unit).line_width(1.5).fill_opacity(60 if stacked or bars else 8).show_points(looks.VisibilityMode.AUTO)
+    panel.legend(_legend(len(queries))).tooltip(_tooltip())
+    if bottom is not None:
+        panel.min(bottom)
+    if top is not None:
+        panel.max(top)
+    if stacked:
+        panel.stacking(common.StackingConfig().mode(looks.StackingMode.NORMAL)).line_width(0.5)
+    if bars:
+        panel.draw_style(looks.GraphDrawStyle.BARS)
+    if steps is not None:
+        panel.thresholds(_steps(steps))
+        panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(looks.GraphThresholdsStyleMode.DASHED))
+    if links:
+        panel.data_links(_links(links))
+    if dashed:
+        line = {"dash": [8, 8], "fill": "dash"}
+        values = (
+            ("custom.lineStyle", line),
+            ("custom.fillOpacity", 0),
+            ("color", {"mode": "fixed", "fixedColor": RED}),
+        )
+        panel.override_by_regexp(dashed, [models.DynamicConfigValue(id_val=key, value=value) for key, value in values])
+    return panel  # type: ignore[no-any-return] # the SDK's builders share no base class
+
+
+def number(
+    title: str,
+    what: str,
+    unit: str,
+    *queries: Query,
+    width: int = 4,
+    height: int = 4,
+    steps: Steps = PLAIN,
+    decimals: int | None = None,
+    spark: bool = True,
+    links: Sequence[tuple[str, str]] = (),
+) -> _Panel:
+    """One number, or a few side by side, with its course behind it."""
+    panel = _common(stat.Panel(), title, what, width, height, queries)
+    panel.unit(unit).thresholds(_steps(steps)).color_mode(looks.BigValueColorMode.VALUE)
+    panel.graph_mode(looks.BigValueGraphMode.AREA if spark else looks.BigValueGraphMode.NONE)
+    panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).no_value("–")
+    panel.color_scheme(builders.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
+    if decimals is not None:
+        panel.decimals(decimals)
+    if links:
+        panel.data_links(_links(links))
+    return panel  # type: ignore[no-any-return] # the SDK's builders share no base class
+
+
+def ranking(
+    title: str,
+    what: str,
+    unit: str,
+    query: Query,
+    *,
+    width: int = 8,
+    height: int = 8,
+    steps: Steps = PLAIN,
+    links: Sequence[tuple[str, str]] = (),
+) -> _Panel:
+    """Horizontal bars, one per label set."""
+    panel = _common(bargauge.Panel(), title, what, width, height, (query,))
+    panel.unit(unit).min(0).thresholds(_steps(steps)).orientation(looks.VizOrientation.HORIZONTAL)
+    panel.display_mode(looks.BarGaugeDisplayMode.GRADIENT).show_unfilled(True)
+    panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).no_value("–")
+    panel.color_scheme(builders.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
+    if links:
+        panel.data_links(_links(links))
+    return panel  # type: ignore[no-any-return] # the SDK's builders share no base class
+
+
+def heat(title: str, what: str, query: Query, *, width: int = 12, height: int = 8, each: str = "") -> _Panel:
+    """A latency histogram over time; ``each`` repeats the panel for every value of a variable."""
+    panel = _common(heatmap.Panel(), title, what, width, height, (query,), heatmap_rows=True)
+    panel.unit("s").calculate(False)
+    panel.color(
+        heatmap.HeatmapColorOptions().mode(heatmaps.HeatmapColorMode.SCHEME).scheme("Oranges").steps(64).exponent(0.5)
+    )
+    panel.y_axis(heatmap.YAxisConfig().unit("s").axis_placement(looks.AxisPlacement.LEFT))
+    panel.exemplars_color("rgba(255,0,255,0.7)").cell_gap(1)
+    if each:
+        panel.repeat(each).repeat_direction("h").max_per_row(3)
+    return panel  # type: ignore[no-any-return] # the SDK's builders share no base class
+
+
+def rows(
+    title: str,
+    what: str,
+    *queries: Query,
+    columns: Mapping[str, str],
+    units: Mapping[str, str] | None = None,
+    colours: Mapping[str, Steps] | None = None,
+    links: Mapping[str, Sequence[tuple[str, str]]] | None = None,
+    sort: str = "",
+    width: int = 24,
+    height: int = 9,
+) -> _Panel:
+    """A table of the latest values, queries merged on their labels.
+
+    ``columns`` names the fields to show, in order (``Value #A`` is the first query's value).
+    """
+    named = [Query(query.expr, query.legend, table=True, ref=chr(ord("A") + i)) for i, query in enumerate(queries)]
+    panel = _common(table.Panel(), title, what, width, height, named)
+    fields = {"Value": columns["Value #A"], **columns} if len(queries) == 1 and "Value #A" in columns else columns
+    order = {name: position for position, name in enumerate(fields)}
+    panel.with_transformation(models.DataTransformerConfig("merge", options={}))
+    panel.with_transformation(
+        models.DataTransformerConfig("filterFieldsByName", options={"include": {"names": list(fields)}})
+    )
+    organised = {"excludeByName": {}, "indexByName": order, "renameByName": dict(fields)}
+    panel.with_transformation(models.DataTransformerConfig("organize", options=organised))
+    for name, unit in (units or {}).items():
+        panel.override_by_name(name, [models.DynamicConfigValue(id_val="unit", value=unit)])
+    for name, steps in (colours or {}).items():
+        shown = {"mode": "absolute", "steps": [{"value": value, "color": colour} for value, colour in steps]}
+        values = (("thresholds", shown), ("custom.cellOptions", {"type": "color-text"}))
+        panel.override_by_name(name, [models.DynamicConfigValue(id_val=key, value=value) for key, value in values])
+    for name, targets in (links or {}).items():
+        shown_links = [{"title": text, "url": url} for text, url in targets]
+        panel.override_by_name(name, [models.DynamicConfigValue(id_val="links", value=shown_links)])
+    if sort:
+        panel.sort_by([common.TableSortByFieldState().display_name(sort).desc(True)])
+    return panel  # type: ignore[no-any-return] # the SDK's builders share no base class
+
+
+def matrix(
+    title: str, what: str, unit: str, query: Query, row: str, column: str, *, width: int = 10, height: int = 16
+) -> _Panel:
+    """Rows against columns, a value in each cell."""
+    panel = _common(table.Panel(), title, what, width, height, [Query(query.expr, table=True, ref="A")])
+    panel.unit(unit).thresholds(_steps(PLAIN))
+    options = {"columnField": column, "rowField": row, "valueField": "Value", "emptyValue": "null"}
+    panel.with_transformation(models.DataTransformerConfig("groupingToMatrix", options=options))
+    background = models.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-background"})
+    colour = models.DynamicConfigValue(id_val="color", value={"mode": "continuous-blues"})
+    panel.override_by_field_type("number", [background, colour])
+    return panel  # type: ignore[no-any-return] # the SDK's builders share no base class
+
+
+def node_graph(title: str, what: str, nodes: str, edges: str, *, width: int = 14, height: int = 16) -> _Panel:
+    """Grafana's node graph: frames named ``nodes`` and ``edges`` with the fields it knows by name."""
+    queries = [Query(nodes, table=True, ref="nodes"), Query(edges, table=True, ref="edges")]
+    panel = _common(nodegraph.Panel(), title, what, width, height, queries)
+    panel.nodes(nodegraph.NodeOptions().main_stat_unit("short").secondary_stat_unit("percentunit"))
+    panel.edges(nodegraph.EdgeOptions().main_stat_unit("short"))
+    renamed = {"Value #nodes": "mainstat", "Value #edges": "mainstat", "Value": "mainstat"}
+    organised = {"excludeByName": {"Time": True}, "indexByName": {}, "renameByName": renamed}
+    panel.with_transformation(models.DataTransformerConfig("organize", options=organised))
+    return panel  # type: ignore[no-any-return] # the SDK's builders share no base class
+
+
+def traces(title: str, what: str, traceql: str, *, width: int = 12, height: int = 9) -> _Panel:
+    """Spans found in the trace datasource, newest first."""
+    panel = _sized(table.Panel(), title, what, width, height).datasource(TRACES)
+    query = tempo.TempoQuery().ref_id("A").query_type("traceql").query(traceql).limit(20)
+    panel.with_target(query.table_type(tempo_models.SearchTableType.SPANS).datasource(TRACES))
+    return panel  # type: ignore[no-any-return] # the SDK's builders share no base class
+
+
+def _sized(panel: _P, title: str, what: str, width: int, height: int) -> _P:
+    return panel.title(title).description(what).span(width).height(height)  # type: ignore[no-any-return] # as above
+
+
+def _common(
+    panel: _P, title: str, what: str, width: int, height: int, queries: Sequence[Query], *, heatmap_rows: bool = False
+) -> _P:
+    _sized(panel, title, what, width, height).datasource(PROMETHEUS)
+    for position, query in enumerate(queries):
+        target = prometheus.Dataquery().expr(query.expr).ref_id(query.ref or chr(ord("A") + position))
+        target.datasource(PROMETHEUS).editor_mode(promql.QueryEditorMode.CODE).legend_format(query.legend or "__auto")
+        if query.table:
+            target.instant().format(promql.PromQueryFormat.TABLE)
+        else:
+            target.range().exemplar(query.exemplars)
+            target.format(promql.PromQueryFormat.HEATMAP if heatmap_rows else promql.PromQueryFormat.TIME_SERIES)
+        panel.with_target(target)
+    return panel
+
+
+def _steps(steps: Steps) -> builders.ThresholdsConfig:
+    thresholds = [models.Threshold(value=value, color=colour) for value, colour in steps]
+    return builders.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(thresholds)
+
+
+def _links(links: Sequence[tuple[str, str]]) -> list[Any]:
+    return [builders.DashboardLink(text).url(url).target_blank(False) for text, url in links]
+
+
+def _legend(queries: int) -> common.VizLegendOptions:
+    legend = common.VizLegendOptions().show_legend(True).placement(looks.LegendPlacement.BOTTOM)
+    return legend.display_mode(looks.LegendDisplayMode.LIST)
+
+
+def _tooltip() -> common.VizTooltipOptions:
+    return common.VizTooltipOptions().mode(looks.TooltipDisplayMode.MULTI).sort(looks.SortOrder.DESCENDING)
