@@ -5,13 +5,14 @@ The SDK and the exporters are imported where they are needed: without an endpoin
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from exporter.outputs import otlp_settings as settings
 from exporter.outputs.otlp_answer import FAILURE_REASONS, FailureReason
 from exporter.outputs.otlp_retry import DROP_REASONS, Backoff, DropReason, ExportCounts
-from exporter.outputs.otlp_settings import Signal, describe
+from exporter.outputs.otlp_settings import Signal
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 DEFAULT_MAX_RETRY_AGE_SECONDS = 3_600.0
+_STOCK_LOGGERS = ("opentelemetry.exporter.otlp", "opentelemetry.util.re")
 
 
 def trace_export(
@@ -54,6 +56,7 @@ def trace_export(
     from exporter.outputs.otlp_convert import resource, sampling, to_span
     from exporter.outputs.otlp_traces import TraceExport
 
+    _quiet_stock_loggers()
     sender: SpanSender
     if endpoint.protocol == "grpc":
         from exporter.outputs.otlp_grpc import GrpcSpans
@@ -94,6 +97,7 @@ def metric_push(
     from exporter.outputs.otlp_convert import SCOPE, resource
     from exporter.outputs.otlp_metrics import MetricPush
 
+    _quiet_stock_loggers()
     sender: MetricsSender
     if endpoint.protocol == "grpc":
         from exporter.outputs.otlp_grpc import GrpcMetrics
@@ -116,3 +120,35 @@ def metric_push(
         units=units,
         backoff=backoff,
     )
+
+
+def describe(env: Mapping[str, str]) -> dict[str, str]:
+    """What would be pushed where, as lines for ``check-config``; header values and credentials in URLs are masked.
+
+    Raises ConfigError for all that ``trace_export`` and ``metric_push`` would refuse, but starts nothing.
+    """
+    lines = settings.describe_endpoints(env)
+    if settings.endpoint(env, "traces") is not None:
+        from exporter.outputs.otlp_convert import sampling
+
+        sampling(env)
+        limits, batching = settings.attribute_limits(env), settings.batching(env)
+        sampler = env.get("OTEL_TRACES_SAMPLER") or "parentbased_always_on"
+        lines["otlp.traces.sampler"] = f"{sampler} {env.get('OTEL_TRACES_SAMPLER_ARG', '')}".strip()
+        lines["otlp.traces.batch"] = (
+            f"up to {batching.max_batch_spans} spans every {batching.schedule_delay_seconds:g}s"
+        )
+        lines["otlp.traces.attributes"] = f"at most {limits.max_attributes} a span"
+    if settings.endpoint(env, "metrics") is not None:
+        settings.push_timeout_seconds(env)
+        settings.exemplars_wanted(env)
+        lines["otlp.metrics.interval"] = f"{settings.push_interval_seconds(env):g}s"
+        lines["otlp.metrics.temporality"] = "delta" if settings.delta_temporality(env) else "cumulative"
+    lines |= {f"otlp.resource.{key}": value for key, value in sorted(settings.resource_attributes(env).items())}
+    return lines
+
+
+def _quiet_stock_loggers() -> None:
+    """What they say is said by us, once and without secrets: they log every attempt, and what a backend echoes."""
+    for name in _STOCK_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -12,7 +12,8 @@ from urllib.parse import unquote
 from exporter.errors import ConfigError
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE = re.compile(r"[\x20-\x7e\xa0-\xff]*")
+_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+_ENCODED = re.compile(r"[!#-+\--:<-\[\]-~]*")  # W3C baggage octets: only such a value is percent-decoded, as in the SDK
 
 
 def read_headers(key: str, text: str) -> dict[str, str]:
@@ -22,7 +23,9 @@ def read_headers(key: str, text: str) -> dict[str, str]:
         if not item.strip():
             continue
         name, equals, value = item.partition("=")
-        name, value = unquote(name).strip().lower(), unquote(value).strip()
+        name, value = unquote(name).strip().lower(), value.strip()
+        if _ENCODED.fullmatch(value):
+            value = unquote(value).strip()
         if not equals or not _NAME.fullmatch(name):
             raise ConfigError(key, f"must be name=value,name=value; entry {position} is not")
         if not _VALUE.fullmatch(value):

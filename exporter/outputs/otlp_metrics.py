@@ -93,14 +93,12 @@ class MetricPush:
         pause = self._interval
         while not self._closing.wait(pause):
             answer = self._push(self._clock() + self._timeout)
+            pause = self._interval  # also after a refusal: at once it would only be refused again
             if answer is None:
                 self._backoff.reset()
-                pause = self._interval
-            else:
-                asked = answer.retry_after_seconds or 0.0
-                pause = max(min(self._backoff.next_seconds(), self._interval), asked)
-                if answer.verdict != "later":
-                    pause = self._interval  # it would be refused again at once
+            elif answer.verdict == "later":
+                delay = self._backoff.next_seconds(answer.retry_after_seconds)
+                pause = delay if answer.retry_after_seconds else min(delay, self._interval)
         self._push_the_last()
 
     def _push_the_last(self) -> None:

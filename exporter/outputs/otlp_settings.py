@@ -181,11 +181,8 @@ def sdk_disabled(env: Mapping[str, str]) -> bool:
     return env.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
-def describe(env: Mapping[str, str]) -> dict[str, str]:
-    """What would be pushed where, for ``check-config``: header values and user information are masked.
-
-    Raises ConfigError as ``trace_export`` and ``metric_push`` do.
-    """
+def describe_endpoints(env: Mapping[str, str]) -> dict[str, str]:
+    """Where each signal goes, or why it does not: header values and credentials in URLs are masked."""
     lines: dict[str, str] = {}
     for signal in ("traces", "metrics"):
         found = endpoint(env, signal)

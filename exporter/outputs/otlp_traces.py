@@ -35,7 +35,7 @@ class SpanSender(Protocol):
 
 
 class TraceExport:
-    """Where finished spans go. ``put`` from one thread (the event loop's) never waits; everything else happens apart.
+    """Where finished spans go. ``put``, from one thread (the event loop's), never waits; all else happens apart.
 
     While the backend is away nothing is lost within ``max_queue_spans`` and ``max_retry_age_seconds``. Delivery is at
     least once: after an answer that got lost a batch is sent again, with the same span ids.
@@ -58,7 +58,6 @@ class TraceExport:
         self._to_span = to_span
         self._counts = counts
         self._batching = batching
-        self._max_retry_age = max_retry_age_seconds
         self._backoff = backoff or Backoff(random.Random())
         self._clock = clock
         self._queue = SpanQueue(batching.max_queue_spans, max_retry_age_seconds)
@@ -136,8 +135,7 @@ class TraceExport:
                 self._empty.set()
                 return
             if answer.verdict == "later":
-                asked = min(answer.retry_after_seconds or 0.0, self._max_retry_age)
-                self._closing.wait(self._backoff.next_seconds(asked))
+                self._closing.wait(self._backoff.next_seconds(answer.retry_after_seconds))
             else:
                 self._backoff.reset()
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from opentelemetry.util.re import parse_env_headers
 from prometheus_client import CollectorRegistry
 
 from exporter.errors import ConfigError
 from exporter.outputs import otlp_settings as settings
 from exporter.outputs.otlp import describe, metric_push, trace_export
 from exporter.outputs.otlp_convert import resource, sampling
+from exporter.outputs.otlp_headers import read_headers
 
 BASE = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 
@@ -134,7 +136,7 @@ def test_a_bad_header_is_named_without_showing_it() -> None:
         settings.endpoint(BASE | {"OTEL_EXPORTER_OTLP_HEADERS": "a=1,Bearer s3cr3t"}, "traces")
     assert "s3cr3t" not in str(raised.value)
     with pytest.raises(ConfigError) as raised:
-        settings.endpoint(BASE | {"OTEL_EXPORTER_OTLP_HEADERS": "a=s3cr3t%0d%0ax: y"}, "traces")
+        settings.endpoint(BASE | {"OTEL_EXPORTER_OTLP_HEADERS": "a=s3cr3t%0d%0ax:y"}, "traces")
     assert "s3cr3t" not in str(raised.value)
 
 
@@ -212,3 +214,32 @@ def test_the_samplers_of_the_sdk_are_known_by_their_names() -> None:
     assert share(OTEL_TRACES_SAMPLER="parentbased_always_off") == 0
     assert share(OTEL_TRACES_SAMPLER="traceidratio") == 1
     assert 0.1 < share(OTEL_TRACES_SAMPLER="parentbased_traceidratio", OTEL_TRACES_SAMPLER_ARG="0.2") < 0.3
+
+
+@pytest.mark.parametrize(
+    ("text", "headers"),
+    [
+        ("a=1,b=2", {"a": "1", "b": "2"}),
+        (" A = 1 , ,", {"a": "1"}),
+        ("authorization=Basic%20YTpi", {"authorization": "Basic YTpi"}),
+        ("authorization=Basic YTpi", {"authorization": "Basic YTpi"}),
+        ("authorization=Basic YTp%3D", {"authorization": "Basic YTp%3D"}),
+        ("key=a=b==", {"key": "a=b=="}),
+        ("empty=", {"empty": ""}),
+    ],
+)
+def test_headers_are_read_as_the_sdk_reads_them(text: str, headers: dict[str, str]) -> None:
+    assert read_headers("KEY", text) == headers
+    assert parse_env_headers(text, liberal=True) == headers
+
+
+def test_the_description_refuses_what_starting_would_refuse() -> None:
+    for env in (
+        {"OTEL_TRACES_SAMPLER": "sometimes"},
+        {"OTEL_BSP_SCHEDULE_DELAY": "1s"},
+        {"OTEL_METRIC_EXPORT_INTERVAL": "0"},
+        {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "sideways"},
+        {"OTEL_RESOURCE_ATTRIBUTES": "team"},
+    ):
+        with pytest.raises(ConfigError):
+            describe(BASE | env)

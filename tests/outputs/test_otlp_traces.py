@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -370,10 +375,13 @@ def test_attribute_limits_cut_and_count(backend: Any, export: Any, record: Any) 
 
 
 def test_what_a_backend_echoes_of_our_headers_does_not_reach_the_log(
-    http_backend: Any, export: Any, record: Any, misbehaviour: Any, capsys: Any, caplog: Any
+    backend: Any, export: Any, record: Any, misbehaviour: Any, capsys: Any, caplog: Any, monkeypatch: Any
 ) -> None:
-    http_backend.script.append(misbehaviour(401, body=b"bad token s3cr3t-t0ken, sorry"))
-    traces = export(http_backend.env | {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer s3cr3t-t0ken"})
+    denied = 401 if backend.protocol != "grpc" else "UNAUTHENTICATED"
+    backend.script.append(misbehaviour(denied, body=b"bad token s3cr3t-t0ken, sorry"))
+    headers = 'authorization=Bearer s3cr3t-t0ken,x-odd="s3cr3t;"'
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", headers)
+    traces = export(backend.env | {"OTEL_EXPORTER_OTLP_HEADERS": headers})
     traces.put(record("a"))
     assert traces.flush(20) == 0
     said = caplog.text + "".join(capsys.readouterr())
@@ -406,3 +414,46 @@ def test_with_tls_the_certificate_of_the_environment_is_trusted_and_no_other(
     trusting.put(record("b"))
     assert trusting.close(20) == 0
     assert backend.span_names() == ["b"]
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_process_ends_in_time_while_its_backend_hangs(protocol: str, tmp_path: Path) -> None:
+    """Nothing of the export keeps the interpreter alive: no thread, no channel, no exit handler."""
+    script = tmp_path / "exports.py"
+    script.write_text(_EXPORTS_AND_ENDS)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never says a word
+        env = os.environ | {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+            "OTEL_BSP_SCHEDULE_DELAY": "10",
+        }
+        ended = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    left, seconds = ended.stdout.split()[-2:]
+    assert left == "3"
+    assert float(seconds) < 5
+
+
+_EXPORTS_AND_ENDS = """
+import atexit, os, time
+from exporter.outputs.otlp import metric_push, trace_export
+from exporter.outputs.spans import SpanRecord
+from prometheus_client import CollectorRegistry, Counter
+
+class Counts:
+    def spans_exported(self, n): pass
+    def spans_dropped(self, reason, n): pass
+    def export_failed(self, signal, reason): pass
+    def export_queue(self, n): pass
+
+registry = CollectorRegistry()
+Counter("c", "h", registry=registry)
+traces, pushing = trace_export(os.environ, Counts()), metric_push(os.environ, registry, Counts())
+for i in range(3):
+    traces.put(SpanRecord(trace_id=1, span_id=i + 1, parent_id=None, name="a", start_ns=1, end_ns=2, attributes={}))
+time.sleep(0.5)
+started = time.monotonic()
+left = traces.close(0.5)
+pushing.close(0.5)
+atexit.register(lambda: print(left, time.monotonic() - started))
+"""
