@@ -12,21 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from exporter.address import ListenAddress
-from exporter.config_types import (
-    Amount,
-    Bounds,
-    Choice,
-    Duration,
-    File,
-    Listen,
-    Secrets,
-    Switch,
-    Text,
-    Texts,
-    TextsByName,
-    UpstreamUrl,
-    WebPath,
-)
+from exporter.config_places import File, Listen, UpstreamUrl, WebPath
+from exporter.config_types import Amount, Bounds, Choice, Duration, Secrets, Switch, Text, Texts, TextsByName
 
 __all__ = ["Api", "Config", "Discovery", "History", "Log", "Metrics", "Poll", "Section", "SloEntry", "State"]
 __all__ += ["Traces", "Units", "Web", "Webhook"]

@@ -16,7 +16,8 @@ from types import MappingProxyType
 from typing import Any
 
 from exporter.config_model import Config, Section
-from exporter.config_types import File, read_json
+from exporter.config_places import File
+from exporter.config_types import read_json
 from exporter.errors import ConfigError
 from exporter.strict_yaml import Document, Place, read_yaml_file
 

@@ -59,18 +59,23 @@ class Redaction:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = sorted({secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}, key=len, reverse=True)
+        self._longest = len(known[0]) if known else 0
         self._secrets = re.compile("|".join(re.escape(secret) for secret in known)) if known else None
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         """Mask every value of one entry, however deep."""
-        return {key: MASK if key.lower() in _NEVER else self._masked(value, 0) for key, value in event.items()}
+        for key, value in event.items():
+            if not key.startswith("_"):  # what structlog carries along for itself
+                event[key] = MASK if key.lower() in _NEVER else self._masked(value, 0)
+        return event
 
     def text(self, text: str) -> str:
         """The text with everything masked that must not be written, cut where it is endless."""
-        if len(text) > _LONGEST_FIELD:
-            text = text[:_LONGEST_FIELD] + "…"
+        text, whole = text[: _LONGEST_FIELD + self._longest], text
         if self._secrets is not None:
             text = self._secrets.sub(MASK, text)
+        if len(whole) > _LONGEST_FIELD:
+            text = text[:_LONGEST_FIELD] + "…"
         text = _BEARER.sub(rf"\1 {MASK}", text)
         text = _USERINFO.sub(f"{MASK}@", text)
         return _PHONE_NUMBER.sub(_PHONE_MASK, text)
@@ -105,9 +110,7 @@ def set_up_logs(
         Redaction(secrets),
         _names,
     ]
-    renderer: Processor = structlog.processors.LogfmtRenderer(
-        key_order=["ts", "level", "msg"], drop_missing=True, bool_as_flag=False
-    )
+    renderer: Processor = structlog.processors.LogfmtRenderer(bool_as_flag=False)
     if style == "json":
         renderer = structlog.processors.JSONRenderer()
     formatter = structlog.stdlib.ProcessorFormatter(
@@ -146,8 +149,10 @@ def _names(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 def _one_line(logger: WrappedLogger, method: str, event: EventDict) -> MutableMapping[str, Any]:
-    """Keys a logfmt reader accepts; None is left out."""
-    return {_KEY.sub("_", str(key)): value for key, value in event.items() if value is not None}
+    """Time, level and message first; keys a logfmt reader accepts; None is left out."""
+    ordered = {key: event.pop(key, None) for key in _FIRST} | dict(event)
+    return {_NOT_IN_KEYS.sub("_", str(key)): value for key, value in ordered.items() if value is not None}
 
 
-_KEY = re.compile(r"[^A-Za-z0-9_.]")
+_FIRST = ("ts", "level", "msg")
+_NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_.]")
