@@ -26,6 +26,8 @@ NOT_FOUND_TRIES: Final = 4
 LONGEST_RETRY_SECONDS: Final = 30.0
 """The longest reconnection time (``retry:``) we let a server set."""
 
+_GOING_ON: Final = Progress.GOING_ON  # looking it up in its enum for each event would cost more than the comparison
+
 
 class Ended(Enum):
     """How following a call came to its end."""
@@ -198,6 +200,10 @@ class Subscription:
             self._fresh = False
             self._backoff.reset()
         progress = self._on_payload(payload)
+        if progress is not _GOING_ON:
+            self._learn(progress)
+
+    def _learn(self, progress: Progress) -> None:
         if progress is Progress.CALL_ENDED and self._over is None:
             self.call_ended()
         elif progress is Progress.STREAM_CLOSED:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Final, cast
 
 import httptools
 import httpx
@@ -250,11 +250,10 @@ class _Connection(asyncio.Protocol):
     # -- what the socket brings -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not derived from it
         self._open.add(self)
         if self._ended:  # given up while it was being opened
-            transport.abort()
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         parser = self._parser

@@ -12,12 +12,16 @@ from typing import Any
 import httpx
 import pytest
 import structlog
+import uvloop
 from upstream import Exchange, Heard, MostlyOne, Naps, Upstream, api_for, until
 
 from exporter.calls.tracker import Progress
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
 from exporter.receivers.stream import Ended, Ending, Subscription
+
+# pytest-asyncio's way to choose a loop changed in 1.5; this one works before and after.
+pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture")
 
 CALL = "CALL-1758124225863-80752e"
 INIT = b'data: {"event_type": "sse_init", "event_time": "2025-09-17T15:51:44.234Z"}\n\n'
@@ -62,10 +66,20 @@ def subscription(api: AtomsApi, taken: Taken, call_id: str = CALL, **options: An
     return Subscription(api, call_id, **{**settings, **options})
 
 
-@pytest.fixture(params=["pushed", "portable"])
-def path(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Both ways a stream is read: pushed from the socket, and by httpx and httpx-sse alone."""
-    if request.param == "pushed":
+@pytest.fixture(params=["pushed on uvloop", "pushed on asyncio", "portable"])
+def way(request: pytest.FixtureRequest) -> str:
+    """The ways a stream is read: pushed from the socket, and by httpx and httpx-sse alone."""
+    return str(request.param)
+
+
+@pytest.fixture
+def event_loop_policy(way: str) -> asyncio.AbstractEventLoopPolicy:
+    return uvloop.EventLoopPolicy() if "uvloop" in way else asyncio.DefaultEventLoopPolicy()
+
+
+@pytest.fixture
+def path(way: str) -> dict[str, Any]:
+    if "pushed" in way:
         return {}
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     return {"transport": httpx.AsyncHTTPTransport(limits=limits)}
@@ -440,7 +454,7 @@ async def test_what_the_taker_raises_ends_the_subscription_and_frees_the_connect
     assert heard.states[-1] is None
 
 
-async def test_many_calls_at_once_do_not_mix() -> None:
+async def test_many_calls_at_once_do_not_mix(path: dict[str, Any]) -> None:
     async def play(exchange: Exchange) -> None:
         number = int(exchange.query["callId"])
         await exchange.stream(INIT)
@@ -451,7 +465,7 @@ async def test_many_calls_at_once_do_not_mix() -> None:
         await exchange.finish()
 
     upstream = Upstream(play)
-    async with upstream.serving(), api_for(upstream.url, connect_concurrency=10) as (api, heard):
+    async with upstream.serving(), api_for(upstream.url, connect_concurrency=10, **path) as (api, heard):
         heard.stream_state = lambda before, after: None  # type: ignore[method-assign]  # many at once
         taken = [Taken() for _ in range(100)]
         endings = await asyncio.gather(*(subscription(api, t, str(i)).run() for i, t in enumerate(taken)))
