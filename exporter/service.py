@@ -11,12 +11,13 @@ import random
 import re
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
 from exporter import __version__
+from exporter.calls.observations import Observation
 from exporter.calls.tracker import Tracker
 from exporter.checkpointing import Checkpointing
 from exporter.config import Config, api_key
@@ -46,6 +47,7 @@ class Service:
 
     :param env: the environment, for ``OTEL_*``.
     :param on_started: told when the web server answers.
+    :param watch: shown every fact, for a live display.
     :raises ConfigError: from the constructor or ``run``, for what cannot work: a missing token, a port in use, a
         foreign state file, an OTLP protocol nobody speaks.
     """
@@ -57,6 +59,7 @@ class Service:
         log: FilteringBoundLogger,
         *,
         on_started: Callable[[RunningWeb], None] = lambda _: None,
+        watch: Callable[[Sequence[Observation]], None] | None = None,
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
@@ -84,7 +87,7 @@ class Service:
         self._push = metric_push(env, self.metrics.registry, self.metrics)
         units = config.metrics.units
         self.tracker = Tracker(
-            Outputs(self.metrics, self._traces.put if self._traces is not None else None),
+            Outputs(self.metrics, self._traces.put if self._traces is not None else None, watch),
             units=UnitRules(Unit(units.turn_latency), Unit(units.tts_latency), Unit(units.processor)),
             capture_content=config.traces.capture_content,
         )
@@ -115,6 +118,9 @@ class Service:
                 idle_timeout=config.api.idle_timeout,
                 call_idle_limit=config.api.call_idle_timeout,
                 reconcile=config.history.enabled,
+                reconcile_delay=config.history.delay,
+                reconcile_attempts=config.history.attempts,
+                most_reconciling=config.history.max_pending,
             ),
             durable=self._store is not None,
             on_finished=self._finished,
@@ -159,7 +165,7 @@ class Service:
         """Serve until stopped, then drain."""
         loop = asyncio.get_running_loop()
         await self._restore()
-        access = WebConfigFile(self._config.web.config_file)
+        access = WebConfigFile(self._config.web.config_file, webhook_open=self._deliveries is not None)
         app = build_app(self._ports(), access, allow_unauthenticated_api=self._config.web.allow_unauthenticated_api)
         web = await serve(app, self._config.web.listen_address, access)
         web_watch = asyncio.ensure_future(web.watch())
@@ -264,7 +270,7 @@ class Service:
             version=__version__,
             render=self._render,
             ready=self._ready,
-            calls=self._calls,
+            calls=self.calls,
             follow=self._follow,
             webhook=self._deliveries.take if self._deliveries is not None else None,
             webhook_path=self._config.discovery.webhook.path,
@@ -294,7 +300,8 @@ class Service:
             return False, "the Atoms API has not answered yet"
         return True, "ready"
 
-    def _calls(self) -> list[CallView]:
+    def calls(self) -> list[CallView]:
+        """The calls being followed, for a person."""
         now = self._clock()
         return [_view(followed, now) for followed in self.following.calls()]
 

@@ -55,7 +55,7 @@ def hopped(call: Call, event: wire.Hopping, at: float) -> None:
     visit = call.visit
     visit.awaits_answer_since = at
     call.wait(visit, origin, Hopped(NOWHERE.place, NOWHERE.place))
-    if call.left_before == target_id:
+    if call.left_before == target_id and origin.index >= 0:  # not if a hop in between was missed
         call.say(LoopClosed(visit.where))
     call.left_before = origin_id or origin.node_id
     release(call)

@@ -32,3 +32,28 @@ class Telemetry(Protocol):
 
     def event_rejected(self, reason: str) -> None:
         """Bytes arrived that could not become an event."""
+
+
+class NoTelemetry:
+    """For commands that do one thing and report it themselves."""
+
+    def stream_state(self, before: str | None, after: str | None) -> None:
+        """Not counted."""
+
+    def stream_reconnected(self, reason: str) -> None:
+        """Not counted."""
+
+    def stream_failed(self, status: str) -> None:
+        """Not counted."""
+
+    def discovery_request(self, source: str, outcome: str) -> None:
+        """Not counted."""
+
+    def api_answered(self, good: bool) -> None:
+        """Not counted."""
+
+    def webhook(self, event: str, outcome: str) -> None:
+        """Not counted."""
+
+    def event_rejected(self, reason: str) -> None:
+        """Not counted."""

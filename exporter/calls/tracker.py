@@ -164,6 +164,11 @@ class Tracker:
             tracked = self._replaying = self.open(call_id, agent=agent, channel=channel)
         self._take(tracked, event, identity, misfits, 0.0, Source.RECORDING)
 
+    def replay_history(self, tracked: TrackedCall, payloads: Iterable[bytes | msgspec.Raw]) -> None:
+        """The history of a call that is over, in the order of its time."""
+        for entry in self._read_all(payloads):
+            self._take(tracked, entry.event, entry.identity, entry.misfits, 0.0, Source.RECORDING)
+
     def _take(
         self, tracked: TrackedCall, event: wire.Event, identity: int, misfits: int, now: float, source: Source
     ) -> None:
@@ -288,7 +293,10 @@ class Tracker:
             unmuted = waiting.get(identity, _NONE) | DERIVED
             at = at or call.latest_at or now
             facts.extend(advance(call, event, at, identity=identity, muted=muted, unmuted=unmuted))
-        self._record.observed(unsaid(facts, said))
+        held = call.waiting.facts()
+        news = {id(fact): fact for fact in unsaid([*facts, *held], said)}
+        call.waiting.mute(place for place, fact in enumerate(held) if id(fact) not in news)
+        self._record.observed([fact for fact in facts if id(fact) in news])
 
     def _blank(self, call: Call) -> Call:
         blank = Call(call.call_id, call.agent, call.channel, self._units, capture_content=self._capture_content)

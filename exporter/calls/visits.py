@@ -6,6 +6,7 @@ a hop gives only the id of the next one. Whatever belongs to such a visit waits 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -59,6 +60,10 @@ class Visit:
         span = span_id(call_id, "hop", visit) if visit else span_id(call_id, "call")
         self.where = Where(call_id, place, visit, self.index, f"{trace_id(call_id):032x}", f"{span:016x}")
 
+    def nameless(self) -> Where:
+        """Where this is, as far as it is known."""
+        return Where("", Place("", "", self.node_id or "", ""), self.key, self.index)
+
 
 class _Entry(NamedTuple):
     visit: Visit
@@ -99,6 +104,18 @@ class WaitingRoom:
             if not entry.muted:
                 found.setdefault(entry.identity, set()).add(type(entry.fact).__name__)
         return {identity: frozenset(names) for identity, names in found.items()}
+
+    def facts(self) -> list[Located | Hopped]:
+        """What waits, in order, as it will be said, but for the names."""
+        return [
+            entry.fact if isinstance(entry.fact, Hopped) else replace(entry.fact, where=entry.visit.nameless())
+            for entry in self._entries
+        ]
+
+    def mute(self, places: Iterable[int]) -> None:
+        """Never to be said: the facts at these places of ``facts()``."""
+        for place in places:
+            self._entries[place] = self._entries[place]._replace(muted=True)
 
     def release(self) -> list[Located | Hopped]:
         """The facts whose visits are settled by now, in their order, those that are muted left out."""

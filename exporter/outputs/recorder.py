@@ -16,11 +16,18 @@ class Outputs:
     """A ``Recorder`` over metrics and, if there is somewhere to send them, spans.
 
     :param put_span: takes a finished span; must not block.
+    :param watch: shown all facts.
     """
 
-    def __init__(self, metrics: Metrics, put_span: Callable[[SpanRecord], None] | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        put_span: Callable[[SpanRecord], None] | None = None,
+        watch: Callable[[Sequence[Observation]], None] | None = None,
+    ) -> None:
         self._metrics = metrics
         self._put_span = put_span
+        self._watch = watch
         self.event_received: Callable[[type[Event], float | None], None] = metrics.event_received
         self.event_duplicate: Callable[[], None] = metrics.event_duplicate
         self.event_recovered: Callable[[], None] = metrics.event_recovered
@@ -35,3 +42,33 @@ class Outputs:
                 if type(fact) in _SHOWN:
                     for span in spans_of(fact):
                         self._put_span(span)
+        if self._watch is not None:
+            self._watch(facts)
+
+
+class SpansOnly:
+    """A ``Recorder`` that counts nothing: for calls that are over and were counted when they happened."""
+
+    def __init__(self, put_span: Callable[[SpanRecord], None]) -> None:
+        self._put_span = put_span
+
+    def observed(self, facts: Sequence[Observation]) -> None:
+        """Show those that can be shown."""
+        for fact in facts:
+            for span in spans_of(fact):
+                self._put_span(span)
+
+    def event_received(self, kind: type[Event], lag_seconds: float | None) -> None:
+        """Not counted."""
+
+    def event_duplicate(self) -> None:
+        """Not counted."""
+
+    def event_recovered(self) -> None:
+        """Not counted."""
+
+    def event_rejected(self, reason: str) -> None:
+        """Not counted."""
+
+    def sample_skipped(self, reason: str) -> None:
+        """Not counted."""

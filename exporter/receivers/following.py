@@ -36,6 +36,11 @@ class Limits:
     idle_timeout: float = 60.0
     call_idle_limit: float = 900.0
     reconcile: bool = True
+    reconcile_delay: float = 2.0
+    """The API needs a moment to write a call's log."""
+    reconcile_attempts: int = 6
+    most_reconciling: int = 10_000
+    """Ended calls that may wait for their history at once."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ class Following:
         self._on_finished = on_finished
         self._slots = asyncio.Semaphore(self._limits.max_streams)
         self._followed: dict[str, Followed] = {}
+        self._reconciling = 0
 
     def __len__(self) -> int:
         return len(self._followed)
@@ -144,8 +150,7 @@ class Following:
         call_id = followed.found.call_id
         log = self._log.bind(call_id=call_id)
         try:
-            async with self._slots:
-                await self._follow(followed, earlier, under_way, log)
+            await self._follow(followed, earlier, under_way, log)
         except Exception:  # the edge between one call and all the others
             log.exception("following a call failed")
             self._tracker.end(call_id, "lost")
@@ -178,11 +183,12 @@ class Following:
             idle_timeout=self._limits.idle_timeout,
             call_idle_limit=self._limits.call_idle_limit,
         )
-        followed.state = "following"
         if followed.outcome_hint is not None:
             subscription.call_ended()
         log.info("following a call", agent_id=agent.agent_id, channel=found.channel, source=found.source)
-        ending = await subscription.run()
+        async with self._slots:
+            followed.state = "following"
+            ending = await subscription.run()
         followed.state = "reconciling"
         await self._conclude(followed, tracked, ending, resume, log)
 
@@ -222,8 +228,15 @@ class Following:
             if not seen_anything and ending.how is Ended.NOT_FOUND:
                 return None, None
             return followed.outcome_hint or natural_outcome(tracked.call), None
+        if self._reconciling >= self._limits.most_reconciling:
+            log.warning("a call cannot be reconciled", reason="too many ended at once")
+            return self._unreconciled(followed, tracked, ending), None
+        self._reconciling += 1
         try:
-            call_log = await self._history.fetch_ended(followed.found.call_id)
+            await asyncio.sleep(self._limits.reconcile_delay if seen_anything else 0.0)
+            call_log = await self._history.fetch_ended(
+                followed.found.call_id, attempts=self._limits.reconcile_attempts
+            )
         except Refused as refused:
             if refused.status == 404 and not seen_anything and followed.found.source in ("static", "api"):
                 return None, None
@@ -232,6 +245,8 @@ class Following:
         except (Interrupted, Malformed) as problem:
             log.warning("a call cannot be reconciled", reason=problem.reason)
             return self._unreconciled(followed, tracked, ending), None
+        finally:
+            self._reconciling -= 1
         resume.take(call_log)
         if not call_log.events:
             self._tracker.fill_turns(tracked, call_log.turn_latencies, self._clock())

@@ -59,7 +59,7 @@ class History:
                     raise
             await self._sleep(delay)
 
-    async def fetch_ended(self, call_id: str, *, looks: int = 5) -> CallLog:
+    async def fetch_ended(self, call_id: str, *, looks: int = 5, attempts: int = 6) -> CallLog:
         """The log of a call that has just ended: the API needs a moment to write it, so look again while it lags.
 
         Returns the last state when the call still is not final after so many looks. Raises as ``fetch`` does.
@@ -69,7 +69,7 @@ class History:
         while True:
             look += 1
             try:
-                log = await self.fetch(call_id)
+                log = await self.fetch(call_id, attempts=attempts)
             except Refused as refused:
                 if refused.status != 404 or look >= min(looks, 3):
                     raise

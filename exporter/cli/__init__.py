@@ -1,0 +1,78 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from exporter.cli.looking import backfill_command, explain_command, replay_command, trace_id_command
+from exporter.cli.printing import fail, say
+from exporter.cli.rules import check_config_command, rules_command
+from exporter.cli.running import demo_command, run_command, simulate_command
+from exporter.errors import AtomsExporterError, ConfigError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="atoms-exporter",
+    help="Prometheus metrics and OpenTelemetry traces of voice-agent calls on smallest.ai Atoms.",
+    epilog="First steps: `atoms-exporter demo` needs nothing; `ATOMS_API_KEY=… atoms-exporter run` follows your calls.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from exporter import __version__
+
+        say(f"atoms-exporter {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    """What every command has."""
+
+
+app.command("run")(run_command)
+app.command("demo")(demo_command)
+app.command("simulate")(simulate_command)
+app.command("replay")(replay_command)
+app.command("explain")(explain_command)
+app.command("backfill")(backfill_command)
+app.command("rules")(rules_command)
+app.command("check-config")(check_config_command)
+app.command("trace-id")(trace_id_command)
+
+
+def main() -> None:
+    """The console script. Exit codes: 0 fine, 1 failed at run time, 2 usage or configuration error."""
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Exit as leaving:
+        code = leaving.exit_code
+    except click.ClickException as problem:
+        problem.show()
+        code = problem.exit_code
+    except ConfigError as problem:
+        fail(str(problem))
+        code = 2
+    except AtomsExporterError as problem:
+        fail(str(problem))
+        code = 1
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

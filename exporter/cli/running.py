@@ -1,0 +1,219 @@
+"""Commands that stay: run, demo, simulate."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from exporter.cli.options import (
+    BaseUrl,
+    ConfigFile,
+    ListenAddress,
+    LogFormat,
+    LogLevel,
+    Settings,
+    WebConfig,
+    configured,
+    logging_as,
+)
+from exporter.cli.printing import say
+from exporter.demo import Demo
+from exporter.errors import ConfigError
+from exporter.service import Service, run_until_signalled
+from exporter.simulator import SimulatorOptions, parse_faults, run_forever
+from exporter.simulator.faults import FAULTS
+from exporter.web import ListenAddress as Address
+
+
+def run_command(
+    file: ConfigFile = None,
+    calls: Annotated[
+        list[str] | None,
+        typer.Option("--call", metavar="CALL_ID", help="Follow this call from the start. May be repeated."),
+    ] = None,
+    base_url: BaseUrl = None,
+    poll: Annotated[
+        bool | None,
+        typer.Option("--discovery.poll/--no-discovery.poll", help="Ask the API for live calls.", show_default=False),
+    ] = None,
+    listen: ListenAddress = None,
+    web_config: WebConfig = None,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state.path", metavar="FILE", help="Checkpoints, so that a restart counts nothing twice."),
+    ] = None,
+    level: LogLevel = None,
+    style: LogFormat = None,
+    settings: Settings = None,
+) -> None:
+    """The main job: find calls, follow their streams, serve **/metrics**, push OTLP.
+
+    Needs `ATOMS_API_KEY`. Traces and metrics are pushed when `OTEL_EXPORTER_OTLP_ENDPOINT` is set. SIGTERM drains and
+    exits 0; a second signal exits at once.
+    """
+    config = configured(
+        file,
+        settings,
+        discovery__calls=calls,
+        api__base_url=base_url,
+        discovery__poll__enabled=poll,
+        web__listen_address=listen,
+        web__config_file=str(web_config) if web_config is not None else None,
+        state__path=str(state) if state is not None else None,
+        log__level=level,
+        log__format=style,
+    )
+    log = logging_as(config)
+
+    async def main() -> None:
+        service = Service(
+            config, os.environ, log, on_started=lambda web: log.info("listening", url=web.urls[0], metrics="/metrics")
+        )
+        await run_until_signalled(service)
+
+    in_loop(main())
+
+
+def demo_command(
+    calls: Annotated[int, typer.Option("--calls", metavar="N", min=1, max=20_000, help="Concurrent calls.")] = 12,
+    speed: Annotated[float, typer.Option("--speed", metavar="X", min=0.1, max=1000, help="Times real time.")] = 1.0,
+    duration: Annotated[
+        float | None,
+        typer.Option("--duration", metavar="SECONDS", min=0.1, help="Stop after so long.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Another seed, other calls.")] = 1,
+    dialect: Annotated[str, typer.Option("--dialect", metavar="YEAR", help="2025 or 2026.")] = "2026",
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--web.listen-address",
+            metavar="HOST:PORT",
+            help="Where to listen.",
+            show_default="127.0.0.1:9464, or a free port when that is taken",
+        ),
+    ] = None,
+    level: LogLevel = "warning",
+) -> None:
+    """The same exporter against the built-in simulator: no account, no configuration, no network.
+
+    Shows what to open, and the calls as they go. Set `OTEL_EXPORTER_OTLP_ENDPOINT` to see their traces, too.
+    """
+    if dialect not in ("2025", "2026"):
+        raise ConfigError("--dialect", "must be 2025 or 2026")
+    options = SimulatorOptions(
+        calls=calls, speed=speed, seed=seed, dialect="2025" if dialect == "2025" else "2026", ramp_seconds=5.0 * speed
+    )
+    in_loop(Demo(options, listen=listen, level=level or "warning", duration=duration).run(os.environ))
+
+
+def simulate_command(
+    listen: Annotated[
+        str, typer.Option("--web.listen-address", metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
+    ] = "127.0.0.1:9465",
+    calls: Annotated[int, typer.Option("--calls", metavar="N", min=1, help="Concurrent calls.")] = 50,
+    speed: Annotated[float, typer.Option("--speed", metavar="X", min=0.1, help="Times real time.")] = 1.0,
+    duration: Annotated[
+        float | None, typer.Option("--duration", metavar="SECONDS", help="Stop after so long.", show_default=False)
+    ] = None,
+    total_calls: Annotated[
+        int | None, typer.Option("--total-calls", metavar="N", help="Begin no more than these.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Same seed, same calls.")] = 1,
+    dialect: Annotated[str, typer.Option("--dialect", metavar="YEAR", help="2025 or 2026.")] = "2026",
+    token: Annotated[str, typer.Option("--token", help="The bearer token it accepts.")] = "simulated-key",
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault",
+            metavar="NAME=P[:KEY=VALUE…]",
+            help="Misbehave with probability P; comma-separated or repeated. `--fault list` names them.",
+        ),
+    ] = None,
+    reconnect: Annotated[
+        str, typer.Option("--reconnect", metavar="HOW", help="What a returning client gets: `live` or `replay`.")
+    ] = "live",
+    webhook_url: Annotated[str, typer.Option("--webhook-url", metavar="URL", help="Post webhooks there.")] = "",
+    webhook_secret: Annotated[str, typer.Option("--webhook-secret", help="Signs them.")] = "simulated-secret",
+    events_rate: Annotated[
+        float | None,
+        typer.Option("--events-rate", metavar="N", help="Endless calls of N events a second, for load tests."),
+    ] = None,
+) -> None:
+    """Only the simulator: an Atoms API on a port, for trying `run` and for tests. It can misbehave on demand.
+
+    Then: `ATOMS_API_KEY=simulated-key atoms-exporter run --api.base-url http://127.0.0.1:9465/atoms/v1`. What it sent
+    is at `/_simulator/ledger`; `POST /_simulator/faults` changes its faults while it runs.
+    """
+    if fault == ["list"]:
+        for name, meaning in FAULTS.items():
+            say(f"{name:24} {meaning}")
+        return
+    if dialect not in ("2025", "2026"):
+        raise ConfigError("--dialect", "must be 2025 or 2026")
+    if reconnect not in ("live", "replay"):
+        raise ConfigError("--reconnect", "must be live or replay")
+    try:
+        address = Address.parse(listen)
+    except ValueError as problem:
+        raise ConfigError("--web.listen-address", str(problem)) from None
+    try:
+        faults = tuple(each for text in fault or () for each in parse_faults(text))
+    except ValueError as problem:
+        raise ConfigError("--fault", str(problem)) from None
+    options = SimulatorOptions(
+        calls=calls,
+        speed=speed,
+        seed=seed,
+        dialect="2025" if dialect == "2025" else "2026",
+        token=token,
+        faults=faults,
+        webhook_url=webhook_url,
+        webhook_secret=webhook_secret,
+        duration=duration,
+        total_calls=total_calls,
+        reconnect="replay" if reconnect == "replay" else "live",
+        events_rate=events_rate,
+    )
+    try:
+        run_forever(options, address.host or "127.0.0.1", address.port, lambda simulator: _announce(simulator.base_url))
+    except OSError as problem:
+        raise ConfigError("--web.listen-address", f"{listen} cannot be had: {problem.strerror or problem}") from problem
+
+
+def _announce(base_url: str) -> None:
+    say(base_url)
+    sys.stdout.flush()
+
+
+def in_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run in an event loop of its own: uvloop where there is one, with as many open files as allowed."""
+    _open_many_files()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)  # a full collection over 10,000 calls would stall every stream
+    try:
+        from uvloop import new_event_loop
+    except ImportError:  # not for this platform
+        asyncio.run(main)
+        return
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(main)
+
+
+def _open_many_files() -> None:
+    """A stream is a file descriptor, and the usual soft limit is 1024."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,168 @@
+"""The demo: simulator and exporter in one process, and life in the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import structlog
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from exporter.address import ListenAddress
+from exporter.calls.observations import CallEnded, Observation, TurnAnswered
+from exporter.config import load
+from exporter.errors import ConfigError
+from exporter.logs import set_up_logs
+from exporter.service import Service, run_until_signalled
+from exporter.simulator import Simulator, SimulatorOptions
+from exporter.web import RunningWeb
+
+_DEFAULT_LISTEN = "127.0.0.1:9464"
+_FREE_PORT = "127.0.0.1:0"
+_MOST_ROWS = 14
+_FRAMES_PER_SECOND = 2
+_SECONDS_BETWEEN_LINES = 10.0
+_GOOD_SECONDS = 0.9
+_ACCEPTABLE_SECONDS = 2.0
+
+
+class Demo:
+    """One demonstration.
+
+    :param listen: where to serve; ``None`` for port 9464 of loopback, or any free one when that is taken.
+    :param duration: seconds, ``None`` until interrupted.
+    """
+
+    def __init__(
+        self, options: SimulatorOptions, *, listen: str | None, level: str, duration: float | None = None
+    ) -> None:
+        self._options = options
+        self._listen = listen
+        self._level = level
+        self._duration = duration
+        self._console = Console(stderr=True)
+        self._latest: dict[str, float] = {}
+        self._turns = 0
+        self._ended = 0
+        self._links: list[tuple[str, str]] = []
+
+    async def run(self, env: Mapping[str, str]) -> None:
+        """Until interrupted, or the duration is over."""
+        simulator = Simulator(self._options)
+        base_url = await simulator.start()
+        try:
+            await self._serve(base_url, env)
+        finally:
+            await simulator.stop()
+
+    async def _serve(self, base_url: str, env: Mapping[str, str]) -> None:
+        set_up_logs(self._level, "logfmt")
+        flags = {
+            "api.base_url": base_url,
+            "api.api_key": self._options.token,
+            "api.max_streams": max(4000, 2 * self._options.calls),
+            "discovery.poll.interval": max(1.0, 2.0 / self._options.speed),
+            "discovery.poll.limit": 500,
+            "web.listen_address": self._listen or _first_free(),
+            "shutdown_timeout": 5.0,
+        }
+        config = load(flags, {}, None)
+        began = time.monotonic()
+        service = Service(config, env, structlog.get_logger("exporter"), on_started=self._started, watch=self._watch)
+        self._otlp = env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or env.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        show = asyncio.ensure_future(self._show(service, began))
+        stop = asyncio.get_running_loop().call_later(self._duration, service.stop) if self._duration else None
+        try:
+            await run_until_signalled(service)
+        finally:
+            if stop is not None:
+                stop.cancel()
+            show.cancel()
+            with suppress(asyncio.CancelledError):
+                await show
+
+    def _watch(self, facts: Sequence[Observation]) -> None:
+        for fact in facts:
+            if isinstance(fact, TurnAnswered):
+                self._latest[fact.where.call_id] = fact.seconds
+                self._turns += 1
+            elif isinstance(fact, CallEnded):
+                self._latest.pop(fact.call_id, None)
+                self._ended += 1
+
+    def _started(self, web: RunningWeb) -> None:
+        url = web.urls[0]
+        self._links = [
+            ("metrics", f"{url}/metrics"),
+            ("calls", f"{url}/"),
+            ("turn latency by node", f"curl -s {url}/metrics | grep '^atoms_turn_latency_seconds_count'"),
+            ("traces", f"to {self._otlp}" if self._otlp else "set OTEL_EXPORTER_OTLP_ENDPOINT to export them"),
+        ]
+        if not self._console.is_terminal:
+            for name, value in self._links:
+                sys.stdout.write(f"{name}: {value}\n")
+            sys.stdout.flush()
+
+    async def _show(self, service: Service, began: float) -> None:
+        if not self._console.is_terminal:
+            while True:
+                await asyncio.sleep(_SECONDS_BETWEEN_LINES)
+                sys.stdout.write(self._line(service, began) + "\n")
+                sys.stdout.flush()
+        with Live(console=self._console, refresh_per_second=_FRAMES_PER_SECOND, auto_refresh=False) as live:
+            while True:
+                live.update(self._page(service, began), refresh=True)
+                await asyncio.sleep(1 / _FRAMES_PER_SECOND)
+
+    def _line(self, service: Service, began: float) -> str:
+        return (
+            f"{time.monotonic() - began:.0f} s: {len(service.following)} calls followed, {self._ended} ended, "
+            f"{self._turns} turns answered"
+        )
+
+    def _page(self, service: Service, began: float) -> RenderableType:
+        links = Table.grid(padding=(0, 2))
+        for name, value in self._links:
+            links.add_row(Text(name, style="bold"), Text(value, style="cyan"))
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("call")
+        table.add_column("agent")
+        table.add_column("node")
+        table.add_column("events", justify="right")
+        table.add_column("last turn", justify="right")
+        calls = sorted((call for call in service.calls() if call.events), key=lambda call: call.since_at)
+        for call in calls[-_MOST_ROWS:]:
+            turn = self._latest.get(call.call_id)
+            table.add_row(call.call_id, _cut(call.agent_name), _cut(call.node_name), str(call.events), _latency(turn))
+        hint = Text(self._line(service, began) + " · Ctrl-C ends it", style="dim")
+        return Group(Padding(links, (1, 0)), table, Padding(hint, (1, 0, 0, 0)))
+
+
+def _first_free() -> str:
+    """The usual port if nobody has it."""
+    from exporter.address import listening_socket
+
+    try:
+        listening_socket(ListenAddress.parse(_DEFAULT_LISTEN)).close()
+    except ConfigError:
+        return _FREE_PORT
+    return _DEFAULT_LISTEN
+
+
+def _cut(name: str | None, width: int = 34) -> str:
+    name = name or "…"
+    return name if len(name) <= width else name[: width - 1] + "…"
+
+
+def _latency(seconds: float | None) -> Text:
+    if seconds is None:
+        return Text("–", style="dim")
+    style = "green" if seconds < _GOOD_SECONDS else "yellow" if seconds <= _ACCEPTABLE_SECONDS else "red"
+    return Text(f"{seconds:.2f} s", style=style)
