@@ -21,60 +21,15 @@ from exporter.errors import ConfigError
 from exporter.web import Limits, WebConfigFile
 from exporter.web.access import Passwords, TokenBucket, certificate_names
 from exporter.web.web_config import RateLimit, read_web_config
-from tests.webserver import Backstage, Site, site, until
+from tests.certificates import Certificates
+from tests.webserver import Backstage, Site, file_in, site, until
 
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is the judge")
 
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
 
 
-class Certificates:
-    """A certificate authority of our own, and what it signed."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._authority("ca")
-        self._authority("other-ca")
-        self.sign("server", "DNS:localhost,IP:127.0.0.1", "serverAuth")
-        self.sign("client", "DNS:prometheus.example,URI:spiffe://x/prometheus,IP:2001:db8::1", "clientAuth")
-        self.sign("stranger", "DNS:prometheus.example", "clientAuth", by="other-ca")
-
-    def _run(self, *arguments: str, text: str = "") -> None:
-        subprocess.run(
-            ["openssl", *arguments], cwd=self.directory, input=text.encode(), check=True, capture_output=True
-        )
-
-    def _authority(self, name: str) -> None:
-        self._run(
-            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"),
-            *("-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt"),
-            *("-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"),
-        )
-
-    def sign(self, name: str, names: str, usage: str, by: str = "ca") -> None:
-        self._run(
-            *("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *("-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr"),
-        )
-        extensions = self.directory / f"{name}.ext"
-        extensions.write_text(f"subjectAltName={names}\nextendedKeyUsage={usage}\n")
-        self._run(
-            *("x509", "-req", "-in", f"{name}.csr", "-CA", f"{by}.crt", "-CAkey", f"{by}.key", "-days", "2"),
-            *("-extfile", extensions.name, "-out", f"{name}.crt"),
-        )
-
-    def trusting(self, client: str | None = None) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.directory / "ca.crt")
-        if client is not None:
-            context.load_cert_chain(self.directory / f"{client}.crt", self.directory / f"{client}.key")
-        return context
-
-    def text(self, file: str, indent: int = 4) -> str:
-        return "".join(f"{' ' * indent}{line}\n" for line in (self.directory / file).read_text().splitlines())
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     if shutil.which("openssl") is None:
         pytest.skip("openssl makes the certificates")
@@ -82,13 +37,6 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key"
-
-
-def file_in(directory: Path, text: str | bytes, name: str = "web.yml") -> Path:
-    """Written beside the certificates (paths in it are relative to it), and at once."""
-    new = directory / f"{name}.new"
-    new.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return new.replace(directory / name)
 
 
 ACCEPTED = {

@@ -129,3 +129,10 @@ async def until(true: Callable[[], object], seconds: float = 20) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError
         await asyncio.sleep(0.01)
+
+
+def file_in(directory: Path, text: str | bytes, name: str = "web.yml") -> Path:
+    """Written beside the certificates (paths in it are relative to it), and at once."""
+    new = directory / f"{name}.new"
+    new.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return new.replace(directory / name)
