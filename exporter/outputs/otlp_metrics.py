@@ -75,6 +75,7 @@ class MetricPush:
         self._start_ns = now_ns()
         self._failing = False
         self._closing = threading.Event()
+        self._given_up = threading.Event()  # close() has returned: what a late answer says is no news
         self._deadline = float("inf")
         self._last_push_arrived = False
         self._thread = threading.Thread(target=self._run, name="otlp-metrics", daemon=True)
@@ -86,6 +87,7 @@ class MetricPush:
             self._deadline = self._clock() + deadline_seconds
             self._closing.set()
             self._thread.join(deadline_seconds)
+            self._given_up.set()
             self._sender.close()
         return self._last_push_arrived
 
@@ -109,12 +111,13 @@ class MetricPush:
         while self._clock() < self._deadline:
             answer = self._push(self._deadline)
             if answer is None:
-                self._last_push_arrived = True
+                self._last_push_arrived = not self._given_up.is_set()
                 return
             if answer.verdict != "later":
                 break
             nobody_sets_it.wait(max(0.0, min(backoff.next_seconds(), self._deadline - self._clock())))
-        _log.warning("the last metrics were not pushed")
+        if not self._given_up.is_set():
+            _log.warning("the last metrics were not pushed")
 
     def _push(self, deadline: float) -> Answer | None:
         """Walk and send once; None when everything arrived, else the answer that stopped it."""
@@ -141,6 +144,8 @@ class MetricPush:
 
     def _judge(self, answer: Answer) -> None:
         """Count a failure; say in the log when it starts to fail and when it works again."""
+        if self._given_up.is_set():
+            return
         if answer.reason is not None:
             self._counts.export_failed("metrics", answer.reason)
         failing = answer.verdict != "taken"
