@@ -14,8 +14,10 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client.registry import Collector
 
 from exporter.address import ListenAddress
 from exporter.errors import ConfigError
@@ -466,6 +468,32 @@ async def test_connections_beyond_the_limit_are_closed_at_once() -> None:
             writer.close()
         await until(lambda: at.web.connections == 0)
         assert (await at.client.get("/-/healthy")).status_code == 200
+
+
+async def test_a_failure_inside_is_a_500_that_tells_nothing_and_a_log_that_does(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    backstage = Backstage()
+    backstage.registry.register(Broken())
+    async with site(backstage) as at:
+        answer = await at.client.get("/metrics")
+        assert answer.status_code == 500
+        assert "inside" not in answer.text
+        assert (await at.client.get("/-/healthy")).status_code == 200
+    assert "RuntimeError: the inside" in caplog.text
+
+
+class Broken(Collector):
+    """A collector that fails when it is scraped, not when it is registered."""
+
+    def __init__(self) -> None:
+        self.registered = False
+
+    def collect(self) -> list[Metric]:
+        if self.registered:
+            raise RuntimeError("the inside")
+        self.registered = True
+        return []
 
 
 async def test_a_port_in_use_is_a_clear_error() -> None:
