@@ -2,22 +2,26 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean servers
+.DELETE_ON_ERROR:
+.PHONY: help demo test check docs bench image servers constraints clean
 
 help: ## say what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(VENV)/.run: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+# The stamps: a change of pyproject.toml or constraints.txt installs again, nothing else does.
+$(VENV)/.run: pyproject.toml constraints.txt .ci/venv
+	@sh .ci/venv $(PYTHON) $(VENV)
+	$(PIP) -e .
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
-	@touch $@
+$(VENV)/.test: pyproject.toml constraints.txt .ci/venv
+	@sh .ci/venv $(PYTHON) $(VENV)
+	$(PIP) -e '.[test]'
+	@touch $(VENV)/.run $@
 
 demo: $(VENV)/.run ## the exporter against the built-in simulator: no account, no configuration
 	$(BIN)/atoms-exporter demo $(ARGS)
@@ -31,11 +35,21 @@ check: $(VENV)/.test ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-servers: ## Prometheus and Alertmanager from the distribution, when root and missing
-	@sh .ci/servers
+docs: $(VENV)/.test ## write the generated parts of docs/ again
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.test ## benchmarks, as ratios against what runs beside them
 	$(BIN)/python -m benchmarks $(ARGS)
 
+image: ## build the container image with docker, podman or buildah
+	sh .ci/image $(ARGS)
+
+servers: ## Prometheus and Alertmanager from the distribution, when root and missing
+	@sh .ci/servers
+
+constraints: ## raise constraints.txt to the newest versions that fit pyproject.toml
+	sh .ci/constraints $(PYTHON) > constraints.new
+	mv constraints.new constraints.txt
+
 clean: ## remove the environment and what was built
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
