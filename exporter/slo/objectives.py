@@ -37,22 +37,27 @@ class Indicator:
     failures: str | None = None
     failure_matchers: tuple[str, ...] = ()
     labels: tuple[str, ...] = BY_NODE
+    fixed_bounds: tuple[float, ...] = ()
+    """The buckets there are, for histograms that take no others; empty where a threshold becomes a bucket."""
 
     @property
     def has_nodes(self) -> bool:
         return "node_id" in self.labels
 
 
-def _latency(metric: str, events: str, *matchers: str) -> Indicator:
-    return Indicator(events, f"{metric}_count", matchers, buckets=f"{metric}_bucket")
+_PROCESSOR_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 4.0, 10.0)
+
+
+def _latency(metric: str, events: str, *matchers: str, bounds: tuple[float, ...] = ()) -> Indicator:
+    return Indicator(events, f"{metric}_count", matchers, buckets=f"{metric}_bucket", fixed_bounds=bounds)
 
 
 INDICATORS: Mapping[str, Indicator] = MappingProxyType(
     {
         "turn_latency": _latency("atoms_turn_latency_seconds", "turns", 'interrupted="false"'),
         "tts_latency": _latency("atoms_tts_latency_seconds", "utterances"),
-        "tts_first_audio": _latency("atoms_tts_first_audio_seconds", "utterances"),
-        "llm_first_answer": _latency("atoms_llm_first_answer_seconds", "answers"),
+        "tts_first_audio": _latency("atoms_tts_first_audio_seconds", "utterances", bounds=_PROCESSOR_BOUNDS),
+        "llm_first_answer": _latency("atoms_llm_first_answer_seconds", "answers", bounds=_PROCESSOR_BOUNDS),
         "hop_response": _latency("atoms_hop_response_seconds", "hops"),
         "tool_call_latency": _latency("atoms_tool_call_latency_seconds", "tool calls"),
         "tool_call_success": Indicator(
@@ -168,7 +173,7 @@ def bucket_thresholds(objectives: Sequence[Objective]) -> dict[str, tuple[float,
     needed: dict[str, set[float]] = {}
     for objective in objectives:
         buckets = objective.indicator.buckets
-        if buckets is not None and objective.threshold_seconds is not None:
+        if buckets is not None and objective.threshold_seconds is not None and not objective.indicator.fixed_bounds:
             needed.setdefault(buckets.removesuffix("_bucket"), set()).add(objective.threshold_seconds)
     return {metric: tuple(sorted(bounds)) for metric, bounds in needed.items()}
 
@@ -203,6 +208,14 @@ def _check_threshold(slo: Objective, key: str) -> None:
             f"{key}.threshold",
             f"{number(slo.threshold_seconds)}s is not between 1ms and {limit}; latencies over {limit} are "
             "never observed",
+        )
+
+    bounds = slo.indicator.fixed_bounds
+    if bounds and slo.threshold_seconds not in bounds:
+        raise ConfigError(
+            f"{key}.threshold",
+            f"{duration(slo.threshold_seconds)} is not a bucket of {slo.metric}; take one of "
+            f"{', '.join(duration(bound) if bound >= 0.01 else f'{number(bound)}s' for bound in bounds)}",
         )
 
 

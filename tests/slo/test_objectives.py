@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.errors import ConfigError
+from exporter.outputs.catalogue import CATALOGUE
 from exporter.slo import BY_NODE, DEFAULT_OBJECTIVES, INDICATORS, BurnRate, Objective, bucket_thresholds
 from exporter.slo import check_objectives as check
 
@@ -62,6 +63,11 @@ def test_a_window_too_short_for_its_alerts_is_refused_with_the_arithmetic() -> N
         ({"threshold_seconds": None}, "slo[turns].threshold", "such as 2s"),
         ({"threshold_seconds": 0.0}, "slo[turns].threshold", "between 1ms and 2m"),
         ({"threshold_seconds": 120.0}, "slo[turns].threshold", "never observed"),
+        (
+            {"metric": "tts_first_audio", "threshold_seconds": 0.9},
+            "slo[turns].threshold",
+            "take one of 0.001s, 0.0025s",
+        ),
         ({"metric": "call_success"}, "slo[turns].threshold", "no threshold"),
         ({"metric": "call_success", "threshold_seconds": None, "node_ids": ("1",)}, "slo[turns].node_ids", "by agent"),
         ({"metric": "call_success", "threshold_seconds": None, "by": BY_NODE}, "slo[turns].by", "agent_id"),
@@ -94,6 +100,14 @@ def test_thresholds_are_asked_for_as_buckets_of_their_own_histogram() -> None:
         "atoms_turn_latency_seconds": (1.75, 2.0, 4.0),
         "atoms_tts_latency_seconds": (0.75,),
     }
+
+
+def test_histograms_that_take_no_other_buckets_are_the_ones_of_the_catalogue() -> None:
+    specs = {spec.name: spec for spec in CATALOGUE}
+    for indicator in INDICATORS.values():
+        if indicator.buckets is not None:
+            spec = specs[indicator.buckets.removesuffix("_bucket")]
+            assert indicator.fixed_bounds == (() if spec.adjustable else spec.buckets)
 
 
 def test_a_tighter_objective_needs_more_events_before_one_bad_turn_can_wake_anyone() -> None:
