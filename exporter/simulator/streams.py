@@ -65,7 +65,7 @@ class Stream:
         """An event has happened; ``now`` is the event loop's time."""
         if self.over.done():
             return
-        if self.frames == self._fate_after and self._fate is not None:
+        if 0 <= self._fate_after <= self.frames and self._fate is not None:
             self._meet(self._fate, data, now)
             if self.over.done():
                 return
