@@ -33,7 +33,7 @@ from prometheus_client import Metric as Family
 from prometheus_client.samples import Exemplar as PrometheusExemplar
 from prometheus_client.samples import Sample
 
-_UNITS = {"_seconds": "s", "_bytes": "By", "_celsius": "Cel", "_meters": "m", "_volts": "V", "_joules": "J"}
+_UNITS = {"seconds": "s", "bytes": "By", "celsius": "Cel", "meters": "m", "volts": "V", "joules": "J"}
 _CUMULATIVE = AggregationTemporality.CUMULATIVE
 _Labels = frozenset[tuple[str, str]]
 
@@ -96,7 +96,7 @@ def _request(metrics: list[Metric], resource: Resource, scope: InstrumentationSc
 def _unit(family: Family, units: Mapping[str, str]) -> str:
     if found := units.get(family.name) or units.get(f"{family.name}_total"):
         return found
-    return next((unit for suffix, unit in _UNITS.items() if family.name.endswith(suffix)), "")
+    return _UNITS.get(family.unit or family.name.rpartition("_")[2], "")
 
 
 def _number_metrics(family: Family, unit: str, window: Window, exemplars: bool) -> Iterator[Metric]:

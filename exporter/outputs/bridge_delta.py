@@ -17,8 +17,9 @@ from opentelemetry.sdk.metrics.export import (
     Sum,
 )
 
+from exporter.outputs.bridge_starts import Series, amount, grows, series_of
+
 _DELTA = AggregationTemporality.DELTA
-_Series = tuple[str, frozenset[tuple[str, object]]]
 
 
 class Deltas:
@@ -29,19 +30,21 @@ class Deltas:
     """
 
     def __init__(self) -> None:
-        self._taken: dict[_Series, DataPointT] = {}  # cumulative, as of the last delta that arrived
-        self._offered: dict[_Series, DataPointT] = {}  # cumulative, as of the delta now being sent
+        self._taken: dict[Series, DataPointT] = {}  # cumulative, as of the last delta that arrived
+        self._offered: dict[Series, DataPointT] = {}  # cumulative, as of the delta now being sent
 
     def since_last(self, metrics: Iterable[Metric]) -> Iterator[Metric]:
         """What happened since the last ``taken``. Series without news are left out; gauges pass as they are."""
         self._offered.clear()
         for metric in metrics:
-            if not _grows(metric):
+            if not grows(metric):
                 yield metric
                 continue
             data: Any = metric.data  # a union of data classes: replace() cannot see that the points fit the kind
             points = [
-                delta for point in data.data_points if (delta := self._news(_series(metric, point), point)) is not None
+                delta
+                for point in data.data_points
+                if (delta := self._news(series_of(metric, point), point)) is not None
             ]
             if points:
                 yield dataclasses.replace(
@@ -53,38 +56,25 @@ class Deltas:
         for metric in _metrics(sent):
             if isinstance(metric.data, Histogram | Sum) and metric.data.aggregation_temporality == _DELTA:
                 for point in metric.data.data_points:
-                    series = _series(metric, point)
+                    series = series_of(metric, point)
                     self._taken[series] = self._offered.pop(series)
 
-    def _news(self, series: _Series, point: DataPointT) -> DataPointT | None:
+    def _news(self, series: Series, point: DataPointT) -> DataPointT | None:
         taken = self._taken.get(series)
-        if _amount(point) == (_amount(taken) if taken is not None else 0):
+        if amount(point) == (amount(taken) if taken is not None else 0):
             return None
         self._offered[series] = dataclasses.replace(point, exemplars=())
         if taken is None:
             return point
-        if _amount(point) < _amount(taken):
+        if amount(point) < amount(taken):
             return dataclasses.replace(point, start_time_unix_nano=taken.time_unix_nano)
         return _difference(point, taken)
-
-
-def _grows(metric: Metric) -> bool:
-    return isinstance(metric.data, Histogram) or (isinstance(metric.data, Sum) and metric.data.is_monotonic)
 
 
 def _metrics(data: MetricsData) -> Iterator[Metric]:
     for resource in data.resource_metrics:
         for scope in resource.scope_metrics:
             yield from scope.metrics
-
-
-def _series(metric: Metric, point: DataPointT) -> _Series:
-    return metric.name, frozenset((point.attributes or {}).items())
-
-
-def _amount(point: DataPointT) -> float:
-    """What only grows: a counter's value, a histogram's count."""
-    return point.value if isinstance(point, NumberDataPoint) else point.count
 
 
 def _difference(point: DataPointT, taken: DataPointT) -> DataPointT:

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.outputs.bridge import Window, metrics_of, pack
 from exporter.outputs.bridge_delta import Deltas
+from exporter.outputs.bridge_starts import Starts
 from exporter.outputs.otlp_answer import Answer
 from exporter.outputs.otlp_retry import Backoff, ExportCounts
 
@@ -66,6 +67,7 @@ class MetricPush:
         self._counts = counts
         self._interval = interval_seconds
         self._timeout = timeout_seconds
+        self._starts = Starts()
         self._deltas = Deltas() if delta else None
         self._exemplars = exemplars
         self._units = dict(units or {})
@@ -138,6 +140,7 @@ class MetricPush:
     def _requests(self) -> Iterator[MetricsData]:
         window = Window(self._start_ns, self._now_ns())
         metrics = metrics_of(self._registry.collect(), window, units=self._units, exemplars=self._exemplars)
+        metrics = self._starts.of(metrics, window.start_ns, window.now_ns)
         if self._deltas is not None:
             metrics = self._deltas.since_last(metrics)
         return pack(metrics, self._resource, self._scope, _POINTS_IN_A_REQUEST)

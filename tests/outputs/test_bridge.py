@@ -29,6 +29,7 @@ from prometheus_client.samples import Timestamp
 
 from exporter.outputs.bridge import Window, metrics_of, pack
 from exporter.outputs.bridge_delta import Deltas
+from exporter.outputs.bridge_starts import Starts
 
 WINDOW = Window(start_ns=1_000, now_ns=2_000)
 TRACE, SPAN = "0123456789abcdef0123456789abcdef", "0123456789abcdef"
@@ -321,3 +322,29 @@ def test_rounding_is_never_taken_for_a_new_start(amounts: list[float]) -> None:
             deltas.taken(request)
             sent_total += sum(p.value for m in metrics_in(request) for p in m.data.data_points)
     assert sent_total == pytest.approx(total)
+
+
+def test_a_series_starts_with_the_process_after_the_last_walk_or_where_it_fell() -> None:
+    starts = Starts()
+
+    def walk(now: int, **values: float) -> dict[str, int]:
+        family = Family("c", "h", "counter")
+        for node, value in values.items():
+            family.add_sample("c_total", {"node": node}, value)
+        (metric,) = starts.of(metrics_of([family], Window(7, now)), 7, now)
+        return {str((p.attributes or {})["node"]): p.start_time_unix_nano for p in metric.data.data_points}
+
+    assert walk(10, a=1.0) == {"a": 7}
+    assert walk(20, a=1.0, b=3.0) == {"a": 7, "b": 10}
+    assert walk(30, a=0.5, b=4.0) == {"a": 20, "b": 10}
+    assert walk(40, b=4.0) == {"b": 10}
+    assert walk(50, a=9.0, b=5.0) == {"a": 40, "b": 10}, "gone for a walk and back: anew"
+
+
+def test_start_times_change_nothing_else() -> None:
+    registry = CollectorRegistry()
+    PrometheusHistogram("h", "h", registry=registry).observe(1, {"trace_id": TRACE, "span_id": SPAN})
+    PrometheusGauge("g", "h", registry=registry).set(3)
+    families = collect_without_created(registry)
+    metrics = list(metrics_of(families, WINDOW))
+    assert list(Starts().of(metrics, WINDOW.start_ns, WINDOW.now_ns)) == metrics
