@@ -1,0 +1,374 @@
+"""Calls, names and histories from the API: asked the vendor's way, remembered, and patient with its failures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import structlog
+from upstream import Exchange, Heard, MostlyOne, Naps, Upstream, api_for
+
+from exporter.calls.observations import Agent
+from exporter.errors import Interrupted, Malformed, Refused
+from exporter.receivers.backoff import Backoff
+from exporter.receivers.directory import Directory
+from exporter.receivers.discovery import FoundCall, Poll, static_calls
+from exporter.receivers.history import History
+
+CALL = "CALL-1758124225863-80752e"
+LOG = structlog.get_logger()
+
+
+def json_of(data: Any) -> Callable[[Exchange], Awaitable[None]]:
+    async def play(exchange: Exchange) -> None:
+        await exchange.answer(200, json.dumps({"status": True, "data": data}).encode())
+
+    return play
+
+
+def failing(status: int, kind: str = "application/json", **headers: str) -> Callable[[Exchange], Awaitable[None]]:
+    async def play(exchange: Exchange) -> None:
+        await exchange.answer(status, b"<html>", kind, **headers)
+
+    return play
+
+
+def page(*calls: str, more: bool = False) -> Callable[[Exchange], Awaitable[None]]:
+    logs = [{"callId": call, "agentId": "a1", "status": "active", "type": "webcall"} for call in calls]
+    return json_of({"logs": logs, "pagination": {"hasMore": more}})
+
+
+class Stop(Exception):
+    """Enough naps."""
+
+
+class NapsUntil(Naps):
+    async def __call__(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        if len(self.asked) >= self.limit:
+            raise Stop
+        await asyncio.sleep(0)
+
+
+async def poll(
+    upstream: Upstream, looks: int, clock: Callable[[], float] = lambda: 0.0, **options: Any
+) -> tuple[list[FoundCall], list[float], Heard]:
+    found: list[FoundCall] = []
+    naps = NapsUntil(looks)
+    async with upstream.serving(), api_for(upstream.url) as (api, heard):
+        options = {"backoff": Backoff(MostlyOne()), "log": LOG, "sleep": naps, "clock": clock, **options}
+        with pytest.raises(Stop):
+            await Poll(api, found.append, **options).run()
+    return found, naps.asked, heard
+
+
+async def test_the_list_is_asked_for_as_the_vendor_wants_it() -> None:
+    upstream = Upstream(page("c1"))
+    options = {"agent_ids": ["a1", "a2"], "call_types": ["webcall", "telephony_inbound"]}
+    found, naps, heard = await poll(upstream, 1, limit=50, **options)
+    assert found == [FoundCall("c1", "a1", "webcall", "active", None, "poll")]
+    assert naps == [10.0]
+    assert upstream.requests[0].path == "/api/v1/conversation"
+    assert upstream.requests[0].query == {
+        "page": "1",
+        "limit": "50",
+        "statusFilter": "active,in_progress",
+        "agentIds": "a1,a2",
+        "callTypes": "webcall,telephony_inbound",
+    }
+    assert upstream.requests[0].headers["authorization"] == "Bearer secret-token"
+    assert (heard.counts["request", "poll", "ok"], heard.up) == (1, True)
+
+
+async def test_the_next_page_is_read_only_while_there_is_something_new() -> None:
+    upstream = Upstream(
+        page("c1", "c2", more=True), page("c3", more=False), page("c4", "c1", more=True), page("c2", "c3", more=True)
+    )
+    found, _, _ = await poll(upstream, 2)
+    assert [call.call_id for call in found] == ["c1", "c2", "c3", "c4"]
+    assert [request.query["page"] for request in upstream.requests] == ["1", "2", "1", "2"]
+
+
+async def test_an_endless_list_is_not_read_endlessly() -> None:
+    async def play(exchange: Exchange) -> None:
+        await page(f"c{len(upstream.requests)}", more=True)(exchange)
+
+    upstream = Upstream(play)
+    await poll(upstream, 1)
+    assert len(upstream.requests) == 100
+
+
+async def test_a_call_is_found_once_and_forgotten_when_long_not_listed() -> None:
+    upstream = Upstream(page("c1", "c2"), page("c1"), page("c3"), page("c2"), page("c1"))
+    found, _, _ = await poll(upstream, 5, remember=2)
+    assert [call.call_id for call in found] == ["c1", "c2", "c3", "c2", "c1"]
+
+
+async def test_failures_are_waited_out_and_told_once() -> None:
+    upstream = Upstream(
+        failing(500), failing(429, retry_after="45"), failing(200, "text/html"), failing(200), page("c1"), page()
+    )
+    with structlog.testing.capture_logs() as logs:
+        found, naps, heard = await poll(upstream, 6, interval=3.0)
+    assert naps == pytest.approx([3, 49.5, 4, 8, 3, 3])
+    assert [call.call_id for call in found] == ["c1"]
+    assert heard.counts["request", "poll", "error"] == 2
+    assert heard.counts["request", "poll", "rate_limited"] == 1
+    told = [(log["log_level"], log["event"]) for log in logs if log["log_level"] != "debug"]
+    assert told == [("warning", "calls cannot be listed"), ("info", "calls can be listed again")]
+
+
+async def test_a_refused_token_is_tried_slowly_and_recovers() -> None:
+    upstream = Upstream(failing(401), failing(401), page("c1"))
+    with structlog.testing.capture_logs() as logs:
+        found, naps, heard = await poll(upstream, 3, interval=3.0)
+    assert naps == [30, 30, 3]
+    assert len(found) == 1
+    assert heard.counts["request", "poll", "unauthorized"] == 2
+    assert [log["event"] for log in logs if log["log_level"] == "error"] == ["the API refuses the token"]
+    assert "the API accepts the token again" in [log["event"] for log in logs]
+
+
+async def test_an_api_that_cannot_be_reached_is_down() -> None:
+    upstream = Upstream(page())
+    async with upstream.serving():
+        pass
+    async with api_for(upstream.url) as (api, heard):
+        with pytest.raises(Interrupted):
+            await Poll(api, lambda call: None, backoff=Backoff(MostlyOne()), log=LOG).once()
+    assert heard.up is False
+
+
+def test_static_calls_are_found_once_each() -> None:
+    heard = Heard()
+    assert static_calls(["c1", "c2", "c1"], heard) == [
+        FoundCall("c1", source="static"),
+        FoundCall("c2", source="static"),
+    ]
+    assert heard.counts["request", "static", "ok"] == 2
+
+
+# -- names
+
+
+ANNA = {"_id": "a1", "name": "Anna", "workflowType": "workflow_graph"}
+
+
+async def test_an_agent_is_asked_for_once_however_many_want_to_know() -> None:
+    now = 0.0
+    upstream = Upstream(json_of(ANNA), json_of({**ANNA, "name": "Bea"}))
+    async with upstream.serving(), api_for(upstream.url) as (api, heard):
+        directory = Directory(api, log=LOG, clock=lambda: now)
+        agents = await asyncio.gather(*(directory.resolve("a1") for _ in range(20)))
+        assert set(agents) == {Agent("a1", "Anna", False)}
+        assert upstream.requests[0].path == "/api/v1/agent/a1"
+        assert len(upstream.requests) == 1
+        now = 3599.0
+        assert (await directory.resolve("a1")).name == "Anna"
+        now = 3601.0
+        assert (await directory.resolve("a1")).name == "Bea"
+    assert heard.counts["request", "agents", "ok"] == 2
+
+
+async def test_an_unknown_agent_is_unknown_for_a_while() -> None:
+    now = 0.0
+    upstream = Upstream(failing(404), failing(500), json_of(ANNA | {"workflowType": "single_prompt"}), failing(500))
+    async with upstream.serving(), api_for(upstream.url) as (api, heard):
+        directory = Directory(api, log=LOG, clock=lambda: now)
+        for at, requests, agent in (
+            (0, 1, Agent("a1")),
+            (59, 1, Agent("a1")),
+            (61, 2, Agent("a1")),
+            (122, 3, Agent("a1", "Anna", True)),
+            (4000, 4, Agent("a1", "Anna", True)),
+        ):
+            now = at
+            assert await directory.resolve("a1") == agent
+            assert len(upstream.requests) == requests
+    assert heard.counts["request", "agents", "not_found"] == 1
+
+
+async def test_an_agent_id_is_one_path_segment_whatever_it_holds() -> None:
+    upstream = Upstream(json_of({"name": "Anna"}))
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        await Directory(api, log=LOG).resolve("../a/b?c#d%2F")
+    assert upstream.requests[0].segments[-1] == "../a/b?c#d%2F"
+    assert upstream.requests[0].query == {}
+
+
+async def test_names_that_take_too_long_are_unknown() -> None:
+    upstream = Upstream(Exchange.hang)
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        directory = Directory(api, log=LOG, patience_seconds=0.2)
+        assert await directory.resolve("a1") == Agent("a1")
+
+
+async def test_who_asks_first_may_be_cancelled_without_harm_to_the_others() -> None:
+    upstream = Upstream(Exchange.hang, json_of(ANNA))
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        directory = Directory(api, log=LOG)
+        first = asyncio.ensure_future(directory.resolve("a1"))
+        await asyncio.sleep(0.05)
+        second = asyncio.ensure_future(directory.resolve("a1"))
+        await asyncio.sleep(0.05)
+        first.cancel()
+        assert (await asyncio.wait_for(second, 10)).name == "Anna"
+
+
+async def test_all_agents_are_learnt_page_by_page() -> None:
+    first = [{"_id": f"a{n}", "name": f"Agent {n}"} for n in range(100)]
+    upstream = Upstream(
+        json_of({"agents": first, "total": 101}), json_of({"agents": [{"_id": "z", "name": "Zoe"}], "total": 101})
+    )
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        directory = Directory(api, log=LOG)
+        assert await directory.prefetch() == 101
+        assert (await directory.resolve("z")).name == "Zoe"
+        assert (await directory.resolve("a7")).name == "Agent 7"
+    assert [request.query for request in upstream.requests] == [{"page": p, "offset": "100"} for p in ("1", "2")]
+
+
+async def test_a_list_of_agents_that_repeats_itself_ends() -> None:
+    upstream = Upstream(json_of({"agents": [ANNA]}))
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        assert await Directory(api, log=LOG).prefetch() == 1
+    assert len(upstream.requests) == 2
+
+
+# -- histories
+
+
+def history(api: Any, naps: Naps, clock: Callable[[], float] = lambda: 0.0, **options: Any) -> History:
+    return History(api, rng=MostlyOne(), sleep=naps, clock=clock, **options)
+
+
+def call_log(status: str = "completed", **fields: Any) -> Callable[[Exchange], Awaitable[None]]:
+    return json_of({"callId": CALL, "status": status, "agent": {"_id": "a1", "name": "Anna"}, **fields})
+
+
+async def test_a_call_log_is_fetched_through_trouble() -> None:
+    upstream = Upstream(failing(503), failing(500), call_log(events=[{"event_type": "call_start"}]))
+    naps = Naps()
+    async with upstream.serving(), api_for(upstream.url) as (api, heard):
+        log = await history(api, naps).fetch(CALL)
+    assert (log.outcome, log.agent_name, len(log.events)) == ("completed", "Anna", 1)
+    assert upstream.requests[0].path == f"/api/v1/conversation/{CALL}"
+    assert naps.asked == [1, 2]
+    assert heard.counts["request", "history", "ok"] == 1
+
+
+@pytest.mark.parametrize(
+    ("play", "error", "requests"),
+    [
+        (failing(404), Refused, 1),
+        (failing(401), Refused, 1),
+        (failing(200), Malformed, 1),
+        (json_of({"callId": "another"}), Malformed, 1),
+        (failing(500), Interrupted, 3),
+        (failing(200, "text/html"), Interrupted, 3),
+    ],
+)
+async def test_what_cannot_be_fetched_says_why(play: Any, error: type[Exception], requests: int) -> None:
+    upstream = Upstream(play)
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        with pytest.raises(error):
+            await history(api, Naps()).fetch(CALL, attempts=3)
+    assert len(upstream.requests) == requests
+
+
+async def test_a_fetch_does_not_go_on_beyond_its_deadline() -> None:
+    now = 0.0
+
+    class Clock(Naps):
+        async def __call__(self, seconds: float) -> None:
+            nonlocal now
+            now += seconds
+            await super().__call__(seconds)
+
+    upstream = Upstream(failing(500))
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        with pytest.raises(Interrupted):
+            await history(api, Clock(), lambda: now, deadline_seconds=20.0).fetch(CALL, attempts=100)
+    assert now <= 20
+
+
+async def test_an_ended_call_is_looked_at_until_its_log_is_final() -> None:
+    upstream = Upstream(failing(404), call_log("in_progress"), call_log("processing"), call_log("failed"))
+    naps = Naps()
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        assert (await history(api, naps).fetch_ended(CALL)).outcome == "failed"
+        assert naps.asked == [1, 2, 4]
+        upstream.plays = [call_log("in_progress")]
+        assert (await history(api, naps).fetch_ended(CALL, looks=2)).outcome is None
+        upstream.plays = [failing(404)]
+        with pytest.raises(Refused):
+            await history(api, naps).fetch_ended(CALL)
+
+
+async def test_a_rate_limit_holds_every_fetch_back() -> None:
+    now = 0.0
+    starts: list[float] = []
+
+    async def play(exchange: Exchange) -> None:
+        starts.append(now)
+        if now < 10:
+            await exchange.answer(429, retry_after="10")
+        else:
+            await call_log()(exchange)
+
+    class Clock(Naps):
+        async def __call__(self, seconds: float) -> None:
+            nonlocal now
+            until = now + seconds
+            await asyncio.sleep(0.01)
+            now = max(now, until)
+
+    upstream = Upstream(play)
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        fetching = history(api, Clock(), lambda: now, concurrency=2)
+        logs = await asyncio.gather(*(fetching.fetch(CALL) for _ in range(20)))
+    assert len(logs) == 20
+    assert len([start for start in starts if start < 10]) <= 2
+
+
+async def test_a_burst_of_ended_calls_is_fetched_a_few_at_a_time() -> None:
+    at_once = most = 0
+
+    async def play(exchange: Exchange) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.01)
+        at_once -= 1
+        await call_log()(exchange)
+
+    upstream = Upstream(play)
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        fetching = history(api, Naps(), concurrency=3)
+        await asyncio.gather(*(fetching.fetch(CALL) for _ in range(20)))
+    assert most == 3
+
+
+async def test_the_last_calls_come_page_by_page_and_once_each() -> None:
+    upstream = Upstream(page("c1", "c2", more=True), failing(500), page("c2", "c3", more=True), page("c4", more=True))
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        recent = history(api, Naps()).recent(4, statuses="completed,failed")
+        assert [call.call_id async for call in recent] == ["c1", "c2", "c3", "c4"]
+    assert upstream.requests[0].query == {"page": "1", "limit": "4", "statusFilter": "completed,failed"}
+    upstream = Upstream(page("c1", more=False))
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        assert [call.call_id async for call in history(api, Naps()).recent(1000)] == ["c1"]
+    assert upstream.requests[0].query["limit"] == "500"
+
+
+async def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.receivers.client.MAX_ANSWER_BYTES", 100_000)
+    upstream = Upstream(json_of({"callId": CALL, "x": "y" * 200_000}))
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        with pytest.raises(Malformed) as raised:
+            await History(api, rng=random.Random(1)).fetch(CALL)
+    assert raised.value.reason == "oversize"
