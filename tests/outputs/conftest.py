@@ -1,4 +1,4 @@
-"""OTLP backends to export to: two small ones that misbehave on demand, and rotel, a real collector."""
+"""OTLP backends to export to that misbehave on demand, and what the tests of the export share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import gzip
 import http.server
 import os
-import re
+import random
 import shutil
 import socket
 import subprocess
@@ -27,6 +27,8 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as trace_grpc
 
+from exporter.outputs.otlp import trace_export
+from exporter.outputs.otlp_retry import Backoff
 from exporter.outputs.spans import SpanRecord
 
 _RESPONSES = {"/v1/traces": trace_pb.ExportTraceServiceResponse, "/v1/metrics": metrics_pb.ExportMetricsServiceResponse}
@@ -291,57 +293,6 @@ class Counts:
         self.queue = n
 
 
-class Rotel:
-    """A real collector that prints what it receives."""
-
-    def __init__(self, folder: Path) -> None:
-        package = pytest.importorskip("rotel", reason="pip install rotel") if os.environ.get("CI") != "true" else None
-        if package is None:
-            import rotel as package
-        binary = Path(package.__file__).parent / "rotel-agent"
-        self._out = folder / "rotel.log"
-        self.http_port, self.grpc_port = _free_port(), _free_port()
-        arguments = {
-            "--otlp-http-endpoint": f"127.0.0.1:{self.http_port}",
-            "--otlp-grpc-endpoint": f"127.0.0.1:{self.grpc_port}",
-            "--debug-log-verbosity": "detailed",
-            "--exporter": "blackhole",
-            "--pid-file": str(folder / "pid"),
-        }
-        command = [str(binary), "start", *(part for pair in arguments.items() for part in pair)]
-        command += ["--debug-log", "traces", "--debug-log", "metrics"]
-        with self._out.open("wb") as out:
-            self._process = subprocess.Popen(command, stdout=out, stderr=out)
-
-    def wait_listening(self) -> None:
-        wait_until(lambda: all(_listening(port) for port in (self.http_port, self.grpc_port)))
-
-    def printed(self) -> str:
-        """All it said so far, without colours."""
-        return re.sub(r"\x1b\[[0-9;]*m", "", self._out.read_text("utf-8", "replace"))
-
-    def stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def _listening(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
-
-
 @pytest.fixture
 def counts() -> Counts:
     return Counts()
@@ -373,13 +324,26 @@ def grpc_backend() -> Iterator[GrpcBackend]:
 
 
 @pytest.fixture
-def rotel(tmp_path: Path) -> Iterator[Rotel]:
-    agent = Rotel(tmp_path)
-    try:
-        agent.wait_listening()
-        yield agent
-    finally:
-        agent.stop()
+def without() -> Callable[[str], None]:
+    """Call it when something real is not installed."""
+    return missing
+
+
+@pytest.fixture
+def export(counts: Counts) -> Iterator[Callable[..., Any]]:
+    """Starts exports, impatient ones unless told otherwise, and sees to it that none outlives its test."""
+    started = []
+
+    def start(env: dict[str, str], **options: Any) -> Any:
+        backoff = Backoff(random.Random(1), first_seconds=0.02, most_seconds=0.1)
+        made = trace_export(env, counts, **({"backoff": backoff} | options))
+        assert made is not None
+        started.append(made)
+        return made
+
+    yield start
+    for made in started:
+        made.close(0.0)
 
 
 @pytest.fixture
