@@ -484,16 +484,10 @@ async def test_a_failure_inside_is_a_500_that_tells_nothing_and_a_log_that_does(
 
 
 class Broken(Collector):
-    """A collector that fails when it is scraped, not when it is registered."""
-
-    def __init__(self) -> None:
-        self.registered = False
+    """A collector that fails when it is scraped."""
 
     def collect(self) -> list[Metric]:
-        if self.registered:
-            raise RuntimeError("the inside")
-        self.registered = True
-        return []
+        raise RuntimeError("the inside")
 
 
 async def test_a_port_in_use_is_a_clear_error() -> None:
