@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.calls import calls
-from tests.support.lives import Life, lived, over_nodes, rounded
+from tests.support.lives import Life, lived
 from tests.support.wire import DIALECTS, Step, payloads
 
 any_call = st.booleans().flatmap(lambda workflow: calls(workflow=workflow)) | calls(ends=False)

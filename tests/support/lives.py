@@ -23,7 +23,13 @@ Sample = tuple[str, tuple[tuple[str, str], ...]]
 Samples = dict[Sample, float]
 """Values by sample name and sorted labels."""
 
-ABOUT_ARRIVAL = ("atoms_exporter_events_duplicate", "atoms_exporter_events_recovered", "atoms_exporter_event_lag")
+ABOUT_ARRIVAL = (
+    "atoms_exporter_events_duplicate",
+    "atoms_exporter_events_recovered",
+    "atoms_exporter_event_lag",
+    "atoms_exporter_build_info",
+    "atoms_exporter_series",
+)
 """What may differ when the same events arrive otherwise."""
 
 
@@ -99,7 +105,7 @@ class Life:
 
     def counted(self) -> Samples:
         """What was counted, whatever way it arrived: everything but the few series about that way."""
-        return self.samples(leave_out=(*ABOUT_ARRIVAL, "atoms_exporter_series"))
+        return self.samples(leave_out=ABOUT_ARRIVAL)
 
     def by(self, name: str, *labels: str) -> dict[Any, float]:
         """One sample name's values by some of its labels: a tuple of their values, or the value of the only one."""
@@ -134,14 +140,14 @@ class Checkpoint:
     """What an earlier life wrote down about a call."""
 
     def __init__(self, identities: tuple[int, ...], waiting: Mapping[int, frozenset[str]]) -> None:
-        self._identities = identities
+        self.identities = identities
         self.waiting = waiting
 
     @property
     def counted(self) -> SeenEvents:
         """The events it had counted."""
         seen = SeenEvents()
-        for identity in self._identities:
+        for identity in self.identities:
             seen.add(identity)
         return seen
 

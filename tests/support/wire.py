@@ -138,13 +138,8 @@ def record(processor: str, value: Any, model: str | None = None) -> dict[str, An
     return {"processor": processor, "model": model, "value": value}
 
 
-def tokens(
-    prompt: int | None, completion: int | None, processor: str = "LLM#0", **details: int | None
-) -> dict[str, Any]:
-    """Token usage; ``details`` by their wire names."""
-    usage = {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": (prompt or 0) + (completion or 0),
-    }
-    return record(processor, usage | details, "gpt-4o")
+def tokens(prompt: int | None, completion: int | None, **details: int | None) -> dict[str, Any]:
+    """Token usage of a model; ``details`` by their wire names."""
+    total = (prompt or 0) + (completion or 0)
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+    return record("LLM#0", usage | details, "gpt-4o")
