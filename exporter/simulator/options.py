@@ -23,6 +23,7 @@ class SimulatorOptions:
     connection always gets the call from its start. ``linger_seconds`` (simulated): how long a call that is over may
     still be streamed, as the 2025 guide has it. ``events_rate``: endless calls of a steady rate of events per
     second for load tests; a call then begins with its first connection.
+    ``paused``: it answers, but no call begins before ``Simulator.begin()``, so that a client can be there first.
     ``history`` ended calls are remembered; older ones are unknown to ``/conversation`` (the ledger's totals keep them).
     """
 
@@ -41,6 +42,7 @@ class SimulatorOptions:
     reconnect: Reconnect = "live"
     linger_seconds: float = 0.0
     events_rate: float | None = None
+    paused: bool = False
     history: int = 20_000
     canary: str = ""
     tls_certificate: str = ""

@@ -26,6 +26,7 @@ BASE_PATHS = ("/atoms/v1", "/api/v1")
 _CALL_ID = re.compile(r"CALL-\d{13}-[0-9a-f]{6}")
 _DEFAULT_LIMIT = 5
 _MOST_ON_A_PAGE = 500
+_MOST_REMEMBERED = 100_000
 _LONGEST_SLEEP = 0.05
 _SHORTEST_SLEEP = 0.002
 _PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>"
@@ -72,9 +73,14 @@ class Simulator:
         scheme = "https" if self.options.tls_certificate else "http"
         address = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         self.base_url = f"{scheme}://{address}:{bound[1]}{BASE_PATHS[0]}"
+        if not self.options.paused:
+            self.begin()
+        return self.base_url
+
+    def begin(self) -> None:
+        """Start the clock, and the calls with it; ``start`` does so unless the options say ``paused``."""
         self._began = asyncio.get_running_loop().time()
         self._playing = asyncio.create_task(self._play(), name="simulator")
-        return self.base_url
 
     async def stop(self) -> None:
         """Close everything; the ledger stays readable."""
@@ -156,6 +162,8 @@ class Simulator:
 
     def _fault_answer(self, endpoint: str, target: str) -> web.Response | None:
         key = (endpoint, target)
+        if len(self._asked) > _MOST_REMEMBERED:
+            self._asked.clear()
         self._asked[key] = asked = self._asked.get(key, 0) + 1
         if self._bursts.get(key, 0) > 0:
             self._bursts[key] -= 1
@@ -197,7 +205,7 @@ class Simulator:
         if self.switchboard.is_over(call_id, now_ms):
             self.switchboard.over_before_connect(call_id, now_ms)
             return self._error("events", 400, "Call already completed")
-        if self.faults.strikes("mute", self.faults.rng("mute", call_id, self._asked["events", call_id])):
+        if self.faults.strikes("mute", self.faults.rng("mute", call_id, call.connections)):
             await asyncio.get_running_loop().create_future()
         return await self._stream(request, call)
 
