@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 from structlog.typing import FilteringBoundLogger
 
@@ -78,13 +79,15 @@ class Service:
             latency_buckets=config.metrics.latency_buckets,
             max_series_per_metric=config.metrics.max_series_per_metric,
         )
+        instance_id = str(uuid4())
         self._traces = trace_export(
             env,
             self.metrics,
             max_queue_spans=config.traces.max_queue_spans,
             max_retry_age_seconds=config.traces.max_retry_age,
+            instance_id=instance_id,
         )
-        self._push = metric_push(env, self.metrics.registry, self.metrics)
+        self._push = metric_push(env, self.metrics.registry, self.metrics, instance_id=instance_id)
         units = config.metrics.units
         self.tracker = Tracker(
             Outputs(self.metrics, self._traces.put if self._traces is not None else None, watch),
@@ -239,14 +242,12 @@ class Service:
         if self._checkpointing is not None and self._store is not None:
             await self._checkpointing.write()
             self._store.close()
+        deadline = time.monotonic() + seconds
         spans_left = 0
-        if self._traces is not None or self._push is not None:
-            self.metrics.refresh()
-            ending = [
-                asyncio.to_thread(export.close, seconds) for export in (self._traces, self._push) if export is not None
-            ]
-            results = await asyncio.gather(*ending)
-            spans_left = results[0] if self._traces is not None else 0
+        if self._traces is not None:
+            spans_left = await asyncio.to_thread(self._traces.close, seconds)
+        if self._push is not None:  # after the spans: it carries what became of them
+            await asyncio.to_thread(self._push.close, max(1.0, deadline - time.monotonic()))
         if spans_left:
             self._log.warning("spans were not delivered", spans=spans_left)
         self._log.info("stopped", calls_in_flight=len(self.tracker), spans_left=spans_left)

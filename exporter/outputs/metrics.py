@@ -12,7 +12,7 @@ from math import isfinite
 from threading import Lock
 from typing import Any
 
-from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCollector
 
 from exporter.calls.observations import (
     Agent,
@@ -73,7 +73,7 @@ class Metrics:
         ProcessCollector(registry=self.others)
         GCCollector(registry=self.others)
         self.registry = CollectorRegistry(auto_describe=False)
-        self.registry.register(self.store)
+        self.registry.register(_Fresh(self))
         ProcessCollector(registry=self.registry)
         self.api_has_answered = False
         """The API gave a good answer once: what readiness means."""
@@ -397,6 +397,18 @@ class Metrics:
         child = self.store[name].labels(*labels)
         assert isinstance(child, Histogram)
         return child
+
+
+class _Fresh:
+    """The store as a collector whose metrics about metrics are up to date."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        """For prometheus_client."""
+        self._metrics.refresh()
+        return self._metrics.store.collect()
 
 
 def disposition_fact(
