@@ -85,6 +85,7 @@ class Control:
                 "answers": _nested(sent.answers),
                 "forged": sent.forged,
                 "missing": dict(sent.missing),
+                "dispositions": simulator.postman.dispositions.as_json(),
             },
         }
 

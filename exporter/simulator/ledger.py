@@ -58,10 +58,13 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     "atoms_api_calls_total": (*NODE, "phase", "method"),
     "atoms_api_call_failures_total": (*NODE, "phase", "method"),
     "atoms_agent_errors_total": (*NODE, "code"),
+    "atoms_disposition_results_total": ("agent_id", "identifier", "value"),
+    "atoms_disposition_value_count": ("agent_id", "identifier"),
+    "atoms_disposition_value_sum": ("agent_id", "identifier"),
     "atoms_calls_started_total": ("agent_id", "channel"),
     "atoms_calls_ended_total": ("agent_id", "channel", "outcome"),
 }
-"""Every family with its labels, in order."""
+"""Every family with its labels, in order. The dispositions are in the book of the webhooks alone."""
 
 _DETAILS = {
     "cache_read_input_tokens": "cache_read",

@@ -64,6 +64,9 @@ class Call(Protocol):
     def script(self) -> CallScript:
         """The call as it is (so far) planned."""
 
+    def outline(self) -> CallScript:
+        """The same, perhaps without its events: for lists."""
+
     def events(self) -> list[dict[str, Any]]:
         """The events so far, as the call log shows them."""
 
@@ -144,6 +147,10 @@ class ScriptedCall:
             self._current = script(self._seed, self.number, self._schedule)
             self._stale = False
         return self._current
+
+    def outline(self) -> CallScript:
+        """The script is at hand."""
+        return self.script()
 
     def events(self) -> list[dict[str, Any]]:
         """The events so far, as the call log shows them."""

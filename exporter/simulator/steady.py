@@ -7,7 +7,7 @@ first connection, so that nothing is lost to a client that takes its time to con
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 from typing import Any
@@ -156,9 +156,13 @@ class SteadyCall:
 
     def script(self) -> CallScript:
         """The call so far."""
-        step = self._step_ms
-        begun = int((self._begun_ms or self.started_ms) - self.started_ms)
+        begun, step = self._begun(), self._step_ms
         happenings = tuple(self._cycle.happening(n, begun + int(n * step)) for n in range(self._count))
+        return replace(self.outline(), happenings=happenings)
+
+    def outline(self) -> CallScript:
+        """The call so far, without its events: there may be ten thousand such calls in a list."""
+        begun = self._begun()
         return CallScript(
             seed=self._seed,
             number=self.number,
@@ -172,11 +176,14 @@ class SteadyCall:
             to_phone="+15550101",
             variables={},
             analytics=(),
-            happenings=happenings,
+            happenings=(),
             answered_ms=begun,
-            ended_ms=begun + int(self._count * step),
+            ended_ms=begun + int(self._count * self._step_ms),
             never_ends=True,
         )
+
+    def _begun(self) -> int:
+        return int((self._begun_ms or self.started_ms) - self.started_ms)
 
     def events(self) -> list[dict[str, Any]]:
         """The events so far."""

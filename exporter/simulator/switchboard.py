@@ -65,6 +65,7 @@ class Switchboard:
         self._unreached: dict[str, int] = {}
         self._heap: list[tuple[int, int, str]] = []
         self._pushed = 0
+        self._conditions = faults.conditions()
         self._fresh: deque[Call] = deque()
         step = options.ramp_seconds * 1000 / max(1, options.calls)
         ramp = options.events_rate is None
@@ -109,7 +110,7 @@ class Switchboard:
 
     @staticmethod
     def _entry(call: Call, status: str, updated_ms: int) -> dict[str, Any]:
-        return log_entry(call.script(), call.call_id, call.started_ms, status, updated_ms, call.published())
+        return log_entry(call.outline(), call.call_id, call.started_ms, status, updated_ms, call.published())
 
     def status(self, call: Call) -> str:
         """As the API's call log has it now."""
@@ -161,6 +162,9 @@ class Switchboard:
     def weather(self, now_ms: int) -> None:
         """The faults have changed: calls in progress feel it from their next turn on."""
         conditions = self._faults.conditions()
+        if conditions == self._conditions:
+            return
+        self._conditions = conditions
         for call in self.live.values():
             if call.call_id not in self._unreached:
                 call.weather(now_ms, conditions)

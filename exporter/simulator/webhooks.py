@@ -14,6 +14,7 @@ import aiohttp
 from .call_logs import recording_url, transcript
 from .dialects import iso
 from .faults import Faults
+from .ledger import Book
 from .live import Call, agent_of
 from .switchboard import Announcement
 
@@ -99,6 +100,7 @@ class Postman:
 
     def __init__(self, url: str, secret: str, faults: Faults, canary: str = "") -> None:
         self.deliveries = Deliveries()
+        self.dispositions = Book()
         self._url = url
         self._secret = secret
         self._faults = faults
@@ -147,11 +149,12 @@ class Postman:
             forged = body | {"id": f"forged_{body['id']}"}
             forged["metadata"] = body["metadata"] | {"callId": f"CALL-{call.started_ms:013d}-f0f0f0"}
             bodies.insert(0, (json.dumps(forged).encode(), False))
-        post = asyncio.create_task(self._post_all(event, bodies))
+        post = asyncio.create_task(self._post_all(announcement, bodies))
         self._posts.add(post)
         post.add_done_callback(self._posts.discard)
 
-    async def _post_all(self, event: str, bodies: list[tuple[bytes, bool]]) -> None:
+    async def _post_all(self, announcement: Announcement, bodies: list[tuple[bytes, bool]]) -> None:
+        event, accepted = announcement.event, False
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS))
         for body, genuine in bodies:
@@ -162,8 +165,22 @@ class Postman:
             if genuine:
                 self.deliveries.sent[event] += 1
                 self.deliveries.answers[event, status] += 1
+                accepted = accepted or 200 <= status < 300
             else:
                 self.deliveries.forged += 1
+        if accepted and event == "analytics-completed":
+            self._count(announcement.call)
+
+    def _count(self, call: Call) -> None:
+        """What the endpoint has accepted, duplicates once."""
+        for metric in call.script().analytics:
+            identifier, value = str(metric["identifier"]), metric["value"]
+            if metric["dispositionMetricType"] == "INTEGER":
+                self.dispositions.add("atoms_disposition_value_count", (call.agent_id, identifier))
+                self.dispositions.add("atoms_disposition_value_sum", (call.agent_id, identifier), value)
+            else:
+                shown = str(value).lower() if isinstance(value, bool) else str(value)
+                self.dispositions.add("atoms_disposition_results_total", (call.agent_id, identifier, shown))
 
     async def _post(self, session: aiohttp.ClientSession, body: bytes, headers: dict[str, str]) -> int:
         try:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import shutil
+import ssl
+import subprocess
 
 import httpx
 import pytest
@@ -280,6 +283,9 @@ async def test_three_webhooks_of_every_call_are_signed():
     assert {body["metadata"]["callId"] for body in analysed} == with_analytics
     kinds = {m["dispositionMetricType"] for b in analysed for m in b["metadata"]["analytics"]["dispositionMetrics"]}
     assert kinds == {"BOOLEAN", "STRING", "INTEGER"}
+    told = sent["dispositions"]
+    assert sum(row["value"] for row in told["atoms_disposition_results_total"]) == 2 * len(analysed)
+    assert sum(row["value"] for row in told["atoms_disposition_value_count"]) == len(analysed)
     assert len({body["id"] for body in bodies}) == len(bodies)
 
 
@@ -320,3 +326,24 @@ async def test_stopping_ends_streams_and_keeps_the_ledger():
             await simulator.stop()
             await asyncio.wait_for(reading, 20)
     assert simulator.ledger["begun"] == 3
+
+
+async def test_it_speaks_tls(tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl to make a certificate with")
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command, *subject, "-days", "2"], check=True, capture_output=True)
+    options = FAST | {"speed": 40.0, "tls_certificate": str(certificate), "tls_key": str(key)}
+    async with simulating(SimulatorOptions(**options)) as simulator:
+        assert simulator.base_url.startswith("https://")
+        call_id = await a_live_call(simulator)
+        context = ssl.create_default_context(cafile=str(certificate))
+        headers = {"Authorization": "Bearer simulated-key"}
+        async with httpx.AsyncClient(
+            base_url=simulator.base_url, headers=headers, timeout=20, verify=context
+        ) as client:
+            events = await frames(client, call_id)
+            assert events[1:-1] == (await client.get(f"/conversation/{call_id}")).json()["data"]["events"]
