@@ -5,7 +5,7 @@ from __future__ import annotations
 from exporter.calls.call import Call
 from exporter.calls.observations import HopAnswered, Observation, SpeechSynthesised, TurnAnswered
 from exporter.protocol import events as wire
-from exporter.protocol.units import Skip, milliseconds, plausible, seconds
+from exporter.protocol.units import Skip, milliseconds, plausible, seconds, seconds_between
 
 STAGES = ("stt_api", "stt_to_llm", "smart_turn", "llm_api", "llm_to_tts", "tts_api", "tts_to_audio")
 """The stages of a turn, in the order in which they happen."""
@@ -15,7 +15,7 @@ def answer_heard(call: Call, at: float) -> None:
     visit = call.visit
     if visit.awaits_answer_since is None:
         return
-    response = plausible(at - visit.awaits_answer_since)
+    response = plausible(seconds_between(visit.awaits_answer_since, at))
     if isinstance(response, Skip):
         call.skip(response)
     else:

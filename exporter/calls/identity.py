@@ -34,6 +34,9 @@ def event_identity(event_id: str) -> int:
     return xxhash.xxh3_64_intdigest(event_id.encode())
 
 
+_FIRST_SLOTS = 128
+
+
 class SeenEvents:
     """The events of one call that were counted, as 64-bit identities in an open-addressed table.
 
@@ -44,8 +47,8 @@ class SeenEvents:
     __slots__ = ("_mask", "_table", "count")
 
     def __init__(self) -> None:
-        self._table = array("Q", [0]) * 32
-        self._mask = 31
+        self._table = array("Q", [0]) * _FIRST_SLOTS
+        self._mask = _FIRST_SLOTS - 1
         self.count = 0
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from exporter.calls.observations import Hopped, LoopClosed, NodeEntered, NodeLef
 from exporter.calls.visits import NO_NODE, NOWHERE, UNKNOWN_NAME, Visit
 from exporter.protocol import events as wire
 from exporter.protocol.labels import label
-from exporter.protocol.units import Skip
+from exporter.protocol.units import Skip, seconds_between
 
 
 def node_shown(call: Call, event: wire.AgentNodeState, at: float) -> None:
@@ -79,7 +79,7 @@ def enter(call: Call, node_id: str, at: float, came_from: Visit | None) -> None:
 
 def leave(call: Call, at: float) -> None:
     visit = call.visit
-    duration = at - visit.entered_at
+    duration = seconds_between(visit.entered_at, at)
     origin = visit.came_from
     left = NodeLeft(
         where=visit.where,

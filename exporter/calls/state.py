@@ -24,6 +24,7 @@ from exporter.calls.tools import (
 )
 from exporter.calls.visits import LONGEST_QUEUE, NO_NODE
 from exporter.protocol import events as wire
+from exporter.protocol.units import seconds_between
 
 __all__ = ["Call", "advance", "finish"]
 
@@ -115,7 +116,7 @@ def finish(call: Call, *, outcome: str, names: Mapping[str, str], at: float | No
         leave(call, max(call.visit.entered_at, ended_at or 0.0))
     stop_waiting(call, names)
     begun_at = call.connected_at if call.connected_at is not None else call.first_at
-    duration = ended_at - begun_at if ended_at is not None and begun_at is not None else None
+    duration = seconds_between(begun_at, ended_at) if ended_at is not None and begun_at is not None else None
     call.out.append(
         CallEnded(
             call_id=call.call_id,

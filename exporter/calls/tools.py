@@ -12,7 +12,7 @@ from exporter.calls.observations import (
 )
 from exporter.protocol import events as wire
 from exporter.protocol.labels import code_label, label, method_label
-from exporter.protocol.units import Skip, Unit, milliseconds, plausible, seconds
+from exporter.protocol.units import Skip, Unit, milliseconds, plausible, seconds, seconds_between
 
 _MOST_TOOLS = 1024
 
@@ -41,7 +41,7 @@ def tool_ended(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, at: flo
     if event.latency_ms is not None:
         took = _counted(call, milliseconds(event.latency_ms))
     elif started_at is not None:
-        took = _counted(call, plausible(at - started_at))
+        took = _counted(call, plausible(seconds_between(started_at, at)))
     if started_at is None:
         started_at = at - (took or 0.0)
     failed = isinstance(event, wire.ToolCallError) or event.success is False or bool(event.error)

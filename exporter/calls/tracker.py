@@ -137,31 +137,37 @@ class Tracker:
         """One payload from a live stream; ``now`` is Unix time."""
         try:
             event, misfits = decode_event(payload)
-            if isinstance(event, wire.SSEInit | wire.SSEClose):
+            if event.event_id:
+                identity = event_identity(event.event_id)
+            elif isinstance(event, wire.SSEInit | wire.SSEClose):
                 self._record.event_received(type(event), None)
                 return Progress.STREAM_CLOSED if isinstance(event, wire.SSEClose) else Progress.GOING_ON
-            identity = event_identity(event.event_id) if event.event_id else content_identity(payload)
+            else:
+                identity = content_identity(payload)
         except Malformed as malformed:
             self._record.event_rejected(malformed.reason)
             return Progress.GOING_ON
         self._take(tracked, event, identity, misfits, now, Source.LIVE)
-        return Progress.CALL_ENDED if tracked.call.end_at is not None else Progress.GOING_ON
+        return Progress.GOING_ON if tracked.call.end_at is None else Progress.CALL_ENDED
 
     def replay(self, payload: bytes | msgspec.Raw, *, agent: Agent, channel: str = UNKNOWN_CHANNEL) -> None:
         """One payload of a recording. Calls are opened as they appear; what names no call belongs to the last one."""
         try:
             event, misfits = decode_event(payload)
-            if isinstance(event, wire.SSEInit | wire.SSEClose):
+            if event.event_id:
+                identity = event_identity(event.event_id)
+            elif isinstance(event, wire.SSEInit | wire.SSEClose):
                 self._record.event_received(type(event), None)
                 return
-            identity = event_identity(event.event_id) if event.event_id else content_identity(payload)
+            else:
+                identity = content_identity(payload)
         except Malformed as malformed:
             self._record.event_rejected(malformed.reason)
             return
         tracked = self._replaying
-        call_id = event.call_id or (tracked.call.call_id if tracked is not None else "unknown")
-        if tracked is None or tracked.call.call_id != call_id:
-            tracked = self._replaying = self.open(call_id, agent=agent, channel=channel)
+        call_id = event.call_id
+        if tracked is None or (call_id is not None and tracked.call.call_id != call_id):
+            tracked = self._replaying = self.open(call_id or "unknown", agent=agent, channel=channel)
         self._take(tracked, event, identity, misfits, 0.0, Source.RECORDING)
 
     def replay_history(self, tracked: TrackedCall, payloads: Iterable[bytes | msgspec.Raw]) -> None:
@@ -172,17 +178,26 @@ class Tracker:
     def _take(
         self, tracked: TrackedCall, event: wire.Event, identity: int, misfits: int, now: float, source: Source
     ) -> None:
-        if not self._accept(tracked, event, identity, misfits, now, source):
+        at = unix_seconds(event.timestamp)
+        if not self._accept(tracked, event, identity, misfits, at, now, source):
             return
         call = tracked.call
-        if facts := advance(call, event, unix_seconds(event.timestamp) or call.latest_at or now, identity=identity):
+        if facts := advance(call, event, at or call.latest_at or now, identity=identity):
             self._record.observed(facts)
 
     def _accept(
-        self, tracked: TrackedCall, event: wire.Event, identity: int, misfits: int, now: float, source: Source
+        self,
+        tracked: TrackedCall,
+        event: wire.Event,
+        identity: int,
+        misfits: int,
+        at: float | None,
+        now: float,
+        source: Source,
     ) -> bool:
         """Whether this is an event of this call and new; then it is counted as an event."""
-        if event.call_id is not None and event.call_id != tracked.call.call_id:
+        call_id = event.call_id
+        if call_id is not None and call_id != tracked.call.call_id:
             self._record.event_rejected("wrong_call")
             return False
         if tracked.finished:
@@ -197,8 +212,10 @@ class Tracker:
         if misfits:
             for _ in range(misfits):
                 self._record.sample_skipped(Skip.WRONG_TYPE.value)
-        at = unix_seconds(event.timestamp)
-        self._record.event_received(type(event), now - at if source is Source.LIVE and at is not None else None)
+        if source is Source.LIVE and at is not None:
+            self._record.event_received(type(event), now - at)
+            return True
+        self._record.event_received(type(event), None)
         if source is Source.HISTORY:
             self._record.event_recovered()
             tracked.recovered += 1
@@ -288,7 +305,7 @@ class Tracker:
         facts: list[Observation] = []
         for event, identity, misfits, at in read:
             muted = identity in tracked.seen
-            if not muted and not self._accept(tracked, event, identity, misfits, now, Source.HISTORY):
+            if not muted and not self._accept(tracked, event, identity, misfits, at, now, Source.HISTORY):
                 continue
             unmuted = waiting.get(identity, _NONE) | DERIVED
             at = at or call.latest_at or now
