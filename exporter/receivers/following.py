@@ -234,9 +234,7 @@ class Following:
         self._reconciling += 1
         try:
             await asyncio.sleep(self._limits.reconcile_delay if seen_anything else 0.0)
-            call_log = await self._history.fetch_ended(
-                followed.found.call_id, attempts=self._limits.reconcile_attempts
-            )
+            call_log = await self._history.fetch_ended(followed.found.call_id, attempts=self._limits.reconcile_attempts)
         except Refused as refused:
             if refused.status == 404 and not seen_anything and followed.found.source in ("static", "api"):
                 return None, None
@@ -250,7 +248,8 @@ class Following:
         resume.take(call_log)
         if not call_log.events:
             self._tracker.fill_turns(tracked, call_log.turn_latencies, self._clock())
-        outcome = call_log.outcome or followed.outcome_hint or natural_outcome(tracked.call)
+        # The webhook's word first: it knows "busy", for which the call log has only "failed".
+        outcome = followed.outcome_hint or call_log.outcome or natural_outcome(tracked.call)
         return outcome, call_log
 
     def _unreconciled(self, followed: Followed, tracked: TrackedCall, ending: Ending) -> str:
