@@ -26,6 +26,9 @@ NOT_FOUND_TRIES: Final = 4
 LONGEST_RETRY_SECONDS: Final = 30.0
 """The longest reconnection time (``retry:``) we let a server set."""
 
+SHORT_SECONDS: Final = 60.0
+"""A stream that its server ends sooner than this was not worth opening."""
+
 _GOING_ON: Final = Progress.GOING_ON  # looking it up in its enum for each event would cost more than the comparison
 
 
@@ -96,6 +99,8 @@ class Subscription:
         self._state: str | None = None
         self._over: Ended | None = None
         self._retry_seconds = 0.0
+        self._opened_at = 0.0
+        self._goodbyes = 0
         self._not_found = 0
         self._fresh = True  # no event on this connection yet
         self._quiet_since = 0.0
@@ -141,6 +146,7 @@ class Subscription:
         self.connections += 1
         self._not_found = 0
         self._fresh = True
+        self._opened_at = asyncio.get_running_loop().time()
         self._move("open")
         try:
             await self._on_connected(self.connections)
@@ -230,7 +236,9 @@ class Subscription:
         """Back off, unless the end of the call becomes known meanwhile."""
         if self._over is not None:
             return
-        asked = max(interrupted.retry_after_seconds or 0.0, self._retry_seconds)
+        asked = max(
+            interrupted.retry_after_seconds or 0.0, self._retry_seconds, self._pause_after_goodbyes(interrupted)
+        )
         delay = self._backoff.delay(at_least_seconds=asked)
         self._log.debug(
             "stream interrupted",
@@ -247,6 +255,13 @@ class Subscription:
             pass  # told to end
         finally:
             self._deadline = None
+
+    def _pause_after_goodbyes(self, interrupted: Interrupted) -> float:
+        """A server that says goodbye soon after every greeting may play a finished call again and again: its events
+        are no reason to come back at once."""
+        lasted = asyncio.get_running_loop().time() - self._opened_at
+        self._goodbyes = self._goodbyes + 1 if interrupted.reason == "sse_close" and lasted < SHORT_SECONDS else 0
+        return min(2.0 ** min(self._goodbyes - 1, 9), LONGEST_RETRY_SECONDS) if self._goodbyes > 1 else 0.0
 
     def _ending(self, how: Ended, status: int | None = None) -> Ending:
         self._log.debug("stream over", call_id=self.call_id, how=how.value, status=status, payloads=self.payloads)

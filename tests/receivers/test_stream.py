@@ -249,9 +249,16 @@ async def test_a_goodbye_without_the_calls_end_is_followed_by_another_try(path: 
 
 
 async def test_back_off_begins_anew_after_an_event_not_after_a_connection(path: dict[str, Any]) -> None:
-    empty, full = streaming(INIT, CLOSE), streaming(INIT, frame(1), CLOSE)
+    empty, full = streaming(INIT), streaming(INIT, frame(1))
     _, _, _, naps = await follow(Upstream(empty, empty, empty, full, empty, over), path)
     assert naps.asked == [1, 2, 4, 1, 2]
+
+
+async def test_a_finished_call_played_again_and_again_is_asked_for_less_and_less(path: dict[str, Any]) -> None:
+    again = streaming(INIT, frame(1), CLOSE)
+    _, _, heard, naps = await follow(Upstream(*[again] * 7, over), path)
+    assert naps.asked == pytest.approx([1, 2 * 1.1, 4 * 1.1, 8 * 1.1, 16 * 1.1, 33, 33])
+    assert heard.counts["reconnected", "sse_close"] == 7
 
 
 async def test_the_end_of_the_call_is_the_end_even_when_the_server_keeps_the_stream_open(path: dict[str, Any]) -> None:
