@@ -44,11 +44,12 @@ class SeenEvents:
     Two different events of one call are taken for the same with a probability of about 1e-11.
     """
 
-    __slots__ = ("_mask", "_table", "count")
+    __slots__ = ("_mask", "_room", "_table", "count")
 
     def __init__(self) -> None:
         self._table = array("Q", [0]) * _FIRST_SLOTS
         self._mask = _FIRST_SLOTS - 1
+        self._room = _FIRST_SLOTS * 3 // 4
         self.count = 0
 
     def __len__(self) -> int:
@@ -67,15 +68,17 @@ class SeenEvents:
     def add(self, identity: int) -> bool:
         """Remember; ``True`` when it was not there yet."""
         table, mask = self._table, self._mask
-        identity = identity or 1
         slot = identity & mask
         while held := table[slot]:
             if held == identity:
                 return False
             slot = (slot + 1) & mask
+        if not identity:  # the one value that marks a free slot
+            return self.add(1)
         table[slot] = identity
         self.count += 1
-        if self.count * 4 > mask * 3:
+        self._room -= 1
+        if not self._room:
             self._grow()
         return True
 
@@ -89,3 +92,4 @@ class SeenEvents:
                 slot = (slot + 1) & mask
             table[slot] = identity
         self._table, self._mask = table, mask
+        self._room = size * 3 // 4 - self.count

@@ -31,25 +31,30 @@ _MOST_AUDIO_SECONDS = 86_400.0
 
 def pipeline_measured(call: Call, event: Metrics, at: float) -> None:
     """Take every entry for what it is; what it is not is counted as skipped."""
+    where, rule, timestamp = call.visit.where, call.units.processor, event.timestamp
     for record in event.metrics or ():
         processor, speaks = processor_label(record.processor)
         model = label(record.model) if record.model else ""
         value = record.value
-        if value is None:
-            if not _timed_otherwise(call, record, record, processor, model, at, event):
-                call.skip(Skip.MISSING)
-        elif isinstance(value, MetricValue):
-            _object_measured(call, record, value, processor, model, at, event)
-        elif value == 0:
+        if value == 0:
             call.skip(Skip.INITIAL_ZERO)
-        elif speaks and isinstance(value, int):
+        elif isinstance(value, float) or (isinstance(value, int) and not speaks):
+            took = seconds(value, rule, timestamp)
+            if isinstance(took, Skip):
+                call.skip(took)
+            else:
+                call.say(ProcessorMeasured(where, at, "latency", processor, model, took))
+        elif isinstance(value, int):
             characters = plausible_amount(value, _MOST_CHARACTERS)
             if isinstance(characters, Skip):
                 call.skip(characters)
             else:
-                call.say(CharactersSpoken(call.visit.where, processor, model, int(characters)))
+                call.say(CharactersSpoken(where, processor, model, int(characters)))
+        elif value is None:
+            if not _timed_otherwise(call, record, record, processor, model, at, event):
+                call.skip(Skip.MISSING)
         else:
-            _measured(call, "latency", processor, model, at, seconds(value, call.units.processor, event.timestamp))
+            _object_measured(call, record, value, processor, model, at, event)
 
 
 def _measured(call: Call, kind: str, processor: str, model: str, at: float, took: float | Skip) -> None:

@@ -7,7 +7,6 @@ a hop gives only the id of the next one. Whatever belongs to such a visit waits 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -65,12 +64,17 @@ class Visit:
         return Where("", Place("", "", self.node_id or "", ""), self.key, self.index)
 
 
-class _Entry(NamedTuple):
-    visit: Visit
-    origin: Visit | None  # of a hop: the visit it came from
-    fact: Located | Hopped
-    identity: int
-    muted: bool
+class _Entry:
+    """A fact and what it waits for. Not a tuple: a quarter of a call's facts come by here, and this is cheaper."""
+
+    __slots__ = ("fact", "identity", "muted", "origin", "visit")
+
+    def __init__(self, visit: Visit, origin: Visit | None, fact: Located | Hopped, identity: int, muted: bool) -> None:
+        self.visit = visit
+        self.origin = origin  # of a hop: the visit it came from
+        self.fact = fact
+        self.identity = identity
+        self.muted = muted
 
 
 class WaitingRoom:
@@ -115,7 +119,7 @@ class WaitingRoom:
     def mute(self, places: Iterable[int]) -> None:
         """Never to be said: the facts at these places of ``facts()``."""
         for place in places:
-            self._entries[place] = self._entries[place]._replace(muted=True)
+            self._entries[place].muted = True
 
     def release(self) -> list[Located | Hopped]:
         """The facts whose visits are settled by now, in their order, those that are muted left out."""

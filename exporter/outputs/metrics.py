@@ -89,7 +89,7 @@ class Metrics:
         self._scrape = self._histogram("atoms_exporter_scrape_duration_seconds")
         self._spans_exported = self._counter("atoms_exporter_spans_exported_total")
         self._span_queue = self._gauge("atoms_exporter_span_queue")
-        self._recorders: dict[type[Observation], Callable[[Any], None]] = {
+        self.recorders: dict[type[Observation], Callable[[Any], None]] = {
             ProcessorMeasured: self._processor_measured,
             SampleSkipped: self._sample_skipped,
             TurnAnswered: self._turn_answered,
@@ -118,7 +118,7 @@ class Metrics:
 
     def observed(self, facts: Iterable[Observation]) -> None:
         """Count what became known."""
-        recorders = self._recorders
+        recorders = self.recorders
         for fact in facts:
             recorders[type(fact)](fact)
 
@@ -265,8 +265,14 @@ class Metrics:
 
     def _characters_spoken(self, fact: CharactersSpoken) -> None:
         place = fact.where.place
-        kept = self._kept(place)
-        self._in(kept, "atoms_tts_characters_total", place, fact.processor, fact.model).inc(fact.count)
+        kept = self._places.get(place)
+        if kept is None:
+            kept = self._kept(place)
+        key = ("characters", fact.processor, fact.model)
+        child = kept.get(key)
+        if child is None:
+            child = kept[key] = self._child("atoms_tts_characters_total", place, fact.processor, fact.model)
+        child.value += fact.count
 
     def _audio_transcribed(self, fact: AudioTranscribed) -> None:
         place = fact.where.place

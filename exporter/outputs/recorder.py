@@ -25,7 +25,7 @@ class Outputs:
         put_span: Callable[[SpanRecord], None] | None = None,
         watch: Callable[[Sequence[Observation]], None] | None = None,
     ) -> None:
-        self._metrics = metrics
+        self._recorders = metrics.recorders
         self._put_span = put_span
         self._watch = watch
         self.event_received: Callable[[type[Event], float | None], None] = metrics.event_received
@@ -36,12 +36,13 @@ class Outputs:
 
     def observed(self, facts: Sequence[Observation]) -> None:
         """Count them, and show those that can be shown."""
-        self._metrics.observed(facts)
-        if self._put_span is not None:
-            for fact in facts:
-                if type(fact) in _SHOWN:
-                    for span in spans_of(fact):
-                        self._put_span(span)
+        recorders, put_span = self._recorders, self._put_span
+        for fact in facts:
+            kind = type(fact)
+            recorders[kind](fact)
+            if put_span is not None and kind in _SHOWN:
+                for span in spans_of(fact):
+                    put_span(span)
         if self._watch is not None:
             self._watch(facts)
 
