@@ -9,6 +9,8 @@ from typing import Any
 LONGEST_LABEL = 128
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _INSTANCE = re.compile(r"#\d+$")
+_WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
+_SPEECH = re.compile(r"tts(?!ervice)")
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}|[0-9]{1,5}")
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
@@ -24,12 +26,13 @@ def label(text: str) -> str:
 def processor_label(name: str | None) -> tuple[str, bool]:
     """A processor's name without its instance number, and whether it synthesises speech.
 
-    ``WavesTTSService#0`` and ``WavesTTSService#3`` are the same processor.
+    ``WavesTTSService#0`` and ``WavesTTSService#3`` are the same processor. A name is looked at word by word, because
+    ``PulseSTTService`` (a transcriber) has the letters "tts" in it, too.
     """
     if name is None:
         return "unknown", False
     clean = label(_INSTANCE.sub("", name))
-    return clean, "tts" in clean.lower()
+    return clean, any(_SPEECH.search(word.lower()) for word in _WORDS.findall(clean))
 
 
 def code_label(code: Any) -> str:
