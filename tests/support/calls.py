@@ -100,7 +100,7 @@ class _Talk:
             measured,
             record("WavesTTSService#1", self.draw(st.integers(1, 200)), "lightning-v2"),
             record("WavesTTSService#1", Ms(self.latency(), speech=True), "lightning-v2"),
-            record("Deepgram#0", Ms(self.latency()), model),
+            record("DeepgramSTTService#0", Ms(self.latency()), model),
         )
 
     def tokens(self) -> None:
