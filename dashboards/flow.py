@@ -75,7 +75,7 @@ def _ends() -> list[Any]:
         ),
         ranking(
             "Loops per visit",
-            "Share of visits that came straight back from the node just handed over to. Above a quarter it alerts: "
+            "Share of visits that came straight back from the node just handed over to. Above one half it alerts: "
             "make the condition between the two nodes exclusive.",
             "percentunit",
             Query(f"sort_desc(({loops} or 0 * {visits}) / {visits})", "{{node_name}}"),

@@ -16,11 +16,11 @@ class AlertThresholds:
     call_failure_critical: float = 0.20
     minimum_calls: int = 10
     minimum_recent_calls: int = 3
-    tool_failure_ratio: float = 0.10
-    minimum_tool_calls: int = 10
+    tool_failure_ratio: float = 0.20
+    minimum_tool_calls: int = 20
     tts_p95_seconds: float = 5.0
     minimum_utterances: int = 20
-    loops_per_visit: float = 0.25
+    loops_per_visit: float = 0.50
     minimum_loops: int = 5
     interruption_ratio: float = 0.30
     minimum_turns: int = 30

@@ -1,0 +1,142 @@
+"""The demo under a real Prometheus and a real Alertmanager, time compressed sixty times.
+
+Every question of every panel and rule is answered; healthy traffic fires nothing; a node that becomes slow is
+reported by name, with its links, and the report is taken back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+
+from dashboards.expressions import FILLED, Question, filled, questions
+from dashboards.generate import dashboards
+from dashboards.rehearsal import Rehearsal, missing_servers
+from exporter.slo import BY_NODE, DEFAULT_OBJECTIVES, Objective
+
+pytestmark = [
+    pytest.mark.skipif(bool(missing_servers()), reason=f"needs {', '.join(missing_servers())}"),
+    pytest.mark.timeout(600),
+]
+
+BY_EVERY_NODE = Objective("turn-latency-2s-by-node", 0.95, threshold_seconds=2.0, by=BY_NODE, minimum_events=3)
+SLOW = {"node_id": "10001", "agent_id": "66f0a1c2d3e4f5a6b7c8d901"}
+SLOW_AGENT = "Business Funding - Lead Qualification"
+SLOW_NODE = "Start - Determine If Reached Owner or Gatekeeper"
+
+ONLY_WITH_A_FAULT = {
+    "Reconnects per minute": {"drop": 0.5},
+    "Failures to open a stream per minute": {"server_error": 0.3},
+    "Rejected, duplicate and recovered events per minute": {"malformed": 0.05},
+}
+"""Panels that are empty while all is well, and the simulator's fault that fills them."""
+ONLY_AFTER_A_RESTART = "annotation Exporter restarts"
+ONLY_WHILE_FIRING = "annotation Alerts"
+SHOWN = {**FILLED, "__rate_interval": "15s", "__range": "1m"}
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    folder = tmp_path_factory.mktemp("rehearsal")
+    with Rehearsal(folder, objectives=(*DEFAULT_OBJECTIVES, BY_EVERY_NODE)).running() as stage:
+        yield stage
+
+
+def every_question() -> list[Question]:
+    return [question for document in dashboards().values() for question in questions(document)]
+
+
+def unanswered(stage: Rehearsal, asked: list[Question]) -> list[Question]:
+    return [question for question in asked if not stage.query(filled(question.expr, SHOWN))]
+
+
+def rules(stage: Rehearsal) -> list[dict[str, str]]:
+    text = (stage.folder / "rules.yml").read_text()
+    return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+
+
+def without_limits(expr: str) -> str:
+    """An alert's expression that is true whatever the numbers: its operands still have to exist and match."""
+    return re.sub(r"\s*(>=|<=|==|>|<)\s*[\d.]+(?=\s|$|\))", "", expr)
+
+
+def test_every_panel_and_rule_has_data_on_standard_traffic_and_nothing_fires(stage: Rehearsal) -> None:
+    exceptions = {*ONLY_WITH_A_FAULT, ONLY_AFTER_A_RESTART, ONLY_WHILE_FIRING}
+    asked = {filled(one.expr, SHOWN): one.panel for one in every_question() if one.panel not in exceptions}
+    for rule in rules(stage):
+        asked[rule["expr"] if "record" in rule else without_limits(rule["expr"])] = rule.get("alert", "a record")
+    assert len(asked) > 200
+
+    def nothing_left() -> bool:
+        for expr in [expr for expr in asked if stage.query(expr)]:
+            del asked[expr]
+        return not asked
+
+    try:
+        stage.wait_for("data on every panel", nothing_left, 240)
+    except TimeoutError:
+        pytest.fail(f"no data: {asked}")
+    assert stage.firing() == set()
+    # Prometheus takes 5 s to its first scrape, which is what five minutes are here.
+    fired = 'count_over_time(ALERTS{alertstate="firing",alertname!="AtomsExporterDown"}[10m])'
+    assert stage.query(fired) == []
+
+
+@pytest.mark.parametrize("panel", ONLY_WITH_A_FAULT)
+def test_a_panel_that_is_empty_while_all_is_well_shows_its_fault(stage: Rehearsal, panel: str) -> None:
+    asked = [question for question in every_question() if question.panel == panel]
+    assert asked
+    stage.misbehave(ONLY_WITH_A_FAULT[panel])
+    try:
+        stage.wait_for(panel, lambda: not unanswered(stage, asked), 60)
+    finally:
+        stage.behave()
+
+
+def test_a_node_that_becomes_slow_is_reported_with_its_name_and_links_and_taken_back(stage: Rehearsal) -> None:
+    def mine(status: str) -> dict[str, object] | None:
+        for alert in stage.pager.alerts("AtomsSLOBudgetBurn", status):
+            labels = alert["labels"]
+            if (labels.get("node_id"), labels["agent_id"], labels["severity"]) == (*SLOW.values(), "critical"):
+                return dict(alert)
+        return None
+
+    stage.misbehave({"slow_node": {**SLOW, "factor": 6}})
+    alert = stage.wait_for("the page", lambda: mine("firing"), 120)
+    stage.behave()
+    labels, annotations = alert["labels"], alert["annotations"]
+    assert isinstance(labels, dict)
+    assert isinstance(annotations, dict)
+    assert labels["agent_name"] == SLOW_AGENT
+    assert labels["node_name"] == SLOW_NODE
+    assert labels["slo"] == BY_EVERY_NODE.name
+    assert annotations["summary"].startswith(f"{SLOW_AGENT} / {SLOW_NODE} burns its error budget ")
+    assert annotations["runbook_url"].endswith("/dashboards/runbook.md#atomsslobudgetburn")
+    link = urlsplit(annotations["dashboard_url"])
+    assert link.path == "/d/atoms-slo"
+    assert parse_qs(link.query) == {
+        "var-slo": [BY_EVERY_NODE.name],
+        "var-agent": [SLOW_AGENT],
+        "var-node": [SLOW_NODE],
+    }
+    blamed = {
+        (one["labels"].get("agent_name"), one["labels"].get("node_name", SLOW_NODE))
+        for delivery in stage.pager.deliveries
+        for one in delivery["alerts"]
+        if one["labels"]["alertname"] == "AtomsSLOBudgetBurn"
+    }
+    assert blamed == {(SLOW_AGENT, SLOW_NODE)}, "somebody else was blamed as well"
+    asked = [question for question in every_question() if question.panel == ONLY_WHILE_FIRING]
+    assert not unanswered(stage, asked) or mine("resolved")
+    stage.wait_for("the page being taken back", lambda: mine("resolved"), 150)
+
+
+def test_a_restart_of_the_exporter_is_marked_on_every_dashboard(stage: Rehearsal) -> None:
+    asked = [question for question in every_question() if question.panel == ONLY_AFTER_A_RESTART]
+    assert len(asked) == len(dashboards())
+    stage.restart_exporter()
+    stage.wait_for("the mark", lambda: not unanswered(stage, asked), 60)
