@@ -216,13 +216,16 @@ class Simulator:
         chunked = request.version >= HttpVersion11
         if chunked:
             answer.enable_chunked_encoding()
-        await answer.prepare(request)
+        now_ms = self.now_ms()
+        try:
+            await answer.prepare(request)
+            await answer.write(connection_frame("sse_init", now_ms))
+        except ConnectionResetError:  # the client has gone again
+            return answer
         self.wire.requests["events", 200] += 1
         transport = request.transport
         if transport is None:
             return answer
-        now_ms = self.now_ms()
-        await answer.write(connection_frame("sse_init", now_ms))
         rng = self.faults.rng("stream", call.number, call.connections)
         stream = Stream(
             call.call_id,
