@@ -17,6 +17,8 @@ _BAR_WIDTH = 20
 _GOOD_SECONDS = 0.9
 _ACCEPTABLE_SECONDS = 2.0
 _SLOW_TOOL_SECONDS = 2.0
+_SMALL_SHARE = 0.1
+_SHORTEST_SHOWN_SECONDS = 0.0005
 
 
 def explained(spans: Iterable[SpanRecord]) -> RenderableType:
@@ -107,13 +109,27 @@ class _Explanation:
             line.append(" ◀ slowest", style="bold red")
         if span.attributes.get("atoms.turn.interrupted"):
             line.append(" interrupted", style="yellow")
-        stages = [f"{stage.name} {duration(_took(stage))}" for stage in self.children[span.span_id]]
-        rest = span.attributes.get("atoms.turn.unattributed")
-        if isinstance(rest, float) and rest >= 0.0005:
-            stages.append(f"rest {duration(rest)}")
+        stages = self._stages(span, took)
         if stages:
             line.append("\n" + " " * 10 + " · ".join(stages), style="dim")
         return line
+
+    def _stages(self, turn: SpanRecord, took: float) -> list[str]:
+        """What the turn's time went into; the small ones together."""
+        shown: list[str] = []
+        small = 0.0
+        for stage in self.children[turn.span_id]:
+            spent = _took(stage)
+            if "gen_ai.operation.name" in stage.attributes or spent >= took * _SMALL_SHARE:
+                shown.append(f"{stage.name} {duration(spent)}")
+            else:
+                small += spent
+        rest = turn.attributes.get("atoms.turn.unattributed")
+        if isinstance(rest, float):
+            small += rest
+        if shown and small >= _SHORTEST_SHOWN_SECONDS:
+            shown.append(f"other {duration(small)}")
+        return shown
 
     def _clock(self, span: SpanRecord) -> Text:
         seconds = max(0.0, (span.start_ns - self.began_ns) / 1e9)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import sys
 from collections.abc import Coroutine
@@ -196,8 +195,6 @@ def _announce(base_url: str) -> None:
 def in_loop(main: Coroutine[Any, Any, None]) -> None:
     """Run in an event loop of its own: uvloop where there is one, with as many open files as allowed."""
     _open_many_files()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)  # a full collection over 10,000 calls would stall every stream
     try:
         from uvloop import new_event_loop
     except ImportError:  # not for this platform
