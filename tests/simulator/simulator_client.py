@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from aiohttp import web
 
 from exporter.simulator import Simulator, SimulatorOptions, simulating
 
@@ -82,3 +83,28 @@ def types(events: list[dict[str, Any]]) -> list[str]:
 
 def ids(events: list[dict[str, Any]]) -> list[str]:
     return [event["event_id"] for event in events if "event_id" in event]
+
+
+class Receiver:
+    """A webhook endpoint that remembers what it got."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[bytes, str, dict]] = []
+        self.url = ""
+
+    async def take(self, request: web.Request) -> web.Response:
+        raw = await request.read()
+        self.got.append((raw, request.headers["X-Signature"], json.loads(raw)))
+        return web.json_response({}, status=202)
+
+    async def __aenter__(self) -> Receiver:
+        app = web.Application()
+        app.router.add_post("/hook", self.take)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/hook"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()

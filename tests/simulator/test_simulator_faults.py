@@ -9,8 +9,7 @@ from collections import Counter
 
 import httpx
 import pytest
-from simulator_client import FAST, a_live_call, api, frames, ids, raw_stream, types, until
-from test_api import Receiver
+from simulator_client import FAST, Receiver, a_live_call, api, frames, ids, raw_stream, types, until
 
 from exporter.simulator import AGENTS, FAULTS, Fault, book_of, parse_faults, script
 

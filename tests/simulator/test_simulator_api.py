@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import shutil
 import ssl
 import subprocess
 
 import httpx
 import pytest
-from aiohttp import web
-from simulator_client import FAST, a_live_call, api, frames, ids, types, until
+from simulator_client import FAST, Receiver, a_live_call, api, frames, ids, types, until
 
 from exporter.simulator import AGENTS, SimulatorOptions, book_of, recorded, script, signature, simulating
 
@@ -235,31 +233,6 @@ async def test_two_clients_may_follow_one_call():
         first, second = await asyncio.gather(frames(client, call_id), frames(client, call_id))
         assert set(ids(second)) <= set(ids(first)) or set(ids(first)) <= set(ids(second))
         assert types(first)[-1] == types(second)[-1] == "sse_close"
-
-
-class Receiver:
-    """A webhook endpoint that remembers what it got."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[bytes, str, dict]] = []
-        self.url = ""
-
-    async def take(self, request: web.Request) -> web.Response:
-        raw = await request.read()
-        self.got.append((raw, request.headers["X-Signature"], json.loads(raw)))
-        return web.json_response({}, status=202)
-
-    async def __aenter__(self) -> Receiver:
-        app = web.Application()
-        app.router.add_post("/hook", self.take)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/hook"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
 
 
 async def test_three_webhooks_of_every_call_are_signed():
