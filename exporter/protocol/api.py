@@ -82,11 +82,6 @@ class CallLog(msgspec.Struct, frozen=True):
     turn_latencies: list[tuple[float, float | None]] = []
     events: list[msgspec.Raw] = []
 
-    @property
-    def turn_latencies_ms(self) -> list[float]:
-        """The turns without their times, in milliseconds as the API gives them."""
-        return [seconds * 1000 for seconds, _ in self.turn_latencies]
-
 
 def channel_of(conversation_type: str | None) -> str:
     """The ``channel`` label: ``telephonyInbound`` and ``telephony_inbound`` are the same."""

@@ -70,7 +70,7 @@ class Webhooks:
         self._taken.pop(_identity(delivery, raw), None)
 
     def _signed(self, raw: bytes, signature: str | None) -> bool:
-        given = (signature or "").strip().removeprefix("sha256=").lower().encode()
+        given = (signature or "").strip().removeprefix("sha256=").lower().encode("utf-8", "backslashreplace")
         good = False
         for secret in self._secrets:  # all of them, always: how long it takes tells nothing
             good |= hmac.compare_digest(hmac.new(secret, raw, hashlib.sha256).hexdigest().encode(), given)
