@@ -127,12 +127,14 @@ class Call:
         return f"{node_id}#{number}"
 
     def nth(self, kind: str, at: float) -> int:
-        """How many facts of this kind there were before in the same millisecond: usually none."""
+        """Tells facts of one kind in one millisecond apart: 0, unless the millisecond is not a new one."""
         moment = milliseconds_of(at)
-        latest, number = self.moments.get(kind, (0, 0))
-        number = number + 1 if latest == moment else 0
-        self.moments[kind] = moment, number
-        return number
+        latest, repeats = self.moments.get(kind, (-1, 0))
+        if moment > latest:
+            self.moments[kind] = moment, repeats
+            return 0
+        self.moments[kind] = latest, repeats + 1
+        return repeats + 1
 
     def say(self, fact: Located, visit: Visit | None = None) -> None:
         """A fact of the visit the call is in, or of ``visit``."""

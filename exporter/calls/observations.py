@@ -22,7 +22,7 @@ class Agent(Struct, frozen=True):
     """The agent has no workflow: its calls never show a node."""
 
 
-class Place(Struct, frozen=True, gc=False):
+class Place(Struct, frozen=True, gc=False, cache_hash=True):
     """Where in the workflow: the node labels of a metric."""
 
     agent_id: str
@@ -65,7 +65,7 @@ class Shown(Timed, frozen=True, gc=False, kw_only=True):
     """A fact with a span of its own, known by its moment."""
 
     nth: int = 0
-    """How many of its kind came before in the same millisecond: usually none."""
+    """Tells it from others of its kind in the same millisecond: usually 0."""
 
 
 class SampleSkipped(Observation, frozen=True, gc=False):

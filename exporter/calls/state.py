@@ -57,10 +57,10 @@ def advance(
     if at > call.latest_at:
         call.latest_at = at
     match event:
-        case wire.UserInterimTranscription():
-            pass
         case wire.Metrics():
             pipeline_measured(call, event, at)
+        case wire.UserInterimTranscription():
+            pass
         case wire.TurnLatency():
             turn_answered(call, event, at)
         case wire.TTSCompleted():

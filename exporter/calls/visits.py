@@ -7,6 +7,7 @@ a hop gives only the id of the next one. Whatever belongs to such a visit waits 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -20,6 +21,9 @@ NOWHERE = Where("", Place("", "", "", ""), "", 0)
 
 LONGEST_QUEUE = 512
 """Facts a call keeps waiting. More than that, and no name is coming: the agent has no workflow."""
+
+
+_place = lru_cache(maxsize=16_384)(Place)  # one object for every visit to a node: found by identity, not by its strings
 
 
 class Visit:
@@ -54,7 +58,7 @@ class Visit:
 
     def settle(self, call_id: str, agent: Agent, node_id: str, name: str) -> None:
         """From now on it is known where this is."""
-        place = Place(agent.agent_id, agent.name, node_id, name)
+        place = _place(agent.agent_id, agent.name, node_id, name)
         visit = "" if node_id == NO_NODE else self.key
         span = span_id(call_id, "hop", visit) if visit else span_id(call_id, "call")
         self.where = Where(call_id, place, visit, self.index, f"{trace_id(call_id):032x}", f"{span:016x}")

@@ -84,7 +84,7 @@ class Histogram:
         bucket = bisect_left(self.bounds, value)
         if self.exemplars is None:
             self.exemplars = {}
-        self.exemplars[bucket] = ExemplarAt(trace_id, span_id, value, at)
+        self.exemplars[bucket] = (trace_id, span_id, value, at)
         self.counts[bucket] += 1
         self.sum += value
         self.count += 1  # last: a scrape that comes in between must not take the old lines for the new version
@@ -169,8 +169,8 @@ class Family:
             cumulative += count
             exemplar = None
             if (shown := exemplars.get(bucket)) is not None:
-                ids = {"trace_id": shown.trace_id, "span_id": shown.span_id}
-                exemplar = Exemplar(ids, shown.value, shown.at)
+                trace_id, span_id, value, at = shown
+                exemplar = Exemplar({"trace_id": trace_id, "span_id": span_id}, value, at)
             le = {"le": self._layout.les[bucket]}
             yield Sample(f"{self.name}_bucket", labels | le, float(cumulative), None, exemplar)
         yield Sample(f"{self.name}_count", labels, float(cumulative))

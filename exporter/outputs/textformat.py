@@ -7,7 +7,6 @@ prepared once for each metric.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from prometheus_client.utils import floatToGoString
 
@@ -16,13 +15,9 @@ from exporter.outputs.catalogue import MetricSpec
 _FIRST_EXPONENT = 1_000_000
 
 
-class ExemplarAt(NamedTuple):
-    """A trace to look at for a bucket."""
-
-    trace_id: str
-    span_id: str
-    value: float
-    at: float
+ExemplarAt = tuple[str, str, float, float]
+"""A trace to look at for a bucket: trace id, span id (hex), the value, Unix time. A bare tuple: one is made for every
+observation, and a named one costs half a microsecond."""
 
 
 class Layout:
@@ -69,8 +64,8 @@ class Layout:
             cumulative += counts[bucket]
             exemplar = ""
             if exemplars is not None and (shown := exemplars.get(bucket)) is not None:
-                ids = f'span_id="{shown.span_id}",trace_id="{shown.trace_id}"'
-                exemplar = f" # {{{ids}}} {number(shown.value)} {float(shown.at)}"
+                trace_id, span_id, value, at = shown
+                exemplar = f' # {{span_id="{span_id}",trace_id="{trace_id}"}} {number(value)} {float(at)}'
             lines.append(f"{head}{le}{tail}{number(cumulative)}{exemplar}\n")
         lines.append(f"{self.name}_count{braces} {number(cumulative)}\n{self.name}_sum{braces} {number(total)}\n")
         return "".join(lines)

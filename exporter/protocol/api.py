@@ -135,7 +135,7 @@ def decode_call_log(body: bytes, call_id: str) -> CallLog:
         agent_name=agent.text("name"),
         workflow_type=agent.text("workflowType"),
         status=log.text("status"),
-        outcome=outcome_of(log.text("status")),
+        outcome=_outcome(log),
         channel=channel_of(log.text("type")),
         created_at=log.time("createdAt"),
         duration_seconds=log.field("duration", float),
@@ -143,6 +143,16 @@ def decode_call_log(body: bytes, call_id: str) -> CallLog:
         turn_latencies=_turns(log.inside("turnLatencyMetrics")),
         events=log.field("events", list[msgspec.Raw]) or [],
     )
+
+
+def _outcome(log: Fields) -> str | None:
+    """The list of statuses knows no ``busy``: such a call has failed, and its reason says how."""
+    outcome = outcome_of(log.text("status"))
+    if outcome == "failed":
+        for reason in (log.text("callFailureReason"), log.text("disconnectionReason")):
+            if (named := outcome_of(reason)) in ("busy", "no_answer", "cancelled"):
+                return named
+    return outcome
 
 
 def _turns(metrics: Fields) -> list[tuple[float, float | None]]:
