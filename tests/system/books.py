@@ -26,7 +26,10 @@ _KNOWN_TYPES = frozenset(
     llm_full_response_end tts_completed turn_latency metrics tool_call_start tool_call_end tool_call_error knowledgebase
     variable_extraction pre_call_api post_call_api agent_error agent_log call_recording""".split()
 )
-_RENAMED = {"events_total": "atoms_exporter_events_total", "samples_skipped_total": "atoms_exporter_samples_skipped_total"}
+_RENAMED = {
+    "events_total": "atoms_exporter_events_total",
+    "samples_skipped_total": "atoms_exporter_samples_skipped_total",
+}
 _SAME_COUNT = (
     ("atoms_knowledgebase_queries_total", "atoms_knowledgebase_latency_seconds_count"),
     ("atoms_variable_extractions_total", "atoms_variable_extraction_latency_seconds_count"),

@@ -178,9 +178,17 @@ class World:
     @property
     def ledger(self) -> dict[str, Any]:
         """The simulator's books, with what its webhooks told of dispositions."""
+        return self._with_dispositions(self.simulator.ledger)
+
+    @property
+    def ledger_so_far(self) -> dict[str, Any]:
+        """The same, with what has happened in calls still in progress."""
+        return self._with_dispositions(self.simulator.control.ledger(so_far=True))
+
+    def _with_dispositions(self, ledger: dict[str, Any]) -> dict[str, Any]:
         told = self.simulator.postman.dispositions
         families = [family for family in LABELS if family.startswith("atoms_disposition")]
-        return self.simulator.ledger | {"dispositions": {family: told.counts(family) for family in families}}
+        return ledger | {"dispositions": {family: told.counts(family) for family in families}}
 
     async def played(self, seconds: float = 90.0) -> None:
         """Wait until the simulator has played all its calls."""

@@ -1,0 +1,8 @@
+"""All cases of the fault suite, in the order of its table."""
+
+from __future__ import annotations
+
+from tests.faults import on_streams
+from tests.faults.suite import Case
+
+CASES: tuple[Case, ...] = (*on_streams.CASES,)

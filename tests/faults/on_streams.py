@@ -1,0 +1,163 @@
+"""The faults of streams, requests, frames and deliveries."""
+
+from __future__ import annotations
+
+from tests.faults.suite import Case, counted, every, exactly, streams, struck
+
+_SOON = {"api.idle_timeout": "1s"}
+RECONNECTS = "atoms_exporter_stream_reconnects_total"
+FAILURES = "atoms_exporter_stream_failures_total"
+RECOVERED = "atoms_exporter_events_recovered_total"
+DUPLICATE = "atoms_exporter_events_duplicate_total"
+REJECTED = "atoms_exporter_events_rejected_total"
+
+CASES: tuple[Case, ...] = (
+    streams("nothing", "no fault", ""),
+    streams(
+        "drop",
+        "connection cut in the middle of a frame",
+        "drop=0.6",
+        check=every(struck("drop", least=5), counted(RECONNECTS, reason="cut"), counted(RECOVERED)),
+    ),
+    streams(
+        "replay",
+        "everything replayed from the start after a reconnect",
+        "replay=0.6",
+        check=every(struck("replay", least=5), counted(DUPLICATE, 100)),
+    ),
+    streams(
+        "gap",
+        "gap: what happens until the client is back is lost to the stream",
+        "gap=0.7",
+        check=every(struck("gap", least=5), counted(RECOVERED, 10)),
+    ),
+    streams(
+        "server_error",
+        "bursts of 500, on every endpoint",
+        "server_error=0.4:burst=3:on=any",
+        check=every(struck("server_error", least=5), counted(FAILURES, status="5xx")),
+    ),
+    streams(
+        "rate_limited",
+        "429 with Retry-After, on every endpoint",
+        "rate_limited=0.4:seconds=1:on=any",
+        check=every(struck("rate_limited", least=5), counted(FAILURES, status="429")),
+    ),
+    streams(
+        "refusals",
+        "401, 404 and HTML pages where streams should be",
+        "unauthorized=0.15,not_found=0.15,html=0.2",
+        check=every(struck("unauthorized", "not_found", "html"), counted(FAILURES, status="content_type")),
+    ),
+    streams(
+        "silence",
+        "silence beyond the idle timeout",
+        "silence=0.6:seconds=4",
+        settings=_SOON,
+        check=every(struck("silence", least=5), counted(RECONNECTS, reason="idle")),
+    ),
+    streams(
+        "half_open",
+        "half-open TCP: nothing comes any more, no close either",
+        "half_open=0.6",
+        settings=_SOON,
+        check=every(struck("half_open", least=5), counted(RECONNECTS, reason="idle")),
+    ),
+    streams(
+        "mute",
+        "connections accepted and never answered",
+        "mute=0.4",
+        settings=_SOON,
+        check=every(struck("mute", least=3), counted(FAILURES, status="timeout")),
+    ),
+    streams(
+        "no_call_end",
+        "sse_close without call_end",
+        "no_call_end=1",
+        check=every(counted("atoms_calls_ended_total", 20)),
+    ),
+    streams(
+        "no_close",
+        "never any close: neither sse_close nor the end of the connection",
+        "no_close=1,no_call_end=0.5",
+        settings=_SOON,
+        check=every(struck("no_close", least=20)),
+    ),
+    streams(
+        "never_ends",
+        "calls that never end",
+        "never_ends=0.3",
+        settings={"api.idle_timeout": "1s", "api.call_idle_timeout": "4s", "history.attempts": "2"},
+        unended=True,
+        outcomes=False,
+        check=every(counted("atoms_calls_ended_total", outcome="lost")),
+    ),
+    streams(
+        "over_before_connect",
+        "listed as active, over before the first connection",
+        "over_before_connect=0.6",
+        check=every(struck("over_before_connect", least=5), counted(RECOVERED, 100)),
+    ),
+    streams(
+        "duplicates_and_reorder",
+        "duplicate and reordered frames",
+        "duplicate=0.2,reorder=0.2",
+        check=every(struck("duplicate", "reorder", least=100), counted(DUPLICATE, 100)),
+    ),
+    streams(
+        "reorder_hops",
+        "frames reordered across hops (sums over nodes)",
+        "reorder_hops=0.3",
+        places=False,
+        check=struck("reorder_hops", least=100),
+    ),
+    streams(
+        "garbage",
+        "cut JSON, NaN, 2 MB events, unknown types, negative latencies, every form of SSE",
+        "malformed=0.02,nan=0.02,oversize=0.002,noise=0.2,unknown_event=0.2,negative_latency=0.2",
+        check=every(
+            struck("malformed", "nan", "oversize", "noise", "unknown_event", "negative_latency"),
+            exactly(
+                REJECTED,
+                lambda ledger: ledger["garbage"]["malformed"] + ledger["garbage"]["nan"],
+                reason="malformed_json",
+            ),
+            exactly(REJECTED, lambda ledger: ledger["garbage"]["oversize"], reason="oversize"),
+        ),
+    ),
+    streams(
+        "racing",
+        "webhooks (duplicate, late, forged, missing) and polling race",
+        "webhook_duplicate=0.5,webhook_reorder=0.3,webhook_bad_signature=0.3,webhook_missing=0.3",
+        check=every(
+            struck("webhook_duplicate", "webhook_reorder", "webhook_bad_signature", "webhook_missing"),
+            exactly(
+                "atoms_exporter_webhooks_total", lambda ledger: ledger["webhooks"]["forged"], outcome="bad_signature"
+            ),
+            exactly(
+                "atoms_exporter_webhooks_total",
+                lambda ledger: ledger["faults"]["webhook_duplicate"],
+                outcome="duplicate",
+            ),
+            lambda outcome, page, here: outcome.expect(
+                all(call["connections"] <= 1 for call in here.ledger["calls"].values()), "a call was followed twice"
+            ),
+        ),
+    ),
+    streams(
+        "clock_ahead", "clock skew: five hours ahead", "clock_skew=0.7:hours=5,gap=0.3", check=struck("clock_skew")
+    ),
+    streams(
+        "clock_behind", "clock skew: five hours behind", "clock_skew=0.7:hours=-5,gap=0.3", check=struck("clock_skew")
+    ),
+    streams(
+        "everything",
+        "all of these at once",
+        "drop=0.15,replay=0.15,gap=0.15,silence=0.1:seconds=3,half_open=0.1,mute=0.1,no_close=0.2,server_error=0.1,"
+        "rate_limited=0.1:seconds=1:on=any,html=0.05,duplicate=0.1,reorder=0.1,noise=0.1,malformed=0.01,nan=0.01,"
+        "over_before_connect=0.1,no_call_end=0.2,clock_skew=0.2,unknown_event=0.1,negative_latency=0.1,"
+        "webhook_duplicate=0.2,webhook_reorder=0.2,webhook_bad_signature=0.2,webhook_missing=0.1",
+        settings=_SOON,
+        check=struck("drop", "replay", "gap"),
+    ),
+)
