@@ -12,12 +12,15 @@ from structlog.typing import FilteringBoundLogger
 
 from exporter.calls.telemetry import Telemetry
 from exporter.errors import Interrupted, Malformed, Refused
-from exporter.protocol.api import UNKNOWN, CallPage, CallSummary, decode_call_page
+from exporter.protocol.api import UNKNOWN, CallSummary, decode_call_page
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
 
 MOST_PAGES: Final = 100
-"""Pages of one look at the list; who has more calls in progress finds the rest at the next look."""
+"""Pages of one look at the list, which must end; a larger ``limit`` helps who has more calls in progress."""
+
+WHOLE_EVERY: Final = 30
+"""Every so many looks the list is read to its end: a call may have slipped through between two pages."""
 
 REFUSED_RETRY_SECONDS: Final = 30.0
 
@@ -82,6 +85,8 @@ class Poll:
         self._clock = clock
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._failing = False
+        self._looks = 0
+        self._whole_next = True
 
     async def run(self) -> NoReturn:
         """Look until cancelled; failures are counted, logged once, and waited out."""
@@ -112,6 +117,8 @@ class Poll:
     async def once(self) -> int:
         """Look at the list once; returns how many calls on it were new. Raises Refused, Interrupted, Malformed."""
         new = 0
+        self._looks += 1
+        whole, self._whole_next = self._whole_next or self._looks % WHOLE_EVERY == 0, True
         for page in range(1, MOST_PAGES + 1):
             params = {"page": str(page), **self._params}
             answer = decode_call_page(await self._api.get("conversation", source="poll", params=params))
@@ -119,8 +126,11 @@ class Poll:
             for call in unseen:
                 self._found(found_call(call))
             new += len(unseen)
-            if not _go_on(answer, unseen):
+            # The list is sorted by last change: a page without anything new has nothing new behind it, unless
+            # an earlier look failed half-way, or calls that ended between two pages moved the rest up.
+            if not answer.has_more or not (unseen or whole):
                 break
+        self._whole_next = False
         return new
 
     def _is_seen(self, call_id: str) -> bool:
@@ -136,11 +146,6 @@ class Poll:
         log = self._log.debug if self._failing else self._log.warning
         log("calls cannot be listed", reason=reason)
         self._failing = True
-
-
-def _go_on(page: CallPage, unseen: list[CallSummary]) -> bool:
-    """The list is sorted by last change: a page without anything new has nothing new behind it."""
-    return page.has_more and bool(unseen)
 
 
 def found_call(call: CallSummary, source: str = "poll") -> FoundCall:

@@ -93,6 +93,23 @@ async def test_the_next_page_is_read_only_while_there_is_something_new() -> None
     assert [request.query["page"] for request in upstream.requests] == ["1", "2", "1", "2"]
 
 
+async def test_a_look_that_failed_half_way_is_made_good_by_the_next() -> None:
+    upstream = Upstream(page("c1", more=True), failing(500), page("c1", more=True), page("c2", more=True), page("c3"))
+    found, _, _ = await poll(upstream, 2)
+    assert [call.call_id for call in found] == ["c1", "c2", "c3"]
+
+
+async def test_now_and_then_the_list_is_read_to_its_end() -> None:
+    async def play(exchange: Exchange) -> None:
+        first = exchange.query["page"] == "1"
+        await page("c1" if first else "slipped" if len(upstream.requests) > 20 else "c2", more=first)(exchange)
+
+    upstream = Upstream(play)
+    found, _, _ = await poll(upstream, 30)
+    assert [call.call_id for call in found] == ["c1", "c2", "slipped"]
+    assert len(upstream.requests) == 30 + 2
+
+
 async def test_an_endless_list_is_not_read_endlessly() -> None:
     async def play(exchange: Exchange) -> None:
         await page(f"c{len(upstream.requests)}", more=True)(exchange)
