@@ -13,7 +13,7 @@ STAGES = ("stt_api", "stt_to_llm", "smart_turn", "llm_api", "llm_to_tts", "tts_a
 
 def answer_heard(call: Call, at: float) -> None:
     visit = call.visit
-    if visit.awaits_answer_since is None:
+    if visit.awaits_answer_since is None or at < visit.awaits_answer_since:  # said before the hop, heard late
         return
     response = plausible(seconds_between(visit.awaits_answer_since, at))
     if isinstance(response, Skip):
