@@ -94,26 +94,49 @@ def ledger_totals(ledger: Mapping[str, Any]) -> Totals:
     return totals
 
 
-def differences(ledger: Mapping[str, Any], page: Page, *, places: bool = True, outcomes: bool = True) -> list[str]:
+def differences(
+    ledger: Mapping[str, Any], page: Page, *, places: bool = True, busy: bool = True, nan: int = 0
+) -> list[str]:
     """Whatever is not equal, one line each; empty when the books agree.
 
     :param places: compare by node; ``False``: only sums over all nodes (events came in an order that hides them).
-    :param outcomes: compare how calls ended.
+    :param busy: tell ``busy`` from ``failed``, which only webhooks that come in time can.
+    :param nan: turns whose latency was the literal NaN, outside the ledger and with timestamps of long ago: events
+        that count, values that do not.
     """
     counted = ledger_totals(ledger)
+    if nan:
+        counted["atoms_exporter_events_total"]["turn_latency",] += nan
+        skipped = counted.setdefault("atoms_exporter_samples_skipped_total", {})
+        skipped["non_finite",] = skipped.get(("non_finite",), 0) + nan
+    ended = counted.get("atoms_calls_ended_total", {})
+    # Calls that never end: the ledger leaves them open, the exporter must give up each of them.
+    for call in ledger["calls"].values():
+        if call["status"] != "ended":
+            key = (call["agent_id"], call["channel"], "lost")
+            ended[key] = ended.get(key, 0) + 1
     found: list[str] = []
     for family, labels in LABELS.items():
         name = _RENAMED.get(family, family)
-        if not outcomes and family == "atoms_calls_ended_total":
-            labels = ("agent_id", "channel")
         wanted = labels if places else tuple(label for label in labels if label not in _WHERE)
         theirs = _folded(counted.get(name, {}), LABELS[family], wanted)
         ours = page.rows(name, wanted)
+        if not busy and family == "atoms_calls_ended_total":
+            theirs, ours = _busy_as_failed(theirs), _busy_as_failed(ours)
+        if nan and family == "samples_skipped_total":
+            theirs, ours = ({k: v for k, v in rows.items() if k != ("negative",)} for rows in (theirs, ours))
         if family == "events_total":
             ours = {key: value for key, value in ours.items() if key[0] not in ("sse_init", "sse_close")}
         found += _unequal(name, wanted, theirs, ours)
     found += _inside(page)
     return found
+
+
+def _busy_as_failed(rows: Rows) -> Rows:
+    folded: defaultdict[tuple[str, ...], float] = defaultdict(float)
+    for (*who, outcome), value in rows.items():
+        folded[*who, "failed" if outcome == "busy" else outcome] += value
+    return dict(folded)
 
 
 def _folded(rows: Mapping[tuple[str, ...], float], labels: Sequence[str], wanted: Sequence[str]) -> Rows:
