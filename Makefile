@@ -23,6 +23,10 @@ $(VENV)/.test: pyproject.toml constraints.txt .ci/venv
 	$(PIP) -e '.[test]'
 	@touch $(VENV)/.run $@
 
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP) -e '.[bench]'
+	@touch $@
+
 demo: $(VENV)/.run ## the exporter against the built-in simulator: no account, no configuration
 	$(BIN)/atoms-exporter demo $(ARGS)
 
@@ -38,7 +42,7 @@ check: $(VENV)/.test ## ruff, mypy --strict, import-linter
 docs: $(VENV)/.test ## write the generated parts of docs/ again
 	$(BIN)/python docs/generate.py
 
-bench: $(VENV)/.test ## benchmarks, as ratios against what runs beside them
+bench: $(VENV)/.bench ## benchmarks, as ratios against what runs beside them
 	$(BIN)/python -m benchmarks $(ARGS)
 
 image: ## build the container image with docker, podman or buildah
