@@ -118,7 +118,7 @@ class Call:
 
     def waiting_facts(self) -> dict[int, frozenset[str]]:
         """Facts that still wait for a node's name: their classes, by the identity of their event."""
-        return self.waiting.kinds() if len(self.waiting) else {}
+        return self.waiting.kinds() if self.waiting.size else {}
 
     def next_visit(self, node_id: str) -> str:
         """Identity of a new visit: the how-manieth to this node. Not the time of the hop, because who missed the hop

@@ -107,7 +107,7 @@ def settle(call: Call, node_id: str, name: str) -> None:
 
 
 def release(call: Call) -> None:
-    if len(call.waiting):
+    if call.waiting.size:
         call.out.extend(call.waiting.release())
 
 

@@ -91,7 +91,7 @@ def advance(
             call.end_at, call.cancelled = at, True
         case _:
             pass
-    if len(call.waiting) > LONGEST_QUEUE:
+    if call.waiting.size > LONGEST_QUEUE:
         stop_waiting(call, {})
     return call.take() if call.out else _NOTHING
 

@@ -84,17 +84,16 @@ class _Entry:
 class WaitingRoom:
     """Facts whose visit has no name yet, in the order they came."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "size")
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
-
-    def __len__(self) -> int:
-        return len(self._entries)
+        self.size = 0
 
     def add(self, visit: Visit, origin: Visit | None, fact: Located | Hopped, identity: int, muted: bool) -> None:
         """Keep a fact until ``visit`` (and ``origin``) are settled."""
         self._entries.append(_Entry(visit, origin, fact, identity, muted))
+        self.size += 1
 
     def visits(self) -> list[Visit]:
         """The visits that facts wait for."""
@@ -135,6 +134,7 @@ class WaitingRoom:
             elif not entry.muted:
                 ready.append(_settled(entry))
         self._entries = waiting
+        self.size = len(waiting)
         return ready
 
 

@@ -12,7 +12,7 @@ dialects of the same call. Attributes follow OpenTelemetry's GenAI conventions w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import cast
 
 import msgspec
@@ -55,40 +55,43 @@ class SpanRecord(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-_STAGE_NAMES = {"stt_api": "stt", "llm_api": "chat", "tts_api": "tts"}
-_STAGE_OPERATIONS = {"stt_api": "speech_to_text", "llm_api": "chat", "tts_api": "text_to_speech"}
+_STAGES = {
+    "stt_api": ("stt", "speech_to_text"),
+    "llm_api": ("chat", "chat"),
+    "tts_api": ("tts", "text_to_speech"),
+}
+"""Stages that are somebody's work have the name and operation of it; the others go by their own."""
 _TIMED_FACTS = (KnowledgebaseQueried, VariablesExtracted, ApiCalled, AgentFailed)
 SHOWN = (TurnAnswered, SpeechSynthesised, NodeLeft, ToolCalled, *_TIMED_FACTS, CallEnded)
 """The observations that have a span. All others are only counted."""
 
 
-def spans_of(fact: Observation) -> Iterator[SpanRecord]:
+def spans_of(fact: Observation) -> Sequence[SpanRecord]:
     """The spans an observation completes: none for most."""
     match fact:
         case TurnAnswered():
-            yield from _turn(fact)
+            return _turn(fact)
         case SpeechSynthesised():
             attributes: Attributes = {"gen_ai.operation.name": "text_to_speech", "atoms.tts.latency": fact.seconds}
-            yield _within(fact, "text_to_speech", "tts", fact.seconds, attributes | dict(fact.content or {}))
+            return (_within(fact, "text_to_speech", "tts", fact.seconds, attributes | dict(fact.content or {})),)
         case NodeLeft():
-            if fact.where.visit:
-                yield _hop(fact)
+            return (_hop(fact),) if fact.where.visit else ()
         case ToolCalled():
-            yield _tool(fact)
+            return (_tool(fact),)
         case KnowledgebaseQueried():
-            yield _lookup(fact, "knowledgebase", fact.seconds, fact.failed, dict(fact.content or {}))
+            return (_lookup(fact, "knowledgebase", fact.seconds, fact.failed, dict(fact.content or {})),)
         case VariablesExtracted():
-            yield _lookup(fact, "variable_extraction", fact.seconds, fact.failed, dict(fact.content or {}))
+            return (_lookup(fact, "variable_extraction", fact.seconds, fact.failed, dict(fact.content or {})),)
         case ApiCalled():
             method: Attributes = {"http.request.method": fact.method}
-            yield _lookup(fact, f"{fact.phase}_call_api", None, fact.failed, method)
+            return (_lookup(fact, f"{fact.phase}_call_api", None, fact.failed, method),)
         case AgentFailed():
-            yield _within(fact, "agent_error", "agent_error", 0.0, {"error.type": fact.code}, error=fact.code)
+            failure: Attributes = {"error.type": fact.code}
+            return (_within(fact, "agent_error", "agent_error", 0.0, failure, error=fact.code),)
         case CallEnded():
-            if fact.first_at is not None:
-                yield _call(fact)
+            return (_call(fact),) if fact.first_at is not None else ()
         case _:
-            pass
+            return ()
 
 
 def turn_span_id(fact: Shown) -> int:
@@ -137,36 +140,61 @@ def _identified(where: Where) -> Attributes:
     }
 
 
-def _turn(fact: TurnAnswered) -> Iterator[SpanRecord]:
-    attributes: Attributes = {"atoms.turn.latency": fact.seconds, "atoms.turn.interrupted": fact.interrupted}
+def _turn(fact: TurnAnswered) -> list[SpanRecord]:
+    """The turn and its stages: the most frequent spans by far."""
+    where, at, moment = fact.where, fact.at, _moment(fact)
+    call_id, identified, trace = where.call_id, _identified(where), int(where.trace_id, 16)
+    turn_id = span_id(call_id, "turn", moment)
+    end_ns = nanoseconds(at)
+    begins = at - fact.seconds
+    begin_ns = nanoseconds(begins)
+    attributes: Attributes = {
+        **identified,
+        "atoms.turn.latency": fact.seconds,
+        "atoms.turn.interrupted": fact.interrupted,
+    }
     if fact.index is not None:
         attributes["atoms.turn.index"] = fact.index
     if fact.unattributed_seconds is not None:
         attributes["atoms.turn.unattributed"] = fact.unattributed_seconds
-    staged = any(stage == "llm_api" for stage, _ in fact.stages)
-    turn = _within(fact, "turn", "turn", fact.seconds, attributes | ({} if staged else _usage(fact)))
-    yield turn
-    begins = fact.at - fact.seconds
+    spans = [
+        SpanRecord(
+            trace_id=trace,
+            span_id=turn_id,
+            parent_id=int(where.span_id, 16),
+            name="turn",
+            start_ns=begin_ns,
+            end_ns=end_ns,
+            attributes=attributes,
+        )
+    ]
+    usage = _usage(fact)
     for stage, took in fact.stages:
-        ends = min(begins + took, fact.at)
-        name = _STAGE_NAMES.get(stage, stage)
-        said: Attributes = {"atoms.stage": stage}
-        if (operation := _STAGE_OPERATIONS.get(stage)) is not None:
+        begins = min(begins + took, at)
+        stage_end_ns = nanoseconds(begins)
+        shown, operation = _STAGES.get(stage, (stage, None))
+        said: Attributes = {**identified, "atoms.stage": stage}
+        if operation is not None:
             said["gen_ai.operation.name"] = operation
         if stage == "llm_api":
-            said |= _usage(fact)
-            name = f"chat {fact.model}" if fact.model else "chat"
-        yield SpanRecord(
-            trace_id=turn.trace_id,
-            span_id=span_id(fact.where.call_id, f"stage {stage}", _moment(fact)),
-            parent_id=turn.span_id,
-            name=name,
-            start_ns=nanoseconds(begins),
-            end_ns=nanoseconds(ends),
-            attributes=_identified(fact.where) | said,
-            kind="client" if operation is not None else "internal",
+            said |= usage
+            usage = {}
+            shown = f"chat {fact.model}" if fact.model else shown
+        spans.append(
+            SpanRecord(
+                trace_id=trace,
+                span_id=span_id(call_id, f"stage {stage}", moment),
+                parent_id=turn_id,
+                name=shown,
+                start_ns=begin_ns,
+                end_ns=stage_end_ns,
+                attributes=said,
+                kind="client" if operation is not None else "internal",
+            )
         )
-        begins = ends
+        begin_ns = stage_end_ns
+    attributes |= usage  # where no stage shows the model
+    return spans
 
 
 def _usage(fact: TurnAnswered) -> Attributes:
