@@ -107,7 +107,9 @@ def _fit(cls: type[Any], name: str, value: Any, wanted: Any) -> tuple[Any, int]:
     if wanted is Any:
         return value, 0
     if isinstance(value, str):
-        value = _number_in_text(value) if name == "timestamp" else _without_surrogates(value)
+        value = _without_surrogates(value)
+        if name == "timestamp":
+            value = _number_in_text(value)
     try:
         return msgspec.convert(value, wanted), 0
     except msgspec.ValidationError:
