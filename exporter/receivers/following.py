@@ -276,6 +276,10 @@ class Following:
         """Unix time."""
         return self._clock()
 
+    def is_stale(self, last_event_at: float) -> bool:
+        """Whether a call has been without a new event for so long that nothing will come."""
+        return self._clock() - last_event_at >= self._limits.call_idle_limit
+
     @property
     def reconciles(self) -> bool:
         """Histories may be asked for."""
@@ -308,7 +312,11 @@ class _Resume:
 
     async def connected(self, connection: int) -> None:
         """A stream is open and its bytes wait."""
-        found = self._followed.found
+        found, last = self._followed.found, self._tracked.last_event_at
+        subscription = self._followed.subscription
+        if subscription is not None and last is not None and self._following.is_stale(last):
+            subscription.give_up()  # nothing but repetitions: a dead call that is played again and again
+            return
         if not self._following.reconciles or (connection == 1 and self._is_young(found)):
             return
         call_log = await self._following.history_so_far(found.call_id)
