@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import click
+import typer
 import typer.main
 import yaml
 
@@ -86,7 +86,7 @@ def _objectives() -> str:
 
 def _commands() -> str:
     group = typer.main.get_command(app)
-    context = click.Context(group)
+    context = typer.Context(group)
     commands = {name: group.get_command(context, name) for name in group.list_commands(context)}
     return "\n\n".join(_command(name, command) for name, command in commands.items())
 

@@ -9,8 +9,8 @@ import re
 import subprocess
 from pathlib import Path
 
-import click
 import pytest
+import typer
 import typer.main
 import yaml
 
@@ -94,7 +94,7 @@ def test_every_command_has_its_options() -> None:
     for page, words in exporter_commands():
         if words[0] in ("COMMAND", "--version"):
             continue
-        command = group.get_command(click.Context(group), words[0])
+        command = group.get_command(typer.Context(group), words[0])
         assert command is not None, f"{page}: no command {words[0]}"
         if words[1:] not in ([], ["--help"]):
             command.make_context(words[0], [word for word in words[1:] if word != "…"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Sequence
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,27 @@ def test_every_dependency_has_a_tested_version_that_satisfies_it() -> None:
         name = canonicalize_name(requirement.name)
         assert name in tested, f"{name}: run make constraints"
         assert requirement.specifier.contains(tested[name], prereleases=True), f"{name}: run make constraints"
+
+
+def _imported(file: Path) -> set[str]:
+    """The modules a file imports, at its top or anywhere else, by their first name."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_the_package_imports_only_what_it_declares() -> None:
+    """What only the test extra brings is missing in `make demo` and in the container."""
+    declared = {canonicalize_name(Requirement(text).name) for text in _project()["dependencies"]}
+    providers = packages_distributions()
+    for file in sorted((ROOT / "exporter").rglob("*.py")):
+        for module in _imported(file) - sys.stdlib_module_names - {"exporter"}:
+            distributions = {canonicalize_name(name) for name in providers.get(module, [])}
+            assert distributions & declared, f"{file.relative_to(ROOT)} imports {module}: declare it"
 
 
 def test_every_dependency_has_a_lower_bound() -> None:
