@@ -114,29 +114,39 @@ class SQLiteCheckpoints:
             self._db = self._open()
 
     def _refuse_strangers(self) -> None:
+        """What is no SQLite file, or says that it is another program's."""
         try:
             with self.path.open("rb") as file:
                 header = file.read(100)
         except OSError as problem:
             raise ConfigError("state.path", f"{self.path} cannot be read: {problem.strerror}") from problem
-        ours = header[:16] == b"SQLite format 3\x00" and header[68:72] == _APPLICATION_ID.to_bytes(4)
-        if not ours:
-            raise ConfigError(
-                "state.path", f"{self.path} is not a state file of atoms-exporter; name another file or remove it"
-            )
+        owner = int.from_bytes(header[68:72])
+        if header[:16] != b"SQLite format 3\x00" or owner not in (0, _APPLICATION_ID):
+            raise self._a_stranger()
+
+    def _a_stranger(self) -> ConfigError:
+        return ConfigError(
+            "state.path", f"{self.path} is not a state file of atoms-exporter; name another file or remove it"
+        )
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
         try:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
+            # Asked of SQLite, not of the header: after a crash the first pages may still be in the write-ahead log.
+            owner = db.execute("PRAGMA application_id").fetchone()[0]
             version = db.execute("PRAGMA user_version").fetchone()[0]
+            tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if owner not in (0, _APPLICATION_ID) or (owner == 0 and (tables or version)):
+                raise self._a_stranger()
             if version > _VERSION:
                 raise ConfigError("state.path", f"{self.path} was written by a newer atoms-exporter")
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
             if version == 0:
                 db.executescript(
                     f"BEGIN IMMEDIATE;{_SCHEMA}"
                     f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION}; COMMIT;"
+                    "PRAGMA wal_checkpoint(TRUNCATE);"
                 )
             elif db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("damaged")
