@@ -22,10 +22,11 @@ _NAMES = frozenset({"agent_name", "node_name", "from_node_name", "to_node_name"}
 _WHERE = frozenset({"node_id", "from_node_id", "to_node_id"})
 _TOLERANCE = 1e-6
 _KNOWN_TYPES = frozenset(
-    """call_start call_end call_cancelled user_interim_transcription user_transcription agent_node_state hopping
-    llm_full_response_end tts_completed turn_latency metrics tool_call_start tool_call_end tool_call_error knowledgebase
-    variable_extraction pre_call_api post_call_api agent_error agent_log call_recording""".split()
-)
+    ("call_start", "call_end", "call_cancelled", "user_interim_transcription", "user_transcription",
+     "agent_node_state", "hopping", "llm_full_response_end", "tts_completed", "turn_latency", "metrics",
+     "tool_call_start", "tool_call_end", "tool_call_error", "knowledgebase", "variable_extraction", "pre_call_api",
+     "post_call_api", "agent_error", "agent_log", "call_recording")
+)  # fmt: skip
 _RENAMED = {
     "events_total": "atoms_exporter_events_total",
     "samples_skipped_total": "atoms_exporter_samples_skipped_total",
@@ -55,6 +56,19 @@ class Page:
                 self.types[family.name] = family.type
                 for sample in family.samples:
                     self.samples[sample.name][frozenset(sample.labels.items())] += sample.value
+
+    @classmethod
+    def sum(cls, *pages: Page) -> Page:
+        """What several lives of the process counted together; gauges are those of the last one."""
+        both = cls()
+        for page in pages:
+            both.types |= page.types
+            for name, series in page.samples.items():
+                if page.types.get(name) == "gauge":
+                    both.samples[name].clear()
+                for pairs, value in series.items():
+                    both.samples[name][pairs] += value
+        return both
 
     def rows(self, name: str, labels: Sequence[str]) -> Rows:
         """One sample name's values other than 0, by these labels, summed over all others."""

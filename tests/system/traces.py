@@ -1,10 +1,13 @@
-"""An OTLP backend for tests: keeps every span that arrives over http/protobuf, and says what is wrong with the traces."""
+"""An OTLP backend for tests: keeps every span that arrives over http/protobuf, and says what is wrong with traces."""
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +40,7 @@ class Span:
 
 @dataclass
 class Backend:
-    """A receiver on a port of loopback. ``spans`` holds everything, repetitions too; ``status`` other than 200 refuses."""
+    """A receiver on a port of loopback. ``spans`` holds everything, repetitions too; a ``status`` but 200 refuses."""
 
     spans: list[Span] = field(default_factory=list)
     metrics: list[str] = field(default_factory=list)
@@ -45,7 +48,7 @@ class Backend:
     refused: int = 0
     status: int = 200
     port: int = 0
-    _runner: web.AppRunner | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def env(self) -> dict[str, str]:
@@ -57,19 +60,32 @@ class Backend:
         }
 
     async def start(self, port: int = 0) -> Backend:
-        app = web.Application(client_max_size=64 << 20)
-        app.router.add_post("/v1/traces", self._traces)
-        app.router.add_post("/v1/metrics", self._metrics)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        self.port = self._runner.addresses[0][1]
+        """Serve, in a thread of its own, so that it goes on while a test holds its breath."""
+        serving: Future[int] = Future()
+        threading.Thread(target=asyncio.run, args=(self._serve(port, serving),), daemon=True).start()
+        self.port = await asyncio.wrap_future(serving)
         return self
 
     async def stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._over.set)
+            self._loop = None
+
+    async def _serve(self, port: int, serving: Future[int]) -> None:
+        app = web.Application(client_max_size=64 << 20)
+        app.router.add_post("/v1/traces", self._traces)
+        app.router.add_post("/v1/metrics", self._metrics)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+            self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+            serving.set_result(runner.addresses[0][1])
+            await self._over.wait()
+        except OSError as problem:
+            serving.set_exception(problem)
+        finally:
+            await runner.cleanup()
 
     async def _body(self, request: web.Request) -> bytes:
         raw = await request.read()

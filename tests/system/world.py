@@ -97,6 +97,11 @@ class Exporter:
         """Its metrics now, as OpenMetrics."""
         return Page(await self.text())
 
+    def page_now(self) -> Page:
+        """The same without yielding to the event loop."""
+        with httpx.Client(trust_env=False, timeout=20) as client:
+            return Page(client.get(self.url + "/metrics").text)
+
     async def text(self) -> str:
         answer = await self.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
         assert answer.status_code == 200, answer.text
@@ -182,6 +187,19 @@ class World:
         families = [family for family in LABELS if family.startswith("atoms_disposition")]
         ledger = self.simulator.control.ledger(so_far=True)
         return ledger | {"dispositions": {family: told.counts(family) for family in families}}
+
+    def hold_breath(self, life: Exporter, *, seconds: float = 0.0, until_quiet: bool = True) -> Page:
+        """Let nothing more happen (this blocks the simulator's loop) until the exporter has counted all that was
+        sent, and ``seconds`` longer; what it has counted."""
+        deadline = time.monotonic() + 10
+        page = life.page_now()
+        while until_quiet:
+            time.sleep(0.1)
+            before, page = page, life.page_now()
+            if page.events == before.events or time.monotonic() > deadline:
+                break
+        time.sleep(seconds)
+        return life.page_now() if seconds else page
 
     async def played(self, seconds: float = 90.0) -> None:
         """Wait until the simulator has played all its calls."""

@@ -1,0 +1,219 @@
+"""The faults of the process and what is around it: signals, its state file, the tracing backend."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import shutil
+import signal
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.faults.suite import Case, Outcome
+from tests.system.books import Page, differences
+from tests.system.traces import Backend, flaws
+from tests.system.world import Exporter, World, free_port, until, world
+
+_INTERVAL = 1.0
+_STATE = {"state.checkpoint_interval": f"{_INTERVAL:g}s"}
+
+
+@contextlib.asynccontextmanager
+async def _stage(folder: Path, settings: Mapping[str, str], **options: Any) -> AsyncIterator[tuple[World, Backend]]:
+    """A world whose calls all begin in its first half second and go on for some more, and a tracing backend."""
+    given: dict[str, Any] = {"calls": 20, "total_calls": 20, "speed": 12.0, "ramp_seconds": 6.0} | options
+    backend = await Backend().start()
+    try:
+        state = {"state.path": str(folder / "state.db")}
+        async with world(folder, settings=state | dict(settings), env=backend.env, **given) as here:
+            yield here, backend
+    finally:
+        await backend.stop()
+
+
+async def _under_load(here: World, share: float = 0.35) -> None:
+    """Play until so much of the traffic has passed."""
+    here.simulator.begin()
+    await until(lambda: here.simulator.switchboard.published > share * 3600, 60, "enough events")
+
+
+def _checkpointed(state: Path, ledger: Mapping[str, Any], folder: Path) -> int:
+    """How many events the state file knows to be counted."""
+    copy = folder / "copy"
+    copy.mkdir()
+    for file in state.parent.glob(f"{state.name}*"):
+        shutil.copy(file, copy)
+    with contextlib.closing(sqlite3.connect(copy / state.name)) as db:
+        in_flight = sum(len(blob) // 8 for (blob,) in db.execute("SELECT identities FROM counted"))
+        finished = {call_id for (call_id,) in db.execute("SELECT call_id FROM finished")}
+    return in_flight + sum(ledger["calls"][call_id]["events"] for call_id in finished)
+
+
+async def _two_lives(outcome: Outcome, here: World, first: Page, second: Exporter, backend: Backend) -> Page:
+    """The second life to its end; the metrics of both together."""
+    await here.played(120)
+    await second.settled(90)
+    both = Page.sum(first, await second.page())
+    outcome.take(here.ledger, both)
+    outcome.expect(await second.stop() == 0, "the exit code of the second life is not 0")
+    outcome.problems += flaws(backend.spans, here.ledger, once=False)
+    return both
+
+
+async def sigterm(folder: Path) -> Outcome:
+    """Asked to end under load: the second life counts exactly the rest."""
+    outcome = Outcome()
+    async with _stage(folder, _STATE | {"state.checkpoint_interval": "1h"}) as (here, backend):
+        life = await here.exporter()
+        await _under_load(here)
+        first = here.hold_breath(life)
+        began = time.monotonic()
+        life.signal(signal.SIGTERM)
+        code = life.process.wait(10)
+        took = time.monotonic() - began
+        outcome.expect(code == 0, f"SIGTERM ended with {code}")
+        outcome.expect(took < 8, f"SIGTERM took {took:.1f} s")
+        outcome.note = f"exit 0 in {took:.1f} s"
+        both = await _two_lives(outcome, here, first, await here.exporter(), backend)
+        outcome.problems += differences(here.ledger, both, busy=False)
+    return outcome
+
+
+async def sigkill(folder: Path) -> Outcome:
+    """Killed under load: off by no more than what had happened since the last checkpoint."""
+    outcome = Outcome()
+    async with _stage(folder, _STATE) as (here, backend):
+        life = await here.exporter()
+        published: list[tuple[float, int]] = []
+        watch = asyncio.ensure_future(_watch(here, published))
+        await _under_load(here)
+        watch.cancel()
+        killed_at = time.monotonic()
+        first = here.hold_breath(life, until_quiet=False)
+        life.kill()
+        saved = _checkpointed(folder / "state.db", here.ledger, folder)
+        both = await _two_lives(outcome, here, first, await here.exporter(), backend)
+        recent = max((count for at, count in published if at < killed_at - 2 * _INTERVAL), default=0)
+        unsaved, bound = first.events - saved, published[-1][1] - recent
+        excess = -outcome.lost
+        outcome.note = f"{excess} events counted twice; {unsaved:g} were not in the checkpoint"
+        outcome.expect(0 <= excess <= unsaved, f"{excess} counted twice, {unsaved:g} were not in the checkpoint")
+        outcome.expect(unsaved <= bound, f"{unsaved:g} not in the checkpoint, {bound} in two intervals")
+        outcome.problems += [line for line in differences(here.ledger, both, busy=False) if _is_missing(line)]
+    return outcome
+
+
+async def sigkill_quiet(folder: Path) -> Outcome:
+    """Killed in a quiet moment, everything checkpointed: nothing is counted twice."""
+    outcome = Outcome()
+    async with _stage(folder, _STATE) as (here, backend):
+        life = await here.exporter()
+        await _under_load(here)
+        first = here.hold_breath(life, seconds=2.5 * _INTERVAL)
+        life.kill()
+        both = await _two_lives(outcome, here, first, await here.exporter(), backend)
+        outcome.problems += differences(here.ledger, both, busy=False)
+    return outcome
+
+
+async def disk_full(folder: Path) -> Outcome:
+    """The state file cannot grow: counting goes on, the failure is counted and said, later it is made good."""
+    outcome = Outcome()
+    async with _stage(folder, {"state.checkpoint_interval": "100ms"}) as (here, backend):
+        life = await here.exporter()
+        await _under_load(here, 0.1)
+        before = resource.prlimit(life.process.pid, resource.RLIMIT_FSIZE)
+        full = (folder / "state.db-wal").stat().st_size  # the log, which has this limit too, is smaller
+        resource.prlimit(life.process.pid, resource.RLIMIT_FSIZE, (full, before[1]))
+        failed = "atoms_exporter_checkpoint_failures_total"
+
+        async def failures() -> float:
+            return (await life.page()).total(failed)
+
+        await until(lambda: here.simulator.switchboard.published > 1800, 60)
+        outcome.note = f"{await failures():g} checkpoints failed"
+        outcome.expect(await failures() >= 3, "no checkpoint failed")
+        resource.prlimit(life.process.pid, resource.RLIMIT_FSIZE, before)
+        await until(lambda: "checkpoints work again" in life.log, 20, "checkpoints work again")
+        first = here.hold_breath(life, seconds=0.5)
+        life.kill()
+        outcome.expect(life.log.count("no checkpoint") == 1, f"the failure is not said once:\n{life.log}")
+        both = await _two_lives(outcome, here, first, await here.exporter(), backend)
+        outcome.problems += differences(here.ledger, both, busy=False)
+    return outcome
+
+
+async def damaged_state(folder: Path) -> Outcome:
+    """The state file is damaged: set aside, a new one begun, all that comes is counted."""
+    outcome = Outcome()
+    state = folder / "state.db"
+    with contextlib.closing(sqlite3.connect(state)) as db:
+        db.executescript(f"PRAGMA application_id={0x41544F4D}; PRAGMA user_version=1; CREATE TABLE calls (x);")
+    content = bytearray(state.read_bytes())
+    content[100:] = b"\xa5" * (len(content) - 100)
+    state.write_bytes(content)
+    async with _stage(folder, _STATE) as (here, backend):
+        life = await here.exporter()
+        here.simulator.begin()
+        await here.played(120)
+        page = await life.settled(60)
+        outcome.take(here.ledger, page)
+        outcome.problems += differences(here.ledger, page)
+        outcome.expect("the state file was damaged" in life.log, "not said")
+        outcome.expect(len(list(folder.glob("state.db.damaged-*"))) == 1, "not set aside")
+        outcome.expect(await life.stop() == 0, "the exit code is not 0")
+        outcome.problems += flaws(backend.spans, here.ledger)
+    return outcome
+
+
+async def otlp_down(folder: Path) -> Outcome:
+    """The tracing backend is away, then overloaded, then back: every span arrives."""
+    outcome = Outcome()
+    backend = Backend(status=503)
+    port = free_port()
+    env = Backend(port=port).env
+    async with world(folder, calls=12, total_calls=24, env=env) as here:
+        life = await here.exporter()
+        here.simulator.begin()
+        await until(lambda: here.simulator.switchboard.ended >= 6, 60)
+        await backend.start(port)
+        await until(lambda: backend.refused >= 2, 60)
+        backend.status = 200
+        await here.played(120)
+        page = await life.settled(60)
+        outcome.take(here.ledger, page)
+        outcome.problems += differences(here.ledger, page)
+        reasons = ("refused", "unavailable")
+        failures = {why: page.total("atoms_exporter_export_failures_total", reason=why) for why in reasons}
+        outcome.expect(all(failures.values()), f"failures are not counted: {failures}")
+        outcome.expect(await life.stop() == 0, "the exit code is not 0")
+        outcome.expect("spans_left=0" in life.log, "spans were left")
+        outcome.problems += flaws(backend.spans, here.ledger, once=False)
+        outcome.note = f"{len(backend.spans)} spans, all after the outage"
+    await backend.stop()
+    return outcome
+
+
+def _is_missing(line: str) -> bool:
+    """A difference that says that less was counted than sent."""
+    return "(-" in line
+
+
+async def _watch(here: World, published: list[tuple[float, int]]) -> None:
+    while True:
+        published.append((time.monotonic(), here.simulator.switchboard.published))
+        await asyncio.sleep(0.02)
+
+
+CASES: tuple[Case, ...] = (
+    Case("sigterm", "SIGTERM under load, then a second life", sigterm),
+    Case("sigkill", "SIGKILL under load, then a second life (checkpoint every second)", sigkill),
+    Case("sigkill_quiet", "SIGKILL right after a checkpoint, then a second life", sigkill_quiet),
+    Case("disk_full", "the state file cannot grow for a while, then SIGKILL", disk_full),
+    Case("damaged_state", "the state file is damaged", damaged_state),
+    Case("otlp_down", "the tracing backend is away, then answers 503, then works", otlp_down),
+)
