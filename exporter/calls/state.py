@@ -111,7 +111,7 @@ def finish(call: Call, *, outcome: str, names: Mapping[str, str], at: float | No
     ended_at = call.end_at or at or (call.latest_at if call.first_at is not None else None)
     if call.first_at is None:
         _start(call)
-    tools_abandoned(call)
+    tools_abandoned(call, ended_at or 0.0)
     if call.first_at is not None and call.visit.node_id not in (None, NO_NODE):
         leave(call, max(call.visit.entered_at, ended_at or 0.0))
     stop_waiting(call, names)

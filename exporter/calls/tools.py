@@ -63,10 +63,10 @@ def tool_ended(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, at: flo
     )
 
 
-def tools_abandoned(call: Call) -> None:
+def tools_abandoned(call: Call, ended_at: float) -> None:
     """The call is over and its open tools never answered: called, not failed, of no known latency."""
     for tool_call_id, (function, started_at, visit, arguments) in call.open_tools.items():
-        at = max(call.latest_at, started_at)
+        at = max(started_at, ended_at)
         fact = ToolCalled(visit.where, at, function, tool_call_id, started_at, None, False, True, arguments)
         call.say(fact, visit)
     call.open_tools.clear()

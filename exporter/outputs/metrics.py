@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Mapping
-from math import isfinite
 from threading import Lock
 from typing import Any
 
@@ -48,6 +47,7 @@ from exporter.outputs.spans import speech_span_id, turn_span_id
 from exporter.protocol.events import WIRE_NAMES, Event
 
 _MOST_KEPT_PLACES = 50_000
+_LARGEST_DISPOSITION = 1e15
 _BY_KIND = {
     "latency": "atoms_processor_latency_seconds",
     "first_audio": "atoms_tts_first_audio_seconds",
@@ -69,7 +69,7 @@ class Metrics:
         self, *, version: str, latency_buckets: tuple[float, ...] = (), max_series_per_metric: int = 2000
     ) -> None:
         self.store = Store(CATALOGUE, budget=max_series_per_metric, bounds=latency_buckets)
-        self.others = CollectorRegistry(auto_describe=False)
+        self.others = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.others)
         GCCollector(registry=self.others)
         self.registry = CollectorRegistry(auto_describe=False)
@@ -425,7 +425,8 @@ def disposition_fact(
     if isinstance(value, bool):
         return DispositionGiven(agent, identifier, "true" if value else "false", None)
     if isinstance(value, int | float):
-        return DispositionGiven(agent, identifier, None, float(value)) if isfinite(value) else None
+        credible = abs(value) <= _LARGEST_DISPOSITION  # NaN is not
+        return DispositionGiven(agent, identifier, None, float(value)) if credible else None
     if not isinstance(value, str):
         return None
     if kind == "BOOLEAN" and value.lower() in ("true", "false", "yes", "no"):

@@ -22,6 +22,8 @@ from exporter.outputs.textformat import ExemplarAt, Layout
 
 OTHER = "__other__"
 _MOST_REMEMBERED_OVERFLOWS = 10_000
+_OWN_BUDGET = 1000
+"""What the exporter says about itself is bounded by its code, not by its traffic: a small budget must not fold it."""
 
 
 class Counter:
@@ -213,7 +215,12 @@ class Store:
 
     def __init__(self, catalogue: Iterable[MetricSpec], *, budget: int = 2000, bounds: tuple[float, ...] = ()) -> None:
         self.families = {
-            spec.name: Family(spec, bounds=bounds if spec.adjustable else (), budget=budget) for spec in catalogue
+            spec.name: Family(
+                spec,
+                bounds=bounds if spec.adjustable else (),
+                budget=max(budget, _OWN_BUDGET) if spec.name.startswith("atoms_exporter_") else budget,
+            )
+            for spec in catalogue
         }
 
     def __getitem__(self, name: str) -> Family:
