@@ -65,9 +65,8 @@ def test_the_demo_shows_turn_latency_by_node_and_ends_cleanly(tmp_path: Path, at
 
 def test_run_follows_what_simulate_plays(tmp_path: Path, atoms_exporter: str) -> None:
     simulated, followed = tmp_path / "simulate.log", tmp_path / "run.log"
-    with _running(
-        simulated, atoms_exporter, "simulate", "--calls", "8", "--speed", "5", "--web.listen-address", "127.0.0.1:0"
-    ):
+    free_port = ("--web.listen-address", "127.0.0.1:0")
+    with _running(simulated, atoms_exporter, "simulate", "--calls", "8", "--speed", "5", *free_port):
         base_url = _said(simulated, r"(http://\S+)")
         options = ("--api.base-url", base_url, *free_port, "--set", "discovery.poll.interval=1s")
         with _running(followed, atoms_exporter, "run", *options, ATOMS_API_KEY="simulated-key") as run:
