@@ -72,7 +72,7 @@ _GOING_ON, _CALL_ENDED, _STREAM_CLOSED = Progress.GOING_ON, Progress.CALL_ENDED,
 class TrackedCall:
     """A call that is followed: its state and the identities of the events it has counted."""
 
-    __slots__ = ("call", "finished", "last_event_at", "opened_at", "recovered", "seen", "uncommitted")
+    __slots__ = ("call", "finished", "last_event_at", "opened_at", "owed", "recovered", "seen", "uncommitted")
 
     def __init__(self, call: Call, opened_at: float) -> None:
         self.call = call
@@ -83,6 +83,9 @@ class TrackedCall:
         self.finished = False
         self.uncommitted: list[int] | None = None
         """Identities counted since the last checkpoint; ``None`` when nobody keeps any."""
+        self.owed: Mapping[int, frozenset[str]] | None = None
+        """Facts an earlier life held back, by events that the history did not have yet when the state was rebuilt
+        from it; ``None`` when the state is whole."""
 
 
 class Tracker:
@@ -247,13 +250,14 @@ class Tracker:
             first = next((place for place, entry in enumerate(read) if entry.identity in tracked.seen), 0)
             read = read[first:]
         missing = [entry for entry in read if entry.identity not in tracked.seen]
-        if not missing or tracked.finished:
+        owed = tracked.owed
+        if (not missing and owed is None) or tracked.finished:
             return 0
         before = tracked.recovered
         latest = tracked.call.latest_at
-        in_the_middle = any(entry.at < latest for entry in missing)
-        if len(tracked.seen) and (in_the_middle or tracked.call.first_at is None) and holds(read, tracked.seen):
-            self._fold_again(tracked, read, tracked.call.waiting_facts(), now)
+        behind = owed is not None or tracked.call.first_at is None or any(entry.at < latest for entry in missing)
+        if len(tracked.seen) and behind and holds(read, tracked.seen):
+            self._fold_again(tracked, read, {**(owed or {}), **tracked.call.waiting_facts()}, now)
         else:
             for entry in missing:
                 self._take(tracked, entry.event, entry.identity, entry.misfits, now, _HISTORY)
@@ -293,14 +297,20 @@ class Tracker:
         :returns: how many events were counted now.
         """
         before = tracked.recovered
+        read = self._read_all(payloads)
+        whole = holds(read, tracked.seen)
         waiting = {**waiting, **tracked.call.waiting_facts()}
-        self._fold_again(tracked, self._read_all(payloads), waiting, now)
+        self._fold_again(tracked, read, waiting, now)
+        if not whole:
+            held = {entry.identity for entry in read}
+            tracked.owed = {identity: kinds for identity, kinds in waiting.items() if identity not in held}
         return tracked.recovered - before
 
     def _fold_again(
         self, tracked: TrackedCall, read: list[ReadEvent], waiting: Mapping[int, frozenset[str]], now: float
     ) -> None:
         """What the events not seen so far add, and what they change about those that were."""
+        tracked.owed = None
         said: list[Observation] = []
         before = self._blank(tracked.call)
         for event, identity, _, at in read:

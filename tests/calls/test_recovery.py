@@ -176,6 +176,16 @@ def test_what_happens_twice_in_the_history_happened_once() -> None:
     assert life.total("atoms_node_hops_total") == 1
 
 
+def test_of_a_call_joined_late_only_what_came_after_joining_is_recovered() -> None:
+    whole = payloads([node(100, "1", "One"), turn(2000, 900), turn(3000, 700), turn(4000, 600), hop(5000, "1", "2")])
+    life = Life()
+    life.feed([whole[2], whole[4]])
+    life.tracker.recover(life.tracked, whole, 0.0, only_after_first=True)
+    life.end()
+    assert life.total("atoms_turn_latency_seconds_count") == 2
+    assert life.by("atoms_exporter_events_total", "event_type") == {"turn_latency": 2, "hopping": 1}
+
+
 def test_another_calls_events_in_a_history_stay_out() -> None:
     life = Life()
     life.feed(payloads([node(100, "1", "One"), turn(9000, 1)]))

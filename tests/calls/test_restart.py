@@ -87,6 +87,23 @@ def test_the_history_may_come_after_the_stream_has_gone_on() -> None:
     assert second.by("atoms_turn_latency_seconds_count", "node_name") == {"Two": 1}
 
 
+def test_a_history_that_lags_at_the_restart_costs_nothing_once_it_has_caught_up() -> None:
+    """The API does not show the last seconds of a call in progress yet; facts of them waited for a name."""
+    steps = [node(100, "1", "One"), hop(200, "1", "2"), measured(300, tokens(9, 1)), turn(400, 90)]
+    whole = payloads([*steps, heard(600), node(700, "2", "Two"), step(900, "call_end")])
+    first, second = Life(), Life()
+    first.feed(whole[:4])
+    second.resume(first.checkpoint(), whole[:1])
+    second.feed(whole[5:])
+    second.recover(whole)
+    assert second.recover(whole) == 0
+    second.end()
+    for name in ("atoms_llm_tokens_total", "atoms_turn_latency_seconds_count", "atoms_node_hops_total"):
+        labels = ("to_node_name",) if "hops" in name else ("node_name",)
+        assert second.by(name, *labels) == lived(whole).by(name, *labels)
+        assert first.total(name) == 0
+
+
 def test_without_a_history_the_call_goes_on_from_what_comes() -> None:
     whole = payloads(
         [node(100, "1", "One"), turn(200, 90), node(300, "2", "Two"), turn(400, 90), step(500, "call_end")]
