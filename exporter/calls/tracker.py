@@ -6,9 +6,8 @@ again: the history of a call is put in the order of its time and what was counte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from typing import Protocol
 
 import msgspec
 
@@ -18,42 +17,23 @@ from exporter.calls.identity import SeenEvents, event_identity
 from exporter.calls.observations import Agent, CallResumed, Observation
 from exporter.calls.recovery import DERIVED, ReadEvent, holds, in_order_of_time, unsaid
 from exporter.calls.state import advance, finish
+from exporter.calls.tracked import Progress, Recorder, TrackedCall
 from exporter.errors import Malformed
 from exporter.protocol import events as wire
 from exporter.protocol.decode import content_identity, decode_event
 from exporter.protocol.units import Skip, UnitRules, unix_seconds
 
+__all__ = [
+    "UNKNOWN_CHANNEL",
+    "Progress",
+    "Recorder",
+    "Source",
+    "TrackedCall",
+    "Tracker",
+    "natural_outcome",
+]
+
 UNKNOWN_CHANNEL = "unknown"
-
-
-class Recorder(Protocol):
-    """Where facts go: metrics and spans, and the counters about the events themselves."""
-
-    def observed(self, facts: Sequence[Observation]) -> None:
-        """What became known, in order."""
-
-    def event_received(self, kind: type[wire.Event], lag_seconds: float | None) -> None:
-        """An event was counted, ``lag_seconds`` after it happened (``None``: not a live one)."""
-
-    def event_duplicate(self) -> None:
-        """An event came again."""
-
-    def event_recovered(self) -> None:
-        """An event that the stream missed was counted."""
-
-    def event_rejected(self, reason: str) -> None:
-        """Bytes that could not become an event of this call."""
-
-    def sample_skipped(self, reason: str) -> None:
-        """A value of an event was not counted."""
-
-
-class Progress(Enum):
-    """What the receiver of a payload must know."""
-
-    GOING_ON = "going on"
-    CALL_ENDED = "call ended"
-    STREAM_CLOSED = "stream closed"
 
 
 class Source(Enum):
@@ -67,25 +47,6 @@ class Source(Enum):
 # Looking a member up in its enum takes 0.1 µs (Python 3.11), several times for each event.
 _LIVE, _HISTORY, _RECORDING = Source.LIVE, Source.HISTORY, Source.RECORDING
 _GOING_ON, _CALL_ENDED, _STREAM_CLOSED = Progress.GOING_ON, Progress.CALL_ENDED, Progress.STREAM_CLOSED
-
-
-class TrackedCall:
-    """A call that is followed: its state and the identities of the events it has counted."""
-
-    __slots__ = ("call", "finished", "last_event_at", "opened_at", "owed", "recovered", "seen", "uncommitted")
-
-    def __init__(self, call: Call, opened_at: float) -> None:
-        self.call = call
-        self.seen = SeenEvents()
-        self.opened_at = opened_at
-        self.last_event_at: float | None = None
-        self.recovered = 0
-        self.finished = False
-        self.uncommitted: list[int] | None = None
-        """Identities counted since the last checkpoint; ``None`` when nobody keeps any."""
-        self.owed: Mapping[int, frozenset[str]] | None = None
-        """Facts an earlier life held back, by events that the history did not have yet when the state was rebuilt
-        from it; ``None`` when the state is whole."""
 
 
 class Tracker:
@@ -111,6 +72,7 @@ class Tracker:
         self._remember = remember
         self._names: dict[str, dict[str, str]] = {}
         self._replaying: TrackedCall | None = None
+        self._frames: list[int] = []
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -148,7 +110,7 @@ class Tracker:
             if event.event_id:
                 identity = event_identity(event.event_id)
             elif isinstance(event, wire.SSEInit | wire.SSEClose):
-                self._record.event_received(type(event), None)
+                self._frame(tracked.frames, event, payload)
                 return _STREAM_CLOSED if isinstance(event, wire.SSEClose) else _GOING_ON
             else:
                 identity = content_identity(payload)
@@ -165,7 +127,7 @@ class Tracker:
             if event.event_id:
                 identity = event_identity(event.event_id)
             elif isinstance(event, wire.SSEInit | wire.SSEClose):
-                self._record.event_received(type(event), None)
+                self._frame(self._frames, event, payload)
                 return
             else:
                 identity = content_identity(payload)
@@ -177,6 +139,16 @@ class Tracker:
         if tracked is None or (call_id is not None and tracked.call.call_id != call_id):
             tracked = self._replaying = self.open(call_id or "unknown", agent=agent, channel=channel)
         self._take(tracked, event, identity, misfits, 0.0, _RECORDING)
+
+    def _frame(self, known: list[int], event: wire.SSEInit | wire.SSEClose, payload: bytes | msgspec.Raw) -> None:
+        """The first or last frame of a connection: no event of the call, but counted, and once, too."""
+        identity = content_identity(payload)
+        if identity in known:
+            self._record.event_duplicate()
+            return
+        known.append(identity)
+        del known[:-_MOST_FRAMES]
+        self._record.event_received(type(event), None)
 
     def replay_history(self, tracked: TrackedCall, payloads: Iterable[bytes | msgspec.Raw]) -> None:
         """The history of a call that is over, in the order of its time."""
@@ -394,6 +366,7 @@ class Tracker:
 
 
 _MOST_NAMES_PER_AGENT = 10_000
+_MOST_FRAMES = 16
 _NONE: frozenset[str] = frozenset()
 
 

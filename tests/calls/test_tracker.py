@@ -55,6 +55,21 @@ def test_the_receiver_is_told_when_the_call_or_the_stream_is_over() -> None:
     }
 
 
+def test_the_frames_around_a_stream_count_once_each_as_well() -> None:
+    life = Life()
+    opened = [b'{"event_type":"sse_init","event_time":"2025-09-17T15:51:%02d.234Z"}' % second for second in range(40)]
+    life.feed([opened[0], opened[0], opened[1], opened[0]])
+    assert life.total("atoms_exporter_events_total", event_type="sse_init") == 2
+    assert life.total("atoms_exporter_events_duplicate_total") == 2
+    life.feed(opened)
+    assert life.total("atoms_exporter_events_total", event_type="sse_init") == 40
+    for _ in range(2):
+        life.tracker.replay(opened[0], agent=AGENT)
+    assert life.total("atoms_exporter_events_total", event_type="sse_init") == 41
+    assert len(life.tracked.frames) <= 16
+    assert len(life.tracked.seen) == 0, "they are not in any history"
+
+
 @pytest.mark.parametrize(
     ("kind", "outcome"), [("call_end", "completed"), ("call_cancelled", "cancelled"), ("agent_log", "lost")]
 )

@@ -1,0 +1,73 @@
+"""A call that is followed, who is told about it, and what the receiver of its events must know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Protocol
+
+from exporter.calls.call import Call
+from exporter.calls.identity import SeenEvents
+from exporter.calls.observations import Observation
+from exporter.protocol.events import Event
+
+
+class Recorder(Protocol):
+    """Where facts go: metrics and spans, and the counters about the events themselves."""
+
+    def observed(self, facts: Sequence[Observation]) -> None:
+        """What became known, in order."""
+
+    def event_received(self, kind: type[Event], lag_seconds: float | None) -> None:
+        """An event was counted, ``lag_seconds`` after it happened (``None``: not a live one)."""
+
+    def event_duplicate(self) -> None:
+        """An event came again."""
+
+    def event_recovered(self) -> None:
+        """An event that the stream missed was counted."""
+
+    def event_rejected(self, reason: str) -> None:
+        """Bytes that could not become an event of this call."""
+
+    def sample_skipped(self, reason: str) -> None:
+        """A value of an event was not counted."""
+
+
+class Progress(Enum):
+    """What the receiver of a payload must know."""
+
+    GOING_ON = "going on"
+    CALL_ENDED = "call ended"
+    STREAM_CLOSED = "stream closed"
+
+
+class TrackedCall:
+    """A call that is followed: its state and the identities of the events it has counted."""
+
+    __slots__ = (
+        "call",
+        "finished",
+        "frames",
+        "last_event_at",
+        "opened_at",
+        "owed",
+        "recovered",
+        "seen",
+        "uncommitted",
+    )
+
+    def __init__(self, call: Call, opened_at: float) -> None:
+        self.call = call
+        self.seen = SeenEvents()
+        self.frames: list[int] = []
+        """Identities of the latest first and last frames of its streams."""
+        self.opened_at = opened_at
+        self.last_event_at: float | None = None
+        self.recovered = 0
+        self.finished = False
+        self.uncommitted: list[int] | None = None
+        """Identities counted since the last checkpoint; ``None`` when nobody keeps any."""
+        self.owed: Mapping[int, frozenset[str]] | None = None
+        """Facts an earlier life held back, by events that the history did not have yet when the state was rebuilt
+        from it; ``None`` when the state is whole."""
