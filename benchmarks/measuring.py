@@ -1,4 +1,13 @@
-"""What every candidate measures in the same way: CPU, memory, events, in a window after everything is connected."""
+"""What every candidate measures in the same way, on the runner's command.
+
+A candidate is a process. It opens all its streams while the source is silent, says so, and obeys on stdin:
+
+    measure SECONDS     events, CPU time of the whole process (threads included), RSS, lag where it is known
+    stalls SECONDS      the same, with a probe that wakes every 5 ms and notes how late it was
+    quit
+
+Every answer is one line of JSON.
+"""
 
 from __future__ import annotations
 
@@ -9,35 +18,14 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import httpx
 
-SETTLE_SECONDS = 3.0
+PROBE_SECONDS = 0.005
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") / 1024
-
-
-@dataclass
-class Result:
-    """One candidate's window. ``extra`` is what only some candidates know."""
-
-    candidate: str
-    streams: int
-    seconds: float
-    events: int
-    cpu_seconds: float
-    connect_seconds: float
-    connect_cpu_seconds: float
-    rss_before_kib: float
-    rss_after_kib: float
-    extra: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def microseconds_per_event(self) -> float:
-        """CPU of the whole process, threads included, per event."""
-        return self.cpu_seconds / max(self.events, 1) * 1e6
 
 
 def rss_kib() -> float:
@@ -51,10 +39,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("base_url")
     parser.add_argument("--token", default="simulated-key")
     parser.add_argument("--streams", type=int, default=100)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--ca", default="")
-    parser.add_argument("--otlp", default="")
-    parser.add_argument("--scrape-every", type=float, default=0.0)
+    parser.add_argument("--ca", default="", help="the certificate authority of an https source")
+    parser.add_argument("--otlp", default="", help="where the exporter sends its traces")
+    parser.add_argument("--series", type=int, default=0, help="fill the exporter's registry with so many series first")
     return parser.parse_args()
 
 
@@ -76,44 +63,88 @@ async def call_ids(base_url: str, token: str, count: int, ca: str = "") -> list[
     return found[:count]
 
 
-async def window(
+async def until(reached: Callable[[], bool]) -> None:
+    """Look every 2 ms: what is waited for happens in other tasks, thousands of times, and must not pay for it."""
+    while not reached():  # noqa: ASYNC110 - an event would cost every candidate something, and each a different sum
+        await asyncio.sleep(0.002)
+
+
+def quantile(values: list[float], q: float) -> float:
+    """The nearest rank; 0 of nothing."""
+    return sorted(values)[min(len(values) - 1, int(q * len(values)))] if values else 0.0
+
+
+class Stalls:
+    """How late the loop was to wake a task that asked to be woken every 5 ms."""
+
+    def __init__(self) -> None:
+        self.late: list[float] = []
+
+    async def watch(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + PROBE_SECONDS
+            await asyncio.sleep(PROBE_SECONDS)
+            self.late.append(loop.time() - due)
+
+
+async def obey(
     name: str,
     streams: int,
-    seconds: float,
     *,
     connected: Callable[[], Awaitable[None]],
     events: Callable[[], int],
     rss_before: float,
+    metrics_url: str = "",
+    begin: Callable[[], None] = lambda: None,
     extra: Callable[[], dict[str, float]] = dict,
-    on_begin: Callable[[], None] = lambda: None,
-) -> Result:
-    """Wait until connected, let it settle, then measure for ``seconds``."""
+) -> None:
+    """Connect, report, then do what the runner says until it says ``quit``.
+
+    :param events: how many events were counted so far.
+    :param begin: told when a window begins, ``extra`` asked when it ends.
+    """
     began, cpu = time.perf_counter(), time.process_time()
     await connected()
-    connect_seconds, connect_cpu = time.perf_counter() - began, time.process_time() - cpu
-    await asyncio.sleep(SETTLE_SECONDS)
-    on_begin()
-    first, cpu, began = events(), time.process_time(), time.perf_counter()
-    await asyncio.sleep(seconds)
-    last = events()
-    return Result(
-        name,
-        streams,
-        time.perf_counter() - began,
-        last - first,
-        time.process_time() - cpu,
-        connect_seconds,
-        connect_cpu,
-        rss_before,
-        rss_kib(),
-        extra(),
+    _say(
+        {
+            "candidate": name,
+            "streams": streams,
+            "connect_seconds": time.perf_counter() - began,
+            "connect_cpu_seconds": time.process_time() - cpu,
+            "rss_before_kib": rss_before,
+            "rss_connected_kib": rss_kib(),
+            "metrics_url": metrics_url,
+        }
     )
+    loop = asyncio.get_running_loop()
+    while command := (await loop.run_in_executor(None, sys.stdin.readline)).split():
+        if command[0] == "quit":
+            break
+        probe = Stalls()
+        watching = loop.create_task(probe.watch()) if command[0] == "stalls" else None
+        begin()
+        first, cpu, began = events(), time.process_time(), time.perf_counter()
+        await asyncio.sleep(float(command[1]))
+        said: dict[str, Any] = {
+            "seconds": time.perf_counter() - began,
+            "events": events() - first,
+            "cpu_seconds": time.process_time() - cpu,
+            "rss_kib": rss_kib(),
+            "load": os.getloadavg()[0],
+            **extra(),
+        }
+        if watching is not None:
+            watching.cancel()
+            said["stall_p50"], said["stall_p99"] = quantile(probe.late, 0.5), quantile(probe.late, 0.99)
+            said["stall_max"] = max(probe.late, default=0.0)
+        _say(said)
+    os._exit(0)  # thousands of open connections need no farewell
 
 
-def report(result: Result) -> None:
-    """For the runner."""
-    json.dump(asdict(result), sys.stdout)
-    sys.stdout.write("\n")
+def _say(said: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(said) + "\n")
     sys.stdout.flush()
 
 
@@ -123,14 +154,15 @@ def many_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def run(main: Callable[[], Awaitable[None]]) -> None:
+def in_loop(main: Coroutine[Any, Any, None]) -> None:
     """On uvloop, like the exporter."""
     import uvloop
 
-    many_files()
-
-    async def entry() -> None:
-        await main()
-
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(entry())
+        runner.run(main)
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """A candidate's life."""
+    many_files()
+    in_loop(main())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from benchmarks.measuring import arguments, call_ids, report, rss_kib, run, window
+from benchmarks.measuring import arguments, call_ids, obey, rss_kib, run, until
 
 frames = 0
 open_streams = 0
@@ -44,20 +43,15 @@ async def main() -> None:
             tasks.extend(
                 asyncio.ensure_future(follow(client, given.base_url, call)) for call in calls[start : start + 50]
             )
-            while open_streams < min(start + 50, len(calls)):
-                await asyncio.sleep(0.005)
+            await until(lambda: open_streams >= min(start + 50, len(calls)))  # noqa: B023 - awaited at once
 
-    report(
-        await window(
-            "httpx over aiohttp, reading only",
-            len(calls),
-            given.seconds,
-            connected=connected,
-            events=lambda: frames,
-            rss_before=before,
-        )
+    await obey(
+        "httpx over aiohttp, reading only",
+        len(calls),
+        connected=connected,
+        events=lambda: frames,
+        rss_before=before,
     )
-    os._exit(0)
 
 
 run(main)

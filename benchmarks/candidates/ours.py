@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import time
 
-import httpx
 import structlog
 
-from benchmarks.measuring import arguments, report, rss_kib, run, window
+from benchmarks.measuring import arguments, obey, rss_kib, run
+from benchmarks.pages import fill
 from exporter.config import load
 from exporter.logs import set_up_logs
 from exporter.outputs.series import Histogram
@@ -19,19 +18,18 @@ from exporter.web import RunningWeb
 
 
 def quantile(histogram: Histogram, before: list[int], q: float) -> float:
-    """Upper bound of the bucket in which the quantile lies, of what was observed since ``before``."""
+    """A quantile of what was observed since ``before``, interpolated within its bucket like PromQL does it."""
     counts = [now - then for now, then in zip(histogram.counts, before, strict=True)]
-    wanted, cumulative = q * sum(counts), 0
-    for bound, count in zip((*histogram.bounds, float("inf")), counts, strict=True):
-        cumulative += count
-        if cumulative >= wanted:
-            return bound
-    return float("inf")
+    wanted, cumulative, lower = q * sum(counts), 0, 0.0
+    for bound, count in zip(histogram.bounds, counts, strict=False):
+        if count and cumulative + count >= wanted:
+            return lower + (bound - lower) * (wanted - cumulative) / count
+        cumulative, lower = cumulative + count, bound
+    return lower
 
 
 async def main() -> None:
     given = arguments()
-    env = {"ATOMS_API_KEY": given.token}
     if given.ca:
         os.environ["SSL_CERT_FILE"] = given.ca
     otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": given.otlp, "OTEL_METRICS_EXPORTER": "none"} if given.otlp else {}
@@ -39,71 +37,59 @@ async def main() -> None:
         "api.base_url": given.base_url,
         "api.max_streams": given.streams + 100,
         "discovery.poll.limit": 500,
-        "discovery.poll.interval": 5.0,
-        "history.enabled": False,
+        "history.enabled": False,  # the calls of the source have no history
         "web.listen_address": "127.0.0.1:0",
         "metrics.max_series_per_metric": 100_000,
-        "traces.max_queue_spans": 200_000,
     }
     set_up_logs("error", "logfmt")
     before = rss_kib()
     started: asyncio.Future[RunningWeb] = asyncio.get_running_loop().create_future()
-    service = Service(load(flags, env, None), otel, structlog.get_logger("bench"), on_started=started.set_result)
-    gc.freeze()
+    config = load(flags, {"ATOMS_API_KEY": given.token}, None)
+    service = Service(config, otel, structlog.get_logger("bench"), on_started=started.set_result)
+    gc.freeze()  # as the command line does it
     gc.set_threshold(50_000, 20, 100)
+    metrics = service.metrics
+    if given.series:
+        fill(metrics.store, given.series)
     running = asyncio.ensure_future(service.run())
     url = (await started).urls[0]
-    metrics = service.metrics
     streams = metrics.store["atoms_exporter_streams"].labels("open")
     lag = metrics.store["atoms_exporter_event_lag_seconds"].labels()
-    stall = metrics.store["atoms_exporter_event_loop_lag_seconds"].labels()
+    exported = metrics.store["atoms_exporter_spans_exported_total"].labels()
+    duplicates = metrics.store["atoms_exporter_events_duplicate_total"].labels()
     assert isinstance(lag, Histogram)
-    assert isinstance(stall, Histogram)
-    marks = {"lag": list(lag.counts), "stall": list(stall.counts)}
+    marks: dict[str, list[int]] = {}
+    exported_before: list[float] = [0.0]
     counters = metrics.store["atoms_exporter_events_total"].children
 
     async def connected() -> None:
         while streams.value < given.streams:  # type: ignore[union-attr]  # a gauge
-            await asyncio.sleep(0.02)
+            if running.done():
+                running.result()
+            await asyncio.sleep(0.005)
 
     def begin() -> None:
-        marks["lag"], marks["stall"] = list(lag.counts), list(stall.counts)
-        if given.scrape_every:
-            tasks.append(asyncio.ensure_future(scrape()))
-
-    tasks: list[asyncio.Task[None]] = []
-
-    async def scrape() -> None:
-        accept = {"Accept": "application/openmetrics-text; version=1.0.0", "Accept-Encoding": "gzip"}
-        async with httpx.AsyncClient(headers=accept, timeout=60) as client:
-            while True:
-                began = time.perf_counter()
-                await client.get(f"{url}/metrics")
-                await asyncio.sleep(max(0.0, given.scrape_every - (time.perf_counter() - began)))
+        marks["lag"] = list(lag.counts)
+        exported_before[0] = exported.value  # type: ignore[union-attr]  # a counter
 
     def extra() -> dict[str, float]:
         return {
             "lag_p50": quantile(lag, marks["lag"], 0.5),
             "lag_p99": quantile(lag, marks["lag"], 0.99),
-            "stall_p99": quantile(stall, marks["stall"], 0.99),
-            "duplicates": metrics.store["atoms_exporter_events_duplicate_total"].labels().value,  # type: ignore[union-attr]
-            "spans_exported": metrics.store["atoms_exporter_spans_exported_total"].labels().value,  # type: ignore[union-attr]
-            "kib_per_call": 0.0,
+            "duplicates": duplicates.value,  # type: ignore[union-attr]  # a counter
+            "spans": exported.value - exported_before[0],  # type: ignore[union-attr]  # a counter
         }
 
-    result = await window(
+    await obey(
         "atoms-exporter",
         given.streams,
-        given.seconds,
         connected=connected,
-        events=lambda: int(sum(child.value for child in counters.values())),  # type: ignore[union-attr]
+        events=lambda: int(sum(child.value for child in counters.values())),  # type: ignore[union-attr]  # counters
         rss_before=before,
+        metrics_url=f"{url.rstrip('/')}/metrics",
+        begin=begin,
         extra=extra,
-        on_begin=begin,
     )
-    report(result)
-    running.cancel()
-    os._exit(0)
 
 
 run(main)

@@ -1,0 +1,91 @@
+"""Where the CPU time goes, seen by py-spy: ``python -m benchmarks.profiles LABEL`` (needs the ``bench`` extra).
+
+Writes ``results/profile-LABEL-<candidate>.txt``, a table of self and inclusive shares by function, and for the exporter
+a flame graph beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.live import Rig, certificates
+from benchmarks.report import machine
+
+RESULTS = Path(__file__).parent / "results"
+STREAMS = 2_000
+_LINE = re.compile(r":\d+\)$")
+
+
+def profile(rig: Rig, name: str, label: str, seconds: int) -> str:
+    """One candidate's table."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        rig.source(STREAMS, tls=False) as load,
+        rig.candidate(name, load, STREAMS, patience=300) as reader,
+    ):
+        load.pace(3 if name in ("floor", "ours", "aiohttp_reading") else 1)
+        raw = Path(directory) / "raw"
+        spy = ["py-spy", "record", "--pid", str(reader.child.process.pid), "--rate", "200", "--duration", str(seconds)]
+        subprocess.run([*spy, "--format", "raw", "--output", str(raw), "--threads"], check=True, capture_output=True)
+        stacks = [line.rpartition(" ") for line in raw.read_text().splitlines() if not _waits(line)]
+        if name == "ours":
+            drawn = RESULTS / f"profile-{label}-ours.svg"
+            subprocess.run([*spy, "--output", str(drawn), "--function", "--threads"], check=True, capture_output=True)
+    return _table([(stack.split(";"), int(count)) for stack, _, count in stacks])
+
+
+def _table(stacks: list[tuple[list[str], int]]) -> str:
+    own: Counter[str] = Counter()
+    inclusive: Counter[str] = Counter()
+    for frames, count in stacks:
+        shown = [_name(frame) for frame in frames]
+        own[shown[-1]] += count
+        for frame in set(shown):
+            inclusive[frame] += count
+    total = sum(own.values())
+    lines = [f"{'self':>7} {'with callees':>13}  function ({total} samples; waiting threads are not sampled)"]
+    wanted = {name for name, _ in own.most_common(40)} | {name for name, _ in inclusive.most_common(40)}
+    lines += [
+        f"{own[name] / total:7.1%} {inclusive[name] / total:13.1%}  {name}"
+        for name in sorted(wanted, key=lambda each: (-own[each], -inclusive[each]))
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _waits(line: str) -> bool:
+    """A thread between two jobs: py-spy takes some of them for busy."""
+    last = line.rpartition(" ")[0].rpartition(";")[2]
+    return last.startswith(("wait (threading", "Condition.wait (threading", "_worker (concurrent", "_WorkItem.run"))
+
+
+def _name(frame: str) -> str:
+    """Function and file, without the line and without where Python is installed."""
+    frame = _LINE.sub(")", frame)
+    if frame.startswith("thread ("):
+        return re.sub(r"0x[0-9A-Fa-f]+", "", frame)
+    return re.sub(r"\((?:.*/)?(?:site-packages/|lib/python[\d.]+/)", "(", frame)
+
+
+def main() -> None:
+    """Profile the exporter and what runs beside it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("label", help="part of the files' names, such as before or after")
+    parser.add_argument("--seconds", type=int, default=15)
+    parser.add_argument("--candidates", default="ours,handwritten")
+    given = parser.parse_args()
+    about = machine()
+    with certificates() as directory:
+        rig = Rig(0, 1, directory)
+        for name in given.candidates.split(","):
+            table = profile(rig, name, given.label, given.seconds)
+            head = f"{name}, {STREAMS} streams, {about['when']}, {about['cpu']}, {about['python']}\n\n"
+            (RESULTS / f"profile-{given.label}-{name}.txt").write_text(head + table)
+
+
+if __name__ == "__main__":
+    main()
