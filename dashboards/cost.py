@@ -103,7 +103,7 @@ def _tokens() -> list[Any]:
     by_agent = ("agent_name",)
     per_turn = f"{rate(TOKENS, NODE, *by_agent)} / {rate(TURNS, NODE, *by_agent)}"
     cached, prompt = (
-        rate(metric, f"{NODE},{selector}", "model")
+        rate(metric, f"{NODE},{selector}", "processor", "model")
         for metric, selector in ((DETAILS, 'detail="cache_read"'), (TOKENS, 'type="prompt"'))
     )
     return [
@@ -119,7 +119,7 @@ def _tokens() -> list[Any]:
             "Tokens per minute by model",
             "Move nodes that need no thinking to a smaller model.",
             "short",
-            Query(f"60 * {rate(TOKENS, NODE, 'model')}", "{{model}}"),
+            Query(f"60 * {rate(TOKENS, NODE, 'processor', 'model')}", "{{processor}} {{model}}"),
             stacked=True,
         ),
         graph(
@@ -133,7 +133,7 @@ def _tokens() -> list[Any]:
             "Cached share of prompt tokens by model",
             "A fall after a deployment: something near the top of the prompt changes from call to call.",
             "percentunit",
-            Query(share(cached, prompt), "{{model}}"),
+            Query(share(cached, prompt), "{{processor}} {{model}}"),
             top=1.0,
         ),
         graph(
@@ -212,7 +212,7 @@ def _who() -> list[Any]:
             "Tokens by model",
             "Of the time range.",
             "short",
-            Query(f"sort_desc({increase(TOKENS, NODE, 'model')})", "{{model}}"),
+            Query(f"sort_desc({increase(TOKENS, NODE, 'processor', 'model')})", "{{processor}} {{model}}"),
             height=10,
         ),
     ]

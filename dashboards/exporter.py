@@ -177,7 +177,7 @@ def _finding() -> list[Any]:
             "Webhooks per minute",
             "bad_signature: the secret differs between here and the vendor. duplicate is harmless.",
             "short",
-            Query(f"60 * {rate(f'{OWN}webhooks_total', INSTANCE, 'event', 'outcome')}", "{{event}} {{outcome}}"),
+            Query(f"60 * {rate(f'{OWN}webhooks_total', INSTANCE, 'event', 'outcome')} > 0", "{{event}} {{outcome}}"),
             width=12,
         ),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .frame import Board, agents, channels, datasources, node_of_series, nodes
-from .panels import BAD_SHARE_STEPS, graph, matrix, node_graph, ranking, rows
+from .panels import LOOP_STEPS, graph, matrix, node_graph, ranking, rows
 from .queries import AGENT, CHANNEL, NODE, Query, increase, mean, rate
 
 HOPS = f'{AGENT},from_node_name=~"$node",to_node_name=~"$node"'
@@ -79,7 +79,7 @@ def _ends() -> list[Any]:
             "make the condition between the two nodes exclusive.",
             "percentunit",
             Query(f"sort_desc(({loops} or 0 * {visits}) / {visits})", "{{node_name}}"),
-            steps=BAD_SHARE_STEPS,
+            steps=LOOP_STEPS,
         ),
         ranking(
             "How calls end",

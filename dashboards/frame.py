@@ -43,6 +43,12 @@ def slow_turns_of_node() -> tuple[str, str]:
     return SLOW_TURNS, to_traces(f'{{ name = "turn" && duration > 2s && span.atoms.node.name = "{node}" }}')
 
 
+def slow_turns_of_row() -> tuple[str, str]:
+    """The same for a table's cell that holds a node's name."""
+    node = "${__value.text:percentencode}"
+    return SLOW_TURNS, to_traces(f'{{ name = "turn" && duration > 2s && span.atoms.node.name = "{node}" }}')
+
+
 def slow_turns() -> tuple[str, str]:
     """A link to all turns over two seconds."""
     return SLOW_TURNS, to_traces('{ name = "turn" && duration > 2s }')
@@ -146,17 +152,18 @@ def price(name: str, label: str, example: str, what: str) -> Any:
 
 
 def _annotations() -> list[Any]:
-    restarts = 'changes(process_start_time_seconds{job=~".*atoms.*"}[$__rate_interval]) > 0'
+    restarts = 'process_start_time_seconds{job=~".*atoms.*"} * 1000'
     firing = 'count by (alertname, severity, agent_name, slo) (ALERTS{alertname=~"Atoms.*",alertstate="firing"})'
     return [
-        _annotation("Exporter restarts", restarts, "orange", "Exporter restarted", "{{instance}}"),
+        _annotation("Exporter restarts", restarts, "orange", "Exporter started", "{{instance}}", value_is_time=True),
         _annotation("Alerts", firing, "red", "{{alertname}}", "{{severity}} {{agent_name}} {{slo}}"),
     ]
 
 
-def _annotation(name: str, expr: str, colour: str, title: str, text: str) -> Any:
+def _annotation(name: str, expr: str, colour: str, title: str, text: str, *, value_is_time: bool = False) -> Any:
+    """Marks where a query has values, or at the times (ms) that are its values: that survives a long outage."""
     made = builders.AnnotationQuery().name(name).datasource(PROMETHEUS).enable(True).icon_color(colour).expr(expr)
-    return _Extended(made, {"titleFormat": title, "textFormat": text, "step": "30s", "useValueForTime": False})
+    return _Extended(made, {"titleFormat": title, "textFormat": text, "step": "30s", "useValueForTime": value_is_time})
 
 
 class _Extended:

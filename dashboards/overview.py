@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .frame import Board, agents, channels, datasources, nodes, slow_turns, slow_turns_of_node, to_dashboard
+from .frame import Board, agents, channels, datasources, nodes, slow_turns, slow_turns_of_row, to_dashboard
 from .panels import (
     ANY_IS_BAD_STEPS,
     BAD_SHARE_STEPS,
@@ -102,10 +102,10 @@ def _latency() -> list[Any]:
             Query(quantile(0.5, TURNS, HEARD), "p50"),
             Query(quantile(0.95, TURNS, HEARD), "p95"),
             Query(quantile(0.99, TURNS, HEARD), "p99", exemplars=True),
-            Query("max by (slo) (atoms_slo:threshold_seconds)", "{{slo}}"),
+            Query("max by (slo) (atoms_slo:threshold_seconds)", "objective {{slo}}"),
             width=12,
             height=9,
-            dashed=".*latency.*",
+            dashed="objective .*",
             links=[slow_turns()],
         ),
         graph(
@@ -237,7 +237,7 @@ def _worst_nodes() -> Any:
         },
         units={"Over 2 s": "percentunit", "p95": "s", "Turns": "short", "Interrupted": "percentunit"},
         colours={"Over 2 s": BAD_SHARE_STEPS, "p95": SLOWEST_STEPS, "Tool failures": ANY_IS_BAD_STEPS},
-        links={"Node": [("Node dashboard", node), slow_turns_of_node()]},
+        links={"Node": [("Node dashboard", node), slow_turns_of_row()]},
         sort="Over 2 s",
         width=12,
         height=10,

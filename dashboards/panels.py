@@ -23,7 +23,7 @@ from grafana_foundation_sdk.models import heatmap as heatmaps
 from grafana_foundation_sdk.models import prometheus as promql
 from grafana_foundation_sdk.models import tempo as tempo_models
 
-from .queries import Query
+from .queries import WHOLE, Query
 
 PROMETHEUS = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TRACES = models.DataSourceRef(type_val="tempo", uid="${traces}")
@@ -39,6 +39,7 @@ CALL_LENGTH_STEPS: Steps = ((None, GREEN), (300.0, YELLOW), (600.0, RED))
 BURN_STEPS: Steps = ((None, GREEN), (1.0, YELLOW), (6.0, RED))
 BUDGET_STEPS: Steps = ((None, RED), (0.0, YELLOW), (0.25, GREEN))
 BAD_SHARE_STEPS: Steps = ((None, GREEN), (0.05, YELLOW), (0.1, RED))
+LOOP_STEPS: Steps = ((None, GREEN), (0.25, YELLOW), (0.5, RED))
 ANY_IS_BAD_STEPS: Steps = ((None, GREEN), (1.0, RED))
 PLAIN: Steps = ((None, BLUE),)
 
@@ -111,7 +112,9 @@ def number(
     """One number, or a few side by side, with its course behind it."""
     panel = _common(stat.Panel(), title, what, width, height, queries)
     panel.unit(unit).thresholds(_steps(steps)).color_mode(looks.BigValueColorMode.VALUE)
-    panel.graph_mode(looks.BigValueGraphMode.AREA if spark else looks.BigValueGraphMode.NONE)
+    panel.graph_mode(
+        looks.BigValueGraphMode.AREA if spark and not any(map(_of_the_whole, queries)) else looks.BigValueGraphMode.NONE
+    )
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).no_value("–")
     panel.color_scheme(builders.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
     if decimals is not None:
@@ -133,7 +136,7 @@ def ranking(
     links: Sequence[tuple[str, str]] = (),
 ) -> _Panel:
     """Horizontal bars, one per label set."""
-    panel = _common(bargauge.Panel(), title, what, width, height, (query,))
+    panel = _common(bargauge.Panel(), title, what, width, height, (query,), latest=True)
     panel.unit(unit).min(0).thresholds(_steps(steps)).orientation(looks.VizOrientation.HORIZONTAL)
     panel.display_mode(looks.BarGaugeDisplayMode.GRADIENT).show_unfilled(True)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).no_value("–")
@@ -236,7 +239,15 @@ def _sized(panel: _P, title: str, what: str, width: int, height: int) -> _P:
 
 
 def _common(
-    panel: _P, title: str, what: str, width: int, height: int, queries: Sequence[Query], *, heatmap_rows: bool = False
+    panel: _P,
+    title: str,
+    what: str,
+    width: int,
+    height: int,
+    queries: Sequence[Query],
+    *,
+    heatmap_rows: bool = False,
+    latest: bool = False,
 ) -> _P:
     _sized(panel, title, what, width, height).datasource(PROMETHEUS)
     for position, query in enumerate(queries):
@@ -244,11 +255,18 @@ def _common(
         target.datasource(PROMETHEUS).editor_mode(promql.QueryEditorMode.CODE).legend_format(query.legend or "__auto")
         if query.table:
             target.instant().format(promql.PromQueryFormat.TABLE)
+        elif latest or _of_the_whole(query):
+            target.instant().format(promql.PromQueryFormat.TIME_SERIES)
         else:
             target.range().exemplar(query.exemplars)
             target.format(promql.PromQueryFormat.HEATMAP if heatmap_rows else promql.PromQueryFormat.TIME_SERIES)
         panel.with_target(target)
     return panel
+
+
+def _of_the_whole(query: Query) -> bool:
+    """Whether it sums up the time range: once is enough then, not at every point of a graph."""
+    return WHOLE in query.expr
 
 
 def _steps(steps: Steps) -> builders.ThresholdsConfig:

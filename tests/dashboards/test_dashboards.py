@@ -160,7 +160,8 @@ def test_dashboards_are_linked_to_each_other_and_mark_restarts(document: Documen
     assert link["includeVars"]
     assert link["keepTime"]
     restarts, _ = document["annotations"]["list"]
-    assert "process_start_time_seconds" in restarts["expr"]
+    assert restarts["expr"].startswith("process_start_time_seconds")
+    assert restarts["useValueForTime"]
 
 
 def test_latency_panels_carry_exemplars_and_lead_to_the_traces() -> None:
@@ -174,6 +175,22 @@ def test_latency_panels_carry_exemplars_and_lead_to_the_traces() -> None:
     for panel in shown:
         assert sum(bool(target.get("exemplar")) for target in panel["targets"]) == 1, panel["title"]
     assert json.dumps(DOCUMENTS).count("/explore?schemaVersion=1") >= 5
+
+
+@every_dashboard
+def test_what_sums_up_the_time_range_is_asked_once(document: Document) -> None:
+    for panel in panels(document):
+        for target in panel["targets"]:
+            if "$__range" in target.get("expr", ""):
+                assert target["instant"], panel["title"]
+                assert panel["type"] not in {"timeseries", "heatmap"}, panel["title"]
+
+
+@every_dashboard
+def test_cells_of_a_table_have_no_labels_to_link_with(document: Document) -> None:
+    for panel in panels(document):
+        if panel["type"] == "table":
+            assert "__field.labels" not in json.dumps(panel), panel["title"]
 
 
 @every_dashboard

@@ -14,7 +14,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-STACK: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+INTERPOLATED = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (DEPLOY / "compose.yaml").read_text())
+STACK: dict[str, Any] = yaml.safe_load(INTERPOLATED)
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
 RULES = ROOT / "dashboards" / "rules"
 
@@ -25,8 +26,7 @@ def config(name: str) -> Any:
 
 def test_the_file_is_valid_by_the_compose_specification() -> None:
     merged = yaml.safe_dump({key: value for key, value in STACK.items() if not key.startswith("x-")})
-    interpolated = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", merged)
-    stack = compose_spec.PyCompose.from_yaml(interpolated)
+    stack = compose_spec.PyCompose.from_yaml(merged)
     assert set(stack.service_names()) == set(SERVICES)
 
 
