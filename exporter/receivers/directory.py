@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
 from exporter.calls.observations import Agent
-from exporter.errors import AtomsExporterError, Malformed, Refused
+from exporter.errors import AtomsExporterError, Interrupted, Malformed, Refused
 from exporter.protocol.api import AgentInfo, decode_agent, decode_agent_page
+from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
 
 PAGE_SIZE: Final = 100
@@ -29,7 +31,8 @@ class Directory:
 
     :param keep_seconds: how long a name is believed. One that cannot be renewed is kept.
     :param unknown_seconds: how long an agent that could not be resolved is not asked for again.
-    :param patience_seconds: the longest a question may take; then the answer is "unknown".
+    :param patience_seconds: the longest a question may take, tries again included; then the answer is "unknown".
+        The labels of a call never change under way, so a busy moment of the API must not name it.
     """
 
     def __init__(
@@ -42,8 +45,12 @@ class Directory:
         patience_seconds: float = 10.0,
         capacity: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._api = api
+        self._rng = rng or random.Random()
+        self._sleep = sleep
         self._log = log
         self._keep = keep_seconds
         self._unknown = unknown_seconds
@@ -97,12 +104,23 @@ class Directory:
         unknown = before.agent if before is not None else Agent(agent_id=agent_id)
         try:
             async with asyncio.timeout(self._patience):
-                info = decode_agent(await self._api.get("agent", agent_id, source="agents"), agent_id)
+                info = await self._answer(agent_id, insist=before is None or before.agent == Agent(agent_id=agent_id))
         except (TimeoutError, Malformed, AtomsExporterError) as error:
             status = error.status if isinstance(error, Refused) else None
             self._log.info("agent not resolved", agent_id=agent_id, status=status, error=str(error))
             return unknown, self._unknown
         return _agent(info), self._keep
+
+    async def _answer(self, agent_id: str, *, insist: bool) -> AgentInfo:
+        """:param insist: nothing is known yet, so try again."""
+        backoff = Backoff(self._rng)
+        while True:
+            try:
+                return decode_agent(await self._api.get("agent", agent_id, source="agents"), agent_id)
+            except Interrupted as interrupted:
+                if not insist:
+                    raise
+                await self._sleep(backoff.delay(at_least_seconds=interrupted.retry_after_seconds))
 
     def _learn(self, agent: Agent, keep: float) -> Agent:
         self._entries[agent.agent_id] = _Entry(agent, self._clock() + keep)
