@@ -23,9 +23,11 @@ _STATE = {"state.checkpoint_interval": f"{_INTERVAL:g}s"}
 
 
 @contextlib.asynccontextmanager
-async def _stage(folder: Path, settings: Mapping[str, str], **options: Any) -> AsyncIterator[tuple[World, Backend]]:
+async def _stage(
+    folder: Path, speed: float, settings: Mapping[str, str], **options: Any
+) -> AsyncIterator[tuple[World, Backend]]:
     """A world whose calls all begin in its first half second and go on for some more, and a tracing backend."""
-    given: dict[str, Any] = {"calls": 20, "total_calls": 20, "speed": 12.0, "ramp_seconds": 6.0} | options
+    given: dict[str, Any] = {"calls": 20, "total_calls": 20, "speed": speed * 0.6, "ramp_seconds": 6.0} | options
     backend = await Backend().start()
     try:
         state = {"state.path": str(folder / "state.db")}
@@ -55,7 +57,7 @@ def _checkpointed(state: Path, ledger: Mapping[str, Any], folder: Path) -> int:
 
 async def _two_lives(outcome: Outcome, here: World, first: Page, second: Exporter, backend: Backend) -> Page:
     """The second life to its end; the metrics of both together."""
-    await here.played(120)
+    await here.played(600)
     await second.settled(90)
     both = Page.sum(first, await second.page())
     outcome.take(here.ledger, both)
@@ -64,10 +66,10 @@ async def _two_lives(outcome: Outcome, here: World, first: Page, second: Exporte
     return both
 
 
-async def sigterm(folder: Path) -> Outcome:
+async def sigterm(folder: Path, speed: float) -> Outcome:
     """Asked to end under load: the second life counts exactly the rest."""
     outcome = Outcome()
-    async with _stage(folder, _STATE | {"state.checkpoint_interval": "1h"}) as (here, backend):
+    async with _stage(folder, speed, _STATE | {"state.checkpoint_interval": "1h"}) as (here, backend):
         life = await here.exporter()
         await _under_load(here)
         first = here.hold_breath(life)
@@ -83,10 +85,10 @@ async def sigterm(folder: Path) -> Outcome:
     return outcome
 
 
-async def sigkill(folder: Path) -> Outcome:
+async def sigkill(folder: Path, speed: float) -> Outcome:
     """Killed under load: off by no more than what had happened since the last checkpoint."""
     outcome = Outcome()
-    async with _stage(folder, _STATE) as (here, backend):
+    async with _stage(folder, speed, _STATE) as (here, backend):
         life = await here.exporter()
         published: list[tuple[float, int]] = []
         watch = asyncio.ensure_future(_watch(here, published))
@@ -107,10 +109,10 @@ async def sigkill(folder: Path) -> Outcome:
     return outcome
 
 
-async def sigkill_quiet(folder: Path) -> Outcome:
+async def sigkill_quiet(folder: Path, speed: float) -> Outcome:
     """Killed in a quiet moment, everything checkpointed: nothing is counted twice."""
     outcome = Outcome()
-    async with _stage(folder, _STATE) as (here, backend):
+    async with _stage(folder, speed, _STATE) as (here, backend):
         life = await here.exporter()
         await _under_load(here)
         first = here.hold_breath(life, seconds=2.5 * _INTERVAL)
@@ -120,10 +122,10 @@ async def sigkill_quiet(folder: Path) -> Outcome:
     return outcome
 
 
-async def disk_full(folder: Path) -> Outcome:
+async def disk_full(folder: Path, speed: float) -> Outcome:
     """The state file cannot grow: counting goes on, the failure is counted and said, later it is made good."""
     outcome = Outcome()
-    async with _stage(folder, {"state.checkpoint_interval": "100ms"}) as (here, backend):
+    async with _stage(folder, speed, {"state.checkpoint_interval": "100ms"}) as (here, backend):
         life = await here.exporter()
         await _under_load(here, 0.1)
         before = resource.prlimit(life.process.pid, resource.RLIMIT_FSIZE)
@@ -136,7 +138,8 @@ async def disk_full(folder: Path) -> Outcome:
 
         await until(lambda: here.simulator.switchboard.published > 1800, 60)
         outcome.note = f"{await failures():g} checkpoints failed"
-        outcome.expect(await failures() >= 3, "no checkpoint failed")
+        if await failures() < 3:
+            outcome.unproven.append("no checkpoint failed")
         resource.prlimit(life.process.pid, resource.RLIMIT_FSIZE, before)
         await until(lambda: "checkpoints work again" in life.log, 20, "checkpoints work again")
         first = here.hold_breath(life, seconds=0.5)
@@ -147,7 +150,7 @@ async def disk_full(folder: Path) -> Outcome:
     return outcome
 
 
-async def damaged_state(folder: Path) -> Outcome:
+async def damaged_state(folder: Path, speed: float) -> Outcome:
     """The state file is damaged: set aside, a new one begun, all that comes is counted."""
     outcome = Outcome()
     state = folder / "state.db"
@@ -156,10 +159,10 @@ async def damaged_state(folder: Path) -> Outcome:
     content = bytearray(state.read_bytes())
     content[100:] = b"\xa5" * (len(content) - 100)
     state.write_bytes(content)
-    async with _stage(folder, _STATE) as (here, backend):
+    async with _stage(folder, speed, _STATE) as (here, backend):
         life = await here.exporter()
         here.simulator.begin()
-        await here.played(120)
+        await here.played(600)
         page = await life.settled(60)
         outcome.take(here.ledger, page)
         outcome.problems += differences(here.ledger, page)
@@ -170,20 +173,24 @@ async def damaged_state(folder: Path) -> Outcome:
     return outcome
 
 
-async def otlp_down(folder: Path) -> Outcome:
+async def otlp_down(folder: Path, speed: float) -> Outcome:
     """The tracing backend is away, then overloaded, then back: every span arrives."""
     outcome = Outcome()
     backend = Backend(status=503)
     port = free_port()
     env = Backend(port=port).env
-    async with world(folder, calls=12, total_calls=24, env=env) as here:
+    async with world(folder, calls=12, total_calls=24, speed=speed, env=env) as here:
         life = await here.exporter()
         here.simulator.begin()
-        await until(lambda: here.simulator.switchboard.ended >= 6, 60)
+
+        async def failed() -> float:
+            return (await life.page()).total("atoms_exporter_export_failures_total", reason="refused")
+
+        await until(failed, 60, "a refused connection")
         await backend.start(port)
         await until(lambda: backend.refused >= 2, 60)
         backend.status = 200
-        await here.played(120)
+        await here.played(600)
         page = await life.settled(60)
         outcome.take(here.ledger, page)
         outcome.problems += differences(here.ledger, page)
@@ -210,10 +217,10 @@ async def _watch(here: World, published: list[tuple[float, int]]) -> None:
 
 
 CASES: tuple[Case, ...] = (
-    Case("sigterm", "SIGTERM under load, then a second life", sigterm),
-    Case("sigkill", "SIGKILL under load, then a second life (checkpoint every second)", sigkill),
-    Case("sigkill_quiet", "SIGKILL right after a checkpoint, then a second life", sigkill_quiet),
-    Case("disk_full", "the state file cannot grow for a while, then SIGKILL", disk_full),
+    Case("sigterm", "SIGTERM under load, then a second life", sigterm, alone=True),
+    Case("sigkill", "SIGKILL under load, then a second life (checkpoint every second)", sigkill, alone=True),
+    Case("sigkill_quiet", "SIGKILL right after a checkpoint, then a second life", sigkill_quiet, alone=True),
+    Case("disk_full", "the state file cannot grow for a while, then SIGKILL", disk_full, alone=True),
     Case("damaged_state", "the state file is damaged", damaged_state),
     Case("otlp_down", "the tracing backend is away, then answers 503, then works", otlp_down),
 )

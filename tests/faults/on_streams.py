@@ -52,7 +52,7 @@ CASES: tuple[Case, ...] = (
     streams(
         "silence",
         "silence beyond the idle timeout",
-        "silence=0.6:seconds=4",
+        "silence=0.6:seconds=60",
         settings=_SOON,
         check=every(struck("silence", least=5), counted(RECONNECTS, reason="idle")),
     ),
@@ -148,7 +148,7 @@ CASES: tuple[Case, ...] = (
     streams(
         "everything",
         "all of these at once",
-        "drop=0.15,replay=0.15,gap=0.15,silence=0.1:seconds=3,half_open=0.1,mute=0.1,no_close=0.2,server_error=0.1,"
+        "drop=0.15,replay=0.15,gap=0.15,silence=0.1:seconds=60,half_open=0.1,mute=0.1,no_close=0.2,server_error=0.1,"
         "rate_limited=0.1:seconds=1:on=any,html=0.05,duplicate=0.1,reorder=0.1,noise=0.1,malformed=0.01,nan=0.01,"
         "over_before_connect=0.1,no_call_end=0.2,clock_skew=0.2,unknown_event=0.1,negative_latency=0.1,"
         "webhook_duplicate=0.2,webhook_reorder=0.2,webhook_bad_signature=0.2",

@@ -6,7 +6,9 @@ every counter, every histogram and every trace with the simulator's ledger.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+import subprocess
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ class Outcome:
     calls: int = 0
     note: str = ""
     problems: list[str] = field(default_factory=list)
+    unproven: list[str] = field(default_factory=list)
+    """What should have happened and did not, so that the case proves too little: the machine was too busy."""
 
     @property
     def lost(self) -> int:
@@ -49,16 +53,21 @@ class Outcome:
             self.problems.append(otherwise)
 
 
-Play = Callable[[Path], Awaitable[Outcome]]
+Play = Callable[[Path, float], Awaitable[Outcome]]
+"""Plays a case in a folder, so many times faster than real time."""
+
+SPEEDS = (20.0, 8.0, 3.0)
+"""Where a busy machine lets calls end before they were followed, a fault does not strike: then more slowly."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One fault: ``name`` for the test, ``title`` for the table."""
+    """One fault: ``name`` for the test, ``title`` for the table. One that is played ``alone`` blocks the loop."""
 
     name: str
     title: str
     play: Play
+    alone: bool = False
 
 
 Check = Callable[[Outcome, Page, World], None]
@@ -82,10 +91,10 @@ def streams(
     :param busy: tell ``busy`` from ``failed``: not where a call's history is there before its last webhook.
     """
 
-    async def play(folder: Path) -> Outcome:
+    async def play(folder: Path, speed: float) -> Outcome:
         outcome = Outcome()
         backend = await Backend().start()
-        given: dict[str, Any] = {"calls": 10, "total_calls": 20} | options
+        given: dict[str, Any] = {"calls": 10, "total_calls": 20, "speed": speed} | options
         try:
             async with world(
                 folder,
@@ -97,8 +106,8 @@ def streams(
             ) as here:
                 exporter = await here.exporter()
                 here.simulator.begin()
-                await here.played(120)
-                page = await exporter.settled(90)
+                await here.played(600)
+                page = await exporter.settled(120)
                 ledger = here.ledger
                 nan = ledger["garbage"].get("nan", 0)
                 outcome.take(ledger, page)
@@ -123,7 +132,8 @@ def struck(*names: str, least: int = 1) -> Check:
     def check(outcome: Outcome, page: Page, here: World) -> None:
         for name in names:
             times = here.ledger["faults"].get(name, 0) + here.ledger["garbage"].get(name, 0)
-            outcome.expect(times >= least, f"{name} struck {times} times only: the case proves nothing")
+            if times < least:
+                outcome.unproven.append(f"{name} struck {times} times only")
 
     return check
 
@@ -133,7 +143,8 @@ def counted(name: str, least: float = 1, **labels: str) -> Check:
 
     def check(outcome: Outcome, page: Page, here: World) -> None:
         found = page.total(name, **labels)
-        outcome.expect(found >= least, f"{name}{labels} is {found:g}, not {least:g} or more")
+        if found < least:
+            outcome.unproven.append(f"{name}{labels} is {found:g}, not {least:g} or more")
 
     return check
 
@@ -159,9 +170,42 @@ def every(*checks: Check) -> Check:
 
 
 async def suffer(case: Case, folder: Path) -> Outcome:
-    """Play one case. What goes wrong on the way is a problem of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return await case.play(folder)
-    except (AssertionError, TimeoutError) as failure:
-        return Outcome(problems=[f"{type(failure).__name__}: {failure}"])
+    """Play one case, again and more slowly while it proves too little. What goes wrong on the way is a problem."""
+    for speed in SPEEDS:
+        here = folder / f"{speed:g}"
+        here.mkdir(parents=True, exist_ok=True)
+        try:
+            outcome = await case.play(here, speed)
+        except (AssertionError, TimeoutError, subprocess.TimeoutExpired) as failure:
+            return Outcome(problems=[f"{type(failure).__name__}: {failure}"])
+        if outcome.problems or not outcome.unproven:
+            return outcome
+    outcome.problems += outcome.unproven
+    return outcome
+
+
+async def play_all(
+    cases: Iterable[Case],
+    folder: Path,
+    *,
+    at_once: int = 4,
+    done: Callable[[Case, Outcome], None] = lambda case, outcome: None,
+) -> dict[str, Outcome]:
+    """Play these cases, a few at a time, those that need the loop for themselves at the end."""
+    cases = list(cases)
+    outcomes: dict[str, Outcome] = {}
+    places = asyncio.Semaphore(at_once)
+
+    async def play(case: Case) -> None:
+        async with places:
+            outcome = outcomes[case.name] = await suffer(case, folder / case.name)
+            done(case, outcome)
+
+    async with asyncio.TaskGroup() as group:
+        for case in cases:
+            if not case.alone:
+                group.create_task(play(case))
+    for case in cases:
+        if case.alone:
+            await play(case)
+    return outcomes

@@ -28,6 +28,7 @@ QUICK: Mapping[str, str] = {
     "discovery.poll.limit": "500",
     "history.delay": "100ms",
     "shutdown_timeout": "10s",
+    "log.level": "debug",
     "metrics.disposition_values": '{"sentiment": ["positive", "neutral", "negative"]}',
 }
 """Waits that are right for a real API and long for a simulated one."""
