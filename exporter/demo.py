@@ -27,6 +27,7 @@ from exporter.web import RunningWeb
 _DEFAULT_LISTEN = "127.0.0.1:9464"
 _FREE_PORT = "127.0.0.1:0"
 _MOST_ROWS = 14
+_OTHER_LINES = 10
 _FRAMES_PER_SECOND = 2
 _SECONDS_BETWEEN_LINES = 10.0
 _GOOD_SECONDS = 0.9
@@ -132,15 +133,15 @@ class Demo:
         for name, value in self._links:
             links.add_row(Text(name, style="bold"), Text(value, style="cyan"))
         table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("call")
-        table.add_column("agent")
-        table.add_column("node")
+        table.add_column("call", no_wrap=True)
+        table.add_column("agent", no_wrap=True, overflow="ellipsis", ratio=1)
+        table.add_column("node", no_wrap=True, overflow="ellipsis", ratio=1)
         table.add_column("events", justify="right")
         table.add_column("last turn", justify="right")
         calls = sorted((call for call in service.calls() if call.events), key=lambda call: call.since_at)
-        for call in calls[-_MOST_ROWS:]:
+        for call in calls[-min(_MOST_ROWS, max(1, self._console.height - _OTHER_LINES)) :]:
             turn = self._latest.get(call.call_id)
-            table.add_row(call.call_id, _cut(call.agent_name), _cut(call.node_name), str(call.events), _latency(turn))
+            table.add_row(call.call_id, call.agent_name or "…", call.node_name or "…", str(call.events), _latency(turn))
         hint = Text(self._line(service, began) + " · Ctrl-C ends it", style="dim")
         return Group(Padding(links, (1, 0)), table, Padding(hint, (1, 0, 0, 0)))
 
@@ -154,11 +155,6 @@ def _first_free() -> str:
     except ConfigError:
         return _FREE_PORT
     return _DEFAULT_LISTEN
-
-
-def _cut(name: str | None, width: int = 34) -> str:
-    name = name or "…"
-    return name if len(name) <= width else name[: width - 1] + "…"
 
 
 def _latency(seconds: float | None) -> Text:

@@ -133,7 +133,7 @@ class _Explanation:
 
     def _clock(self, span: SpanRecord) -> Text:
         seconds = max(0.0, (span.start_ns - self.began_ns) / 1e9)
-        return Text(f"{int(seconds // 60):>3}:{seconds % 60:04.1f}  ", style="dim")
+        return Text().append(f"{int(seconds // 60):>3}:{seconds % 60:04.1f}  ", style="dim")
 
     # -- the end
 

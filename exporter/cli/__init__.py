@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
-import click
 import typer
 
 from exporter.cli.looking import backfill_command, explain_command, replay_command, trace_id_command
@@ -61,21 +61,12 @@ def main() -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)  # a full collection over 10,000 calls would stall every stream
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Exit as leaving:
-        code = leaving.exit_code
-    except click.ClickException as problem:
-        problem.show()
-        code = problem.exit_code
+        app()
     except ConfigError as problem:
         fail(str(problem))
-        code = 2
+        sys.exit(2)
     except AtomsExporterError as problem:
         fail(str(problem))
-        code = 1
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        code = 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(1)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
