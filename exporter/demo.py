@@ -132,12 +132,12 @@ class Demo:
         links = Table.grid(padding=(0, 2))
         for name, value in self._links:
             links.add_row(Text(name, style="bold"), Text(value, style="cyan"))
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("call", no_wrap=True)
+        table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
+        table.add_column("call", no_wrap=True, min_width=25)
         table.add_column("agent", no_wrap=True, overflow="ellipsis", ratio=1)
         table.add_column("node", no_wrap=True, overflow="ellipsis", ratio=1)
-        table.add_column("events", justify="right")
-        table.add_column("last turn", justify="right")
+        table.add_column("events", justify="right", no_wrap=True, min_width=6)
+        table.add_column("last turn", justify="right", no_wrap=True, min_width=9)
         calls = sorted((call for call in service.calls() if call.events), key=lambda call: call.since_at)
         for call in calls[-min(_MOST_ROWS, max(1, self._console.height - _OTHER_LINES)) :]:
             turn = self._latest.get(call.call_id)
