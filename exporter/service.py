@@ -185,7 +185,8 @@ class Service:
                 for task in self._tasks:
                     task.cancel()
         finally:
-            await self._flush(max(0.0, min(deadline - loop.time(), self._config.shutdown_timeout)))
+            left = min(deadline - loop.time(), self._config.shutdown_timeout)
+            await self._flush(max(0.0, left - min(_WEB_CLOSE_SECONDS, left / 4)))
             web_watch.cancel()
             await web.close(_WEB_CLOSE_SECONDS)
             await self._api.aclose()
