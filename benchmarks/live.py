@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SETTLE_SECONDS = 3.0
+SETTLE_SECONDS = 2.5
 SATURATED = 0.95
 """A process that uses more of a core than this cannot keep up: what it did not get to is not counted against it."""
 

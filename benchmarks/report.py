@@ -113,7 +113,7 @@ def _live(figures: Figures) -> Iterator[str]:
     yield "\n## From the socket to metric and span\n"
     yield (
         "CPU time of the whole process per event; events come one at a time on each stream. The pace is 3 events/s on "
-        "each stream, or what the candidate can take with half a core. Floor and aiohttp only read.\n"
+        "each stream, for slower candidates what they take with 40 % of a core. Floor and aiohttp only read.\n"
     )
     yield from _grid(
         ("streams", "", "CPU per event", "pace", "lag p50 / p99", "connects/s", "CPU per connect", "memory per call"),
@@ -122,7 +122,8 @@ def _live(figures: Figures) -> Iterator[str]:
                 f"{found['streams']:,}{' TLS' if key.endswith('/tls') else ''}",
                 CANDIDATES[key.split("/")[0]],
                 f"{found['microseconds_per_event']:.1f} µs"
-                + (f" ({found['spread']:.0%})" if found["spread"] > 0.1 else ""),
+                + (f" ({found['spread']:.0%})" if found["spread"] > 0.1 else "")
+                + (" behind" if found.get("behind") else ""),
                 f"{found['pace']:g}/s",
                 f"{found['lag_p50'] * 1e3:.1f} / {found['lag_p99'] * 1e3:.0f} ms" if "lag_p50" in found else "",
                 f"{found['connects_per_second']:,.0f}",
@@ -132,7 +133,8 @@ def _live(figures: Figures) -> Iterator[str]:
             for key, found in figures["live"].items()
         ),
     )
-    yield "\nA percentage says by how much repeated runs differed, where that was more than 10 %."
+    yield "\nA percentage says by how much repeated runs differed, where that was more than 10 %. *Behind*: the "
+        "candidate did not keep up, read several events at once, and looks cheaper or busier than it is."
 
 
 def _stalls(figures: Figures) -> Iterator[str]:
