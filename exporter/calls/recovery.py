@@ -70,7 +70,11 @@ def unsaid(facts: Sequence[Observation], said: Sequence[Observation]) -> list[Ob
 
 
 def _itself(fact: Derived) -> Hashable:
-    return type(fact), fact.tool_call_id if isinstance(fact, ToolCalled) else fact.where.visit
+    if not isinstance(fact, ToolCalled):
+        return type(fact), fact.where.visit
+    if fact.tool_call_id is not None:
+        return ToolCalled, fact.tool_call_id
+    return ToolCalled, fact.at, fact.function, fact.failed  # nothing matches its events: it is one event's fact
 
 
 def _its_node(fact: Derived) -> Hashable:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tests.support.calls import MOVES, calls
 from tests.support.lives import Life, Samples, lived, over_nodes, rounded
+from tests.support.odd import odd_calls
 from tests.support.wire import Step, heard, hop, measured, node, payloads, step, tokens, turn
 
 MAY_DIFFER = {
@@ -47,6 +48,18 @@ def test_whatever_was_lost_and_whenever_it_comes_back_each_event_counts_once(
     assert _exact(over_nodes(life.counted())) == _exact(over_nodes(reference.counted()))
     assert life.total("atoms_exporter_events_recovered_total") == len(lost)
     assert life.total("atoms_calls_active") == 0
+
+
+@given(odd_calls(), st.data())
+def test_that_holds_for_calls_in_which_nothing_is_as_it_should_be(whole: list[bytes], data: st.DataObject) -> None:
+    life, _ = _interrupted(whole, data)
+    exact, reference = _exact(over_nodes(life.counted())), _exact(over_nodes(lived(whole).counted()))
+    skipped = {key for key in exact | reference if key[0] == "atoms_exporter_samples_skipped_total"}
+    assert {key: exact.get(key) for key in exact | reference if key not in skipped} == {
+        key: reference.get(key) for key in exact | reference if key not in skipped
+    }
+    trace = life.trace()
+    assert all(span.parent_id is None or span.parent_id in trace for span in trace.values())
 
 
 @given(calls(), st.data())

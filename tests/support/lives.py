@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -96,9 +97,9 @@ class Life:
     def samples(self, prefix: str = "atoms_", *, leave_out: tuple[str, ...] = ()) -> Samples:
         """Every sample that is not 0."""
         found: Samples = {}
-        for family in self.metrics.store.collect():
-            if family.name.startswith(prefix) and not family.name.startswith(leave_out):
-                for sample in family.samples:
+        for name, family in self.metrics.store.families.items():
+            if name.startswith(prefix) and not name.startswith(leave_out) and family.children:
+                for sample in family.metric().samples:
                     if sample.value:
                         found[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
         return found
@@ -110,7 +111,7 @@ class Life:
     def by(self, name: str, *labels: str) -> dict[Any, float]:
         """One sample name's values by some of its labels: a tuple of their values, or the value of the only one."""
         found: defaultdict[Any, float] = defaultdict(float)
-        for (sample, pairs), value in self.samples().items():
+        for (sample, pairs), value in self.samples(_metric(name)).items():
             if sample == name:
                 values = tuple(dict(pairs)[label] for label in labels)
                 found[values[0] if len(values) == 1 else values] += value
@@ -120,7 +121,7 @@ class Life:
         """The sum over all series of one sample name with these labels."""
         return sum(
             value
-            for (sample, pairs), value in self.samples().items()
+            for (sample, pairs), value in self.samples(_metric(name)).items()
             if sample == name and labels.items() <= dict(pairs).items()
         )
 
@@ -134,6 +135,11 @@ class Life:
         trace = {span.span_id: span for span in self.spans}
         assert len(trace) == len(self.spans), "two spans with one id"
         return trace
+
+
+def _metric(sample: str) -> str:
+    """What the name of a sample's metric begins with."""
+    return re.sub(r"_(bucket|count|sum)$", "", sample)
 
 
 class Checkpoint:
