@@ -133,8 +133,10 @@ def _live(figures: Figures) -> Iterator[str]:
             for key, found in figures["live"].items()
         ),
     )
-    yield "\nA percentage says by how much repeated runs differed, where that was more than 10 %. *Behind*: the "
+    yield (
+        "\nA percentage says by how much repeated runs differed, where that was more than 10 %. *Behind*: the "
         "candidate did not keep up, read several events at once, and looks cheaper or busier than it is."
+    )
 
 
 def _stalls(figures: Figures) -> Iterator[str]:
