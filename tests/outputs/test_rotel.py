@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,65 +11,14 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from exporter.outputs.otlp import metric_push, trace_export
+from tests.support.peers import Rotel, rotel_in
 
 TRACE, SPAN = 0x0123456789ABCDEF0123456789ABCDEF, 0x1122334455667788
 
 
-class Rotel:
-    """A real collector that prints what it receives."""
-
-    def __init__(self, binary: Path, folder: Path) -> None:
-        self._out = folder / "rotel.log"
-        self.http_port, self.grpc_port = _free_port(), _free_port()
-        arguments = {
-            "--otlp-http-endpoint": f"127.0.0.1:{self.http_port}",
-            "--otlp-grpc-endpoint": f"127.0.0.1:{self.grpc_port}",
-            "--debug-log-verbosity": "detailed",
-            "--exporter": "blackhole",
-            "--pid-file": str(folder / "pid"),
-        }
-        command = [str(binary), "start", *(part for pair in arguments.items() for part in pair)]
-        command += ["--debug-log", "traces", "--debug-log", "metrics"]
-        with self._out.open("wb") as out:
-            self._process = subprocess.Popen(command, stdout=out, stderr=out)
-
-    def listening(self) -> bool:
-        """Whether both receivers take connections."""
-        return all(_listening(port) for port in (self.http_port, self.grpc_port))
-
-    def printed(self) -> str:
-        """All it said so far, without colours."""
-        return re.sub(r"\x1b\[[0-9;]*m", "", self._out.read_text("utf-8", "replace"))
-
-    def stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def _listening(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
-
-
 @pytest.fixture
-def rotel(tmp_path: Path, until: Callable[..., Any], without: Callable[[str], None]) -> Iterator[Rotel]:
-    found = importlib.util.find_spec("rotel")
-    if found is None or found.origin is None:
-        without("rotel is not installed: pip install 'atoms-exporter[test]'")
-        return
-    agent = Rotel(Path(found.origin).parent / "rotel-agent", tmp_path)
+def rotel(tmp_path: Path, until: Callable[..., Any]) -> Iterator[Rotel]:
+    agent = rotel_in(tmp_path)
     try:
         until(agent.listening)
         yield agent

@@ -1,0 +1,120 @@
+"""Canaries in everything that comes in, all outputs of the real process searched for them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import httpx
+
+from exporter.simulator import signature
+from tests.support.canary import CANARY, PHONE, SECRET, canaried_events, canaried_webhooks
+from tests.system.test_bad_input import frame, upstream
+from tests.system.traces import Backend
+from tests.system.world import SECRET as SIGNING
+from tests.system.world import Exporter, until, world
+from tests.test_privacy import CONTENT
+
+_CALL = "CALL-1758124225863-80752e"
+_BIRD = "kanarienvogel-4711"
+
+
+async def _outputs(exporter: Exporter, backend: Backend, folder: Path) -> dict[str, str]:
+    """Everything the process shows, by where."""
+    openmetrics = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    shown = {
+        "metrics": (await exporter.get("/metrics")).text,
+        "openmetrics": (await exporter.get("/metrics", headers=openmetrics)).text,
+        "landing page": (await exporter.get("/")).text,
+        "calls": (await exporter.get("/api/v1/calls")).text,
+        "log": exporter.log,
+        "OTLP": b"".join(backend.texts).decode("latin-1"),
+    }
+    for file in folder.glob("state.db*"):
+        shown[file.name] = file.read_bytes().decode("latin-1")
+    return shown
+
+
+async def _explained(call_id: str, url: str, env: dict[str, str]) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "exporter", "explain", call_id, "--api.base-url", url),
+        env=env,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, said
+    return said.decode()
+
+
+async def test_what_simulated_callers_say_shows_nowhere(tmp_path: Path) -> None:
+    backend = await Backend().start()
+    env = backend.env | {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"http://127.0.0.1:{backend.port}/v1/metrics"}
+    settings = {"log.level": "debug", "state.path": str(tmp_path / "state.db"), "state.checkpoint_interval": "200ms"}
+    async with world(tmp_path, canary=_BIRD, env=env, settings=settings) as here:
+        exporter = await here.exporter()
+        here.simulator.begin()
+        await until(lambda: here.simulator.switchboard.ended >= 3, 60)
+        shown = await _outputs(exporter, backend, tmp_path)
+        await here.played()
+        await exporter.settled()
+        call_id = next(iter(here.ledger["calls"]))
+        shown |= {f"{where}, later": text for where, text in (await _outputs(exporter, backend, tmp_path)).items()}
+        shown["explain"] = await _explained(call_id, here.simulator.base_url, here.env)
+        assert await exporter.stop() == 0
+        shown["the end of the log"] = exporter.log
+        shown["OTLP at the end"] = b"".join(backend.texts).decode("latin-1")
+    await backend.stop()
+    assert call_id in shown["explain"]
+    assert "turn" in shown["OTLP"]
+    assert [where for where, text in shown.items() if _BIRD in text.lower()] == []
+
+
+async def _canaried(tmp_path: Path, *, capture: bool) -> tuple[dict[str, str], Backend]:
+    """A call and its webhooks with a canary in every field, live and from the history; all that is shown of it."""
+    backend = await Backend().start()
+    history = {"callId": _CALL, "status": "completed", "agentId": "a1", "agent": {"_id": "a1", "name": "Anna"}}
+    events = canaried_events(_CALL)
+    async with world(tmp_path, env=backend.env, settings={"log.level": "debug"}) as here, upstream() as api:
+        here.simulator.base_url = api.url
+        api.history = history | {"events": events, "recordingUrl": f"https://{SECRET}/x.wav", "from": str(PHONE)}
+        api.events = [frame({"event_type": "sse_init", "event_time": "2026-03-02T10:00:00Z"})]
+        api.events += [frame(event) for event in events if event["event_type"] != "call_end"]
+        exporter = await here.exporter(traces__capture_content="true" if capture else "false")
+        async with httpx.AsyncClient(base_url=exporter.url, trust_env=False) as client:
+            for number, body in enumerate(canaried_webhooks(_CALL, "a1")):
+                raw = json.dumps(body | {"id": f"delivery-{number}"}).encode()
+                signed = {"X-Signature": signature(SIGNING, raw)}
+                assert (await client.post("/webhooks/atoms", content=raw, headers=signed)).status_code == 202
+        shown = await _outputs(exporter, backend, tmp_path)
+        await until(lambda: "call ended" in exporter.log, 60, "the end of the call")
+        shown |= {f"{where}, later": text for where, text in (await _outputs(exporter, backend, tmp_path)).items()}
+        assert await exporter.stop() == 0
+        shown["the end of the log"] = exporter.log
+        shown["OTLP at the end"] = b"".join(backend.texts).decode("latin-1")
+    await backend.stop()
+    return shown, backend
+
+
+async def test_a_canary_in_every_field_of_every_event_and_webhook_sings_nowhere(tmp_path: Path) -> None:
+    shown, backend = await _canaried(tmp_path, capture=False)
+    assert len(backend.spans) > 5
+    assert [where for where, text in shown.items() if CANARY.lower() in text.lower() or str(PHONE) in text] == []
+
+
+async def test_with_content_captured_it_sings_in_the_documented_span_attributes_only(tmp_path: Path) -> None:
+    shown, backend = await _canaried(tmp_path, capture=True)
+    elsewhere = {where: text for where, text in shown.items() if "OTLP" not in where}
+    assert [where for where, text in elsewhere.items() if CANARY.lower() in text.lower()] == []
+    assert [where for where, text in shown.items() if SECRET.lower() in text.lower()] == []
+    singing = {
+        name
+        for span in backend.spans
+        for name, value in span.attributes.items()
+        if CANARY.lower() in f"{value}".lower()
+    }
+    assert singing
+    assert singing <= set(CONTENT)
+    assert not [span.name for span in backend.spans if CANARY.lower() in span.name.lower()]
