@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     given.folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
-        Rehearsal(Path(folder), calls=given.calls, speed=4.0).running() as stage,
+        Rehearsal(Path(folder), calls=given.calls).running() as stage,
     ):
         _perform(stage, given.seconds)
         end = time.time()

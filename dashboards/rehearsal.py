@@ -77,7 +77,7 @@ class Rehearsal:
 
     folder: Path
     calls: int = 40
-    speed: float = 8.0
+    speed: float = 4.0
     objectives: tuple[Objective, ...] = ()
     thresholds: AlertThresholds | None = None
     time_scale: float = TIME_SCALE
@@ -107,7 +107,7 @@ class Rehearsal:
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """An instant query; series whose value is not a number are left out."""
-        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": expr}, timeout=30)
+        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": expr}, timeout=60)
         result = answer.json()
         if result["status"] != "success":
             raise ValueError(f"{result['error']}: {expr}")
@@ -123,7 +123,7 @@ class Rehearsal:
 
     def misbehave(self, faults: Mapping[str, Any]) -> None:
         """Switch the simulator's faults on, as its side door takes them."""
-        httpx.post(f"{self.simulator}/_simulator/faults", json=dict(faults), timeout=10).raise_for_status()
+        httpx.post(f"{self.simulator}/_simulator/faults", json=dict(faults), timeout=60).raise_for_status()
 
     def restart_exporter(self) -> None:
         """End the exporter as an operator would, and start it again at the same address."""
@@ -135,9 +135,9 @@ class Rehearsal:
 
     def behave(self) -> None:
         """All faults off."""
-        httpx.delete(f"{self.simulator}/_simulator/faults", timeout=10).raise_for_status()
+        httpx.delete(f"{self.simulator}/_simulator/faults", timeout=60).raise_for_status()
 
-    def wait_for(self, what: str, found: Callable[[], _T], seconds: float = 120.0) -> _T:
+    def wait_for(self, what: str, found: Callable[[], _T], seconds: float = 240.0, every: float = 0.5) -> _T:
         """The first truthy answer of ``found``; TimeoutError names ``what`` when none comes."""
         deadline = time.monotonic() + seconds
         while True:
@@ -146,7 +146,7 @@ class Rehearsal:
                 return answer
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{what}: not within {seconds:g} s")
-            time.sleep(0.5)
+            time.sleep(every)
 
     def _start(self, name: str, *command: str, **environment: str) -> None:
         log = (self.folder / f"{name}.log").open("wb")
@@ -164,7 +164,7 @@ class Rehearsal:
             except httpx.TransportError:
                 return False
 
-        self.wait_for(f"{name} at {url}", answered, 60)
+        self.wait_for(f"{name} at {url}", answered, 180)
 
     def _start_simulator_and_exporter(self) -> None:
         simulator = free_port()
