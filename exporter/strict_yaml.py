@@ -26,9 +26,7 @@ Place = tuple[str | int, ...]
 
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")}
 _NULLS = {"", "~", "null", "Null", "NULL"}
-_Loader = getattr(
-    yaml, "CSafeLoader", yaml.SafeLoader
-)  # libyaml is 10 times faster where PyYAML was built with it
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is 10 times faster where PyYAML was built with it
 
 
 class Quoted(str):
