@@ -91,6 +91,8 @@ def written(value: float, unit: str) -> str:
     if unit == "currencyUSD":
         return f"${value:.3g}"
     if unit == "s":
+        if abs(value) >= 100:
+            return f"{value / 60:.3g} min"
         return f"{value * 1000:.0f} ms" if abs(value) < 1 else f"{value:.3g} s"
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e4, "K")):
         if abs(value) >= size:
