@@ -58,7 +58,7 @@ def main() -> int:
         for section in sections:
             began = time.monotonic()
             try:
-                _RUN[section](rig, figures, given.quick)
+                _RUN[section](rig, figures, given.quick, file)
             except Died as problem:
                 failed = True
                 figures["not_run"].append(f"{section} failed: {str(problem).strip().splitlines()[-1]}")
@@ -100,7 +100,7 @@ def _say(text: str) -> None:
 # -- sections
 
 
-def _live(rig: Rig, figures: dict[str, Any], quick: bool) -> None:
+def _live(rig: Rig, figures: dict[str, Any], quick: bool, file: Path) -> None:
     seconds = 4.0 if quick else 7.0
     everyone = tuple(CANDIDATES)
     plan: list[tuple[int, bool, tuple[str, ...], int]] = (
@@ -129,6 +129,7 @@ def _live(rig: Rig, figures: dict[str, Any], quick: bool) -> None:
         for name, found_runs in runs.items():
             if found_runs:
                 figures["live"][f"{name}/{streams}{'/tls' if tls else ''}"] = _of_several(found_runs)
+        _write(figures, file)
 
 
 def _point(
@@ -168,7 +169,7 @@ def _of_several(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {**runs[(len(runs) - 1) // 2], **best, "runs": costs, "spread": spread}
 
 
-def _saturation(rig: Rig, figures: dict[str, Any], quick: bool) -> None:
+def _saturation(rig: Rig, figures: dict[str, Any], quick: bool, file: Path) -> None:
     """The pace goes up until the reader falls behind, or until its lag does."""
     streams, seconds = 1_000, 2.0 if quick else 4.0
     found: dict[str, Any] = {}
@@ -204,7 +205,7 @@ def _climb(reader: Reader, streams: int, each: float, seconds: float, name: str)
     return {"streams": streams, "kept_up": kept_up, "flat_out": flat_out, "flat_out_microseconds": cost, "steps": steps}
 
 
-def _stalls(rig: Rig, figures: dict[str, Any], quick: bool) -> None:
+def _stalls(rig: Rig, figures: dict[str, Any], quick: bool, file: Path) -> None:
     series, seconds = (10_000 if quick else 50_000), 5.0 if quick else 20.0
     with (
         rig.source(1_000, tls=False) as load,
@@ -217,12 +218,12 @@ def _stalls(rig: Rig, figures: dict[str, Any], quick: bool) -> None:
     figures["stalls"]["series"] = series
 
 
-def _endurance(rig: Rig, figures: dict[str, Any], quick: bool) -> None:
+def _endurance(rig: Rig, figures: dict[str, Any], quick: bool, file: Path) -> None:
     if not quick:
         figures["endurance"] = endurance(rig, 10_000, 300.0)
 
 
-def _offline(rig: Rig, figures: dict[str, Any], quick: bool) -> None:
+def _offline(rig: Rig, figures: dict[str, Any], quick: bool, file: Path) -> None:
     figures["offline"] = {}
     for part in PARTS:
         command = [sys.executable, "-m", "benchmarks.offline", part, *(["--quick"] if quick else [])]

@@ -172,8 +172,11 @@ class Reader:
         before = load.counts()
         self.child.send(f"measure {seconds}")
         time.sleep(seconds / 2)
-        if scrape and self.connected["metrics_url"]:
-            _get(self.connected["metrics_url"], {"Accept": OPENMETRICS, "Accept-Encoding": "gzip"})
+        try:
+            if scrape and self.connected["metrics_url"]:
+                _get(self.connected["metrics_url"], {"Accept": OPENMETRICS, "Accept-Encoding": "gzip"})
+        except OSError as problem:
+            raise Died(f"no page within a minute, it is that far behind: {problem}") from problem
         found: dict[str, Any] = json.loads(self.child.line(seconds + 60))
         after = load.counts()
         found["sent"] = after["sent"] - before["sent"]

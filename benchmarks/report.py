@@ -77,6 +77,11 @@ def _report(figures: Figures) -> Iterator[str]:
         f"{about['kernel']}, "
         f"{about['python']}, {', '.join(f'{name} {version}' for name, version in about['packages'].items())}.\n"
     )
+    if busy := figures.get("load_average_after"):
+        yield (
+            "Load average of the machine after each part (the benchmark itself makes about 2 of it; more means that "
+            f"others were at work, and the figures are noisy): {', '.join(f'{k} {v:.1f}' for k, v in busy.items())}.\n"
+        )
     yield "## Targets\n"
     yield from _grid(
         ("", "target", "measured", "met"),
