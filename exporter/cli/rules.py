@@ -19,6 +19,8 @@ from exporter.slo.annotations import DEFAULT_DASHBOARDS_URL, DEFAULT_RUNBOOK_URL
 from exporter.web import WebConfigFile
 
 _FORMATS = ("prometheus", "sloth", "pyrra")
+_PARTS = ("slo", "calls", "exporter")
+DEFAULT_JOB = "atoms-exporter"
 
 
 def rules_command(
@@ -35,6 +37,11 @@ def rules_command(
     runbook_url: Annotated[
         str, typer.Option("--runbook-url", metavar="URL", help="Where the runbook is.")
     ] = DEFAULT_RUNBOOK_URL,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="PART", help="slo, calls or exporter. May be repeated; all of them by default."),
+    ] = None,
+    job: Annotated[str, typer.Option("--job", help="The scrape job, for the alerts about the exporter.")] = DEFAULT_JOB,
     file: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
@@ -44,13 +51,16 @@ def rules_command(
     """
     if style not in _FORMATS:
         raise ConfigError("--format", f"must be one of {', '.join(_FORMATS)}")
+    parts = tuple(only or _PARTS)
+    if not set(parts) <= set(_PARTS):
+        raise ConfigError("--only", f"must be one of {', '.join(_PARTS)}")
     wanted = objectives(configured(file, settings))
     if style == "sloth":
-        text = render_sloth(wanted)
+        text = render_sloth(wanted, dashboards_url=dashboards_url, runbook_url=runbook_url)
     elif style == "pyrra":
         text = render_pyrra(wanted)
     else:
-        text = render_rules(wanted, dashboards_url=dashboards_url, runbook_url=runbook_url)
+        text = render_rules(wanted, dashboards_url=dashboards_url, runbook_url=runbook_url, job=job, only=parts)
     if output is None:
         say(text)
         return

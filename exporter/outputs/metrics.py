@@ -41,7 +41,7 @@ from exporter.calls.observations import (
     VariablesExtracted,
     Where,
 )
-from exporter.outputs.catalogue import CALL_METRICS, CATALOGUE
+from exporter.outputs.catalogue import CALL_METRICS, CATALOGUE, OUTCOMES
 from exporter.outputs.series import Counter, Gauge, Histogram, Store
 from exporter.outputs.spans import speech_span_id, turn_span_id
 from exporter.protocol.events import WIRE_NAMES, Event
@@ -98,7 +98,7 @@ class Metrics:
             CharactersSpoken: self._characters_spoken,
             AudioTranscribed: self._audio_transcribed,
             UserSpoke: self._counts("atoms_user_turns_total"),
-            NodeEntered: self._counts("atoms_node_visits_total"),
+            NodeEntered: self._node_entered,
             LoopClosed: self._counts("atoms_node_loops_total"),
             NodeLeft: self._node_left,
             Hopped: self._hopped,
@@ -279,6 +279,12 @@ class Metrics:
         kept = self._kept(place)
         self._in(kept, "atoms_stt_audio_seconds_total", place, fact.processor, fact.model).inc(fact.seconds)
 
+    def _node_entered(self, fact: NodeEntered) -> None:
+        place = fact.where.place
+        kept = self._kept(place)
+        self._in(kept, "atoms_node_visits_total", place).inc()
+        self._in(kept, "atoms_node_loops_total", place)  # at 0 from the first visit
+
     def _node_left(self, fact: NodeLeft) -> None:
         if fact.duration_seconds is not None:
             where = fact.where
@@ -322,6 +328,8 @@ class Metrics:
         agent = fact.agent
         self._counter("atoms_calls_started_total", agent.agent_id, agent.name, fact.channel).inc()
         self._active(agent).inc()
+        for outcome in OUTCOMES:  # at 0 from the start: increase() does not see a series' first step
+            self._counter("atoms_calls_ended_total", agent.agent_id, agent.name, fact.channel, outcome)
 
     def _call_ended(self, fact: CallEnded) -> None:
         agent = fact.agent

@@ -84,9 +84,12 @@ class Histogram:
     def observe_with(self, value: float, trace_id: str, span_id: str, at: float) -> None:
         """One measurement, and the span that shows it."""
         bucket = bisect_left(self.bounds, value)
-        if self.exemplars is None:
-            self.exemplars = {}
-        self.exemplars[bucket] = (trace_id, span_id, value, at)
+        exemplars = self.exemplars
+        if exemplars is None:
+            exemplars = self.exemplars = {}
+        shown = exemplars.get(bucket)
+        if shown is None or at >= shown[3]:  # Prometheus refuses one that is older than what it has
+            exemplars[bucket] = (trace_id, span_id, value, at)
         self.counts[bucket] += 1
         self.sum += value
         self.count += 1  # last: a scrape that comes in between must not take the old lines for the new version
