@@ -15,6 +15,7 @@ from exporter.calls.observations import Agent
 from exporter.errors import AtomsExporterError, Interrupted, Malformed, Refused
 from exporter.protocol.api import AgentInfo, decode_agent, decode_agent_page
 from exporter.receivers.backoff import Backoff
+from exporter.protocol.labels import label
 from exporter.receivers.client import AtomsApi
 
 PAGE_SIZE: Final = 100
@@ -101,7 +102,7 @@ class Directory:
 
     async def _fetch(self, agent_id: str) -> tuple[Agent, float]:
         before = self._entries.get(agent_id)
-        unknown = before.agent if before is not None else Agent(agent_id=agent_id)
+        unknown = before.agent if before is not None else Agent(agent_id=label(agent_id))
         try:
             async with asyncio.timeout(self._patience):
                 info = await self._answer(agent_id, insist=before is None or before.agent == Agent(agent_id=agent_id))
@@ -131,4 +132,4 @@ class Directory:
 
 
 def _agent(info: AgentInfo) -> Agent:
-    return Agent(info.agent_id, info.name or "unknown", info.workflow_type == "single_prompt")
+    return Agent(label(info.agent_id), label(info.name or "unknown"), info.workflow_type == "single_prompt")
