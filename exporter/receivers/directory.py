@@ -14,8 +14,8 @@ from structlog.typing import FilteringBoundLogger
 from exporter.calls.observations import Agent
 from exporter.errors import AtomsExporterError, Interrupted, Malformed, Refused
 from exporter.protocol.api import AgentInfo, decode_agent, decode_agent_page
-from exporter.receivers.backoff import Backoff
 from exporter.protocol.labels import label
+from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
 
 PAGE_SIZE: Final = 100
