@@ -36,6 +36,7 @@ def profile(rig: Rig, name: str, label: str, seconds: int) -> str:
         if name == "ours":
             drawn = RESULTS / f"profile-{label}-ours.svg"
             subprocess.run([*spy, "--output", str(drawn), "--function", "--threads"], check=True, capture_output=True)
+            drawn.write_text(drawn.read_text().replace(f"{RESULTS}/", ""))
     return _table([(stack.split(";"), int(count)) for stack, _, count in stacks])
 
 
@@ -79,6 +80,7 @@ def main() -> None:
     parser.add_argument("--candidates", default="ours,handwritten")
     given = parser.parse_args()
     about = machine()
+    RESULTS.mkdir(exist_ok=True)
     with certificates() as directory:
         rig = Rig(0, 1, directory)
         for name in given.candidates.split(","):

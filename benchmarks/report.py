@@ -151,7 +151,7 @@ def _stalls(figures: Figures) -> Iterator[str]:
         "notes how late it was.\n"
     )
     rows = (
-        ("50,000 series, as Prometheus scrapes", "stalls"),
+        (f"{figures['stalls']['series']:,} series, as Prometheus scrapes", "stalls"),
         ("every page from scratch (formats in turn)", "cold_stalls"),
     )
     yield from _grid(

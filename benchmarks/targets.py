@@ -62,9 +62,10 @@ def _largest(figures: Figures, *, tls: bool) -> Figures:
     return point(figures, "ours", max(sizes, default=0), tls=tls)
 
 
-def _page(figures: Figures, series: int) -> Figures:
-    pages: list[Figures] = figures["offline"]["pages"]["pages"]
-    return next(page for page in pages if page["series"] >= series)
+def _stall_p99(figures: Figures) -> float:
+    if figures["stalls"]["series"] < 50_000:  # quick mode renders smaller pages: no proof of anything
+        raise KeyError
+    return float(figures["stalls"]["stall_p99"])
 
 
 TARGETS = (
@@ -96,9 +97,7 @@ TARGETS = (
         " KiB",
         lambda f: f["offline"]["ended_calls"]["last_fifth_growth_kib"],
     ),
-    Target(
-        "loop stall p99 during scrapes of 50,000 series", AT_MOST, 30, " ms", lambda f: f["stalls"]["stall_p99"] * 1e3
-    ),
+    Target("loop stall p99 during scrapes of 50,000 series", AT_MOST, 30, " ms", lambda f: _stall_p99(f) * 1e3),
     Target("replay", AT_LEAST, 150_000, " events/s", lambda f: f["offline"]["replay"]["events_per_second"]),
 )
 
