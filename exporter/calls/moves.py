@@ -70,7 +70,7 @@ def first_node(call: Call, node_id: str) -> None:
 
 def enter(call: Call, node_id: str, at: float, came_from: Visit | None) -> None:
     visit = Visit(call.visit.index + 1, node_id, at, call.next_visit(node_id))
-    visit.came_from = came_from
+    visit.came_from = came_from.node_id if came_from is not None else None
     if (name := call.names.get(node_id)) is not None:
         visit.settle(call.call_id, call.agent, node_id, name)
     call.visit = visit
@@ -80,15 +80,14 @@ def enter(call: Call, node_id: str, at: float, came_from: Visit | None) -> None:
 def leave(call: Call, at: float) -> None:
     visit = call.visit
     duration = seconds_between(visit.entered_at, at)
-    origin = visit.came_from
     left = NodeLeft(
         where=visit.where,
         at=at,
         entered_at=visit.entered_at,
         duration_seconds=duration if duration >= 0 else None,
         node_type=visit.node_type,
-        from_node_id=origin.node_id if origin is not None else None,
-        from_node_name=call.names.get(origin.node_id or "") if origin is not None else None,
+        from_node_id=visit.came_from,
+        from_node_name=call.names.get(visit.came_from or ""),
         prompt_tokens=visit.prompt_tokens,
         completion_tokens=visit.completion_tokens,
         error=visit.error,

@@ -50,7 +50,7 @@ class Visit:
         self.key = key
         self.where = NOWHERE
         self.node_type: str | None = None
-        self.came_from: Visit | None = None
+        self.came_from: str | None = None  # the node's id: the visit itself would keep every visit before it alive
         self.awaits_answer_since: float | None = None
         self.prompt_tokens = 0
         self.completion_tokens = 0
