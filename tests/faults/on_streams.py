@@ -11,6 +11,14 @@ RECOVERED = "atoms_exporter_events_recovered_total"
 DUPLICATE = "atoms_exporter_events_duplicate_total"
 REJECTED = "atoms_exporter_events_rejected_total"
 
+EVERY_FAULT = (
+    "drop=0.15,replay=0.15,gap=0.15,silence=0.1:seconds=60,half_open=0.1,mute=0.1,no_close=0.2,server_error=0.1,"
+    "rate_limited=0.1:seconds=1:on=any,html=0.05,duplicate=0.1,reorder=0.1,noise=0.1,malformed=0.01,nan=0.01,"
+    "over_before_connect=0.1,no_call_end=0.2,clock_skew=0.2,unknown_event=0.1,negative_latency=0.1,"
+    "webhook_duplicate=0.2,webhook_reorder=0.2,webhook_bad_signature=0.2"
+)
+"""Everything that leaves the attribution to nodes as it is."""
+
 CASES: tuple[Case, ...] = (
     streams("nothing", "no fault", ""),
     streams(
@@ -148,10 +156,7 @@ CASES: tuple[Case, ...] = (
     streams(
         "everything",
         "all of these at once",
-        "drop=0.15,replay=0.15,gap=0.15,silence=0.1:seconds=60,half_open=0.1,mute=0.1,no_close=0.2,server_error=0.1,"
-        "rate_limited=0.1:seconds=1:on=any,html=0.05,duplicate=0.1,reorder=0.1,noise=0.1,malformed=0.01,nan=0.01,"
-        "over_before_connect=0.1,no_call_end=0.2,clock_skew=0.2,unknown_event=0.1,negative_latency=0.1,"
-        "webhook_duplicate=0.2,webhook_reorder=0.2,webhook_bad_signature=0.2",
+        EVERY_FAULT,
         settings=_SOON,
         busy=False,
         calls=16,
