@@ -6,6 +6,7 @@ delivers them. The transitions themselves are in ``state`` and the modules it li
 
 from __future__ import annotations
 
+from array import array
 from typing import Any, NamedTuple
 
 import msgspec
@@ -87,7 +88,7 @@ class Call:
         self.hops = self.turns = 0
         self.prompt_tokens = self.completion_tokens = 0
         self.turn_prompt_tokens = self.turn_completion_tokens = 0
-        self.turn_milliseconds: list[int] = []
+        self.turn_milliseconds = array("L")
         self.model: str | None = None
         self.visits: dict[str, int] = {}
         self.moments: dict[str, tuple[int, int]] = {}
