@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from structlog.typing import FilteringBoundLogger
+
 from exporter.calls.telemetry import Telemetry
 from exporter.errors import Malformed, Refused
 from exporter.outputs.metrics import Metrics, disposition_fact
@@ -34,11 +36,13 @@ class Deliveries:
         metrics: Metrics,
         *,
         allowed_words: Mapping[str, tuple[str, ...]],
+        log: FilteringBoundLogger,
     ) -> None:
         self._webhooks = webhooks
         self._following = following
         self._directory = directory
         self._metrics = metrics
+        self._log = log
         self._allowed = {name: frozenset(words) for name, words in allowed_words.items()}
         self._queue: asyncio.Queue[AnyDelivery] = asyncio.Queue(_LONGEST_QUEUE)
         self.draining = False
@@ -67,8 +71,13 @@ class Deliveries:
 
     async def run(self) -> None:
         """Work the queue off, until cancelled."""
+        log = self._log
         while True:
-            await self._work(await self._queue.get())
+            delivery = await self._queue.get()
+            try:
+                await self._work(delivery)
+            except Exception:  # the edge between one delivery and all the others
+                log.exception("a delivery could not be worked off", webhook=delivery.kind)
 
     async def _work(self, delivery: AnyDelivery) -> None:
         match delivery:

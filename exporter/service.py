@@ -156,6 +156,7 @@ class Service:
             self._directory,
             self.metrics,
             allowed_words=self._config.metrics.disposition_values,
+            log=self._log,
         )
 
     # -- life

@@ -153,10 +153,18 @@ class Following:
             await self._follow(followed, earlier, under_way, log)
         except Exception:  # the edge between one call and all the others
             log.exception("following a call failed")
-            self._tracker.end(call_id, "lost")
-            self._on_finished(call_id)
+            self._abandon(call_id, log)
         finally:
             self._followed.pop(call_id, None)
+
+    def _abandon(self, call_id: str, log: FilteringBoundLogger) -> None:
+        """End a call that has failed; its state may be what failed."""
+        try:
+            self._tracker.end(call_id, "lost")
+        except Exception:  # as above
+            log.exception("a failed call cannot be ended")
+            self._tracker.forget(call_id)
+        self._on_finished(call_id)
 
     async def _follow(
         self, followed: Followed, earlier: Earlier | None, under_way: bool, log: FilteringBoundLogger
