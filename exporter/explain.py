@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.text import Text
 from rich.tree import Tree
 
@@ -51,7 +50,7 @@ class _Explanation:
             roots = sorted([*roots, *self.children[self.root.span_id]], key=lambda span: span.start_ns)
         for span in roots:
             self._grow(tree, span)
-        return Group(tree, Padding(self._summary(), (1, 0, 0, 0)))
+        return Group(tree, "", self._summary())
 
     def _grow(self, tree: Tree, span: SpanRecord) -> None:
         if span.name == "turn":
@@ -138,21 +137,27 @@ class _Explanation:
     # -- the end
 
     def _summary(self) -> Text:
-        text = Text()
-        if self.turns:
-            latencies = sorted(_took(turn) for turn in self.turns)
-            middle = latencies[(len(latencies) - 1) // 2]
-            text.append(f"{len(latencies)} turns", style="bold")
-            text.append(f", median {duration(middle)}, slowest {duration(latencies[-1])}")
-            if self.slowest is not None and len(latencies) > 1:
-                text.append(f" in {self.slowest.attributes.get('atoms.node.name')}")
+        said = self.root.attributes if self.root is not None else {}
+        parts = [self._turns_told()] if self.turns else []
         if self.root is not None:
-            said = self.root.attributes
-            text.append(f"; {said.get('atoms.call.hops')} hops")
-            if "gen_ai.usage.input_tokens" in said:
-                sent, given = said["gen_ai.usage.input_tokens"], said.get("gen_ai.usage.output_tokens", 0)
-                text.append(f"; {int(sent):,} + {int(given):,} tokens")
+            parts.append(Text(f"{said.get('atoms.call.hops')} hops"))
+        if "gen_ai.usage.input_tokens" in said:
+            sent, given = said["gen_ai.usage.input_tokens"], said.get("gen_ai.usage.output_tokens", 0)
+            parts.append(Text(f"{int(sent):,} + {int(given):,} tokens"))
+        text = Text("; ").join(parts)
+        if self.root is not None:
             text.append(f"\ntrace {self.root.trace_id:032x}", style="dim")
+        return text
+
+    def _turns_told(self) -> Text:
+        latencies = sorted(_took(turn) for turn in self.turns)
+        if len(latencies) == 1:
+            return Text().append("1 turn", style="bold").append(f", {duration(latencies[0])}")
+        middle = latencies[(len(latencies) - 1) // 2]
+        text = Text().append(f"{len(latencies)} turns", style="bold")
+        text.append(f", median {duration(middle)}, slowest {duration(latencies[-1])}")
+        if self.slowest is not None:
+            text.append(f" in {self.slowest.attributes.get('atoms.node.name')}")
         return text
 
 

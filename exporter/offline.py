@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -114,10 +115,17 @@ def replay(
                 replaying.take(read_recording(file), pace)
             except Malformed as problem:
                 raise ConfigError("FILE", f"{path}: {problem}") from problem
-    if traces is not None and (left := traces.close(_FLUSH_SECONDS)):
-        log.error("spans were not delivered", spans=left)
+    if traces is not None:
+        traces.close(_FLUSH_SECONDS)
+        if lost := undelivered(metrics):
+            log.error("spans were not delivered", spans=lost)
     metrics.refresh()
     return metrics.store.render(openmetrics=True) + "# EOF\n"
+
+
+def undelivered(metrics: Metrics) -> int:
+    """Spans that were given up, for whatever reason."""
+    return round(sum(sample.value for sample in metrics.store["atoms_exporter_spans_dropped_total"].metric().samples))
 
 
 def spans_of_file(path: str, config: Config) -> dict[int, list[SpanRecord]]:
@@ -196,6 +204,8 @@ class Backfill:
             return
         Replay(SpansOnly(self._traces.put), self._config, Agent()).take_log(log)
         self.exported += 1
+        if self._traces.pending > _MOST_PENDING_SPANS:  # fetching is faster than a backend may be
+            await asyncio.to_thread(self._traces.flush, _FLUSH_SECONDS)
 
 
 def trace_export_or_error(env: Mapping[str, str], config: Config, metrics: Metrics) -> TraceExport:

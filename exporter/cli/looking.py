@@ -20,7 +20,16 @@ from exporter.cli.printing import fail, remark, say
 from exporter.config import Config
 from exporter.errors import ConfigError
 from exporter.explain import explained
-from exporter.offline import Backfill, by_trace, history_of, replay, spans_of_call, spans_of_file, trace_export_or_error
+from exporter.offline import (
+    Backfill,
+    by_trace,
+    history_of,
+    replay,
+    spans_of_call,
+    spans_of_file,
+    trace_export_or_error,
+    undelivered,
+)
 from exporter.outputs.catalogue import CHANNELS
 from exporter.outputs.metrics import Metrics
 
@@ -104,8 +113,8 @@ def backfill_command(
 
 async def _backfill(calls: list[str], last: int | None, config: Config) -> None:
     log = logging_as(config)
-    traces = trace_export_or_error(os.environ, config, Metrics(version=__version__))
-    left = 0
+    metrics = Metrics(version=__version__)
+    traces = trace_export_or_error(os.environ, config, metrics)
     try:
         async with history_of(config, log) as history:
             backfill = Backfill(config, traces, history)
@@ -118,15 +127,15 @@ async def _backfill(calls: list[str], last: int | None, config: Config) -> None:
                     await done
                     progress.advance(task)
     finally:
-        left = await asyncio.to_thread(traces.close, _FLUSH_SECONDS)
+        await asyncio.to_thread(traces.close, _FLUSH_SECONDS)
     remark(f"{backfill.exported} of {len(calls)} calls exported")
     if backfill.going_on:
         remark(f"{len(backfill.going_on)} still going on, left alone: {', '.join(backfill.going_on[:5])}")
     for call_id, problem in list(backfill.failed.items())[:20]:
         fail(f"{call_id}: {problem}")
-    if left:
-        fail(f"{left} spans were not delivered")
-    if left or backfill.failed:
+    if lost := undelivered(metrics):
+        fail(f"{lost} spans were not delivered")
+    if lost or backfill.failed:
         raise typer.Exit(1)
 
 
