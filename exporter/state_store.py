@@ -91,6 +91,7 @@ class SQLiteCheckpoints:
     """Checkpoints in one SQLite file.
 
     :param path: created when missing; its directory must exist and be writable.
+    :param patience_seconds: how long to wait for somebody else who is writing.
     :raises ConfigError: the file is somebody else's, of a newer version, or cannot be opened.
 
     A file of ours that is damaged is set aside as ``<path>.damaged-<time>`` (``set_aside`` names it) and a new one
@@ -98,6 +99,7 @@ class SQLiteCheckpoints:
     """
 
     path: Path
+    patience_seconds: float = 5.0
     set_aside: Path | None = field(default=None, init=False)
     _existed: bool = field(default=False, init=False)
 
@@ -130,7 +132,7 @@ class SQLiteCheckpoints:
         )
 
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=self.patience_seconds)
         try:
             # Asked of SQLite, not of the header: after a crash the first pages may still be in the write-ahead log.
             owner = db.execute("PRAGMA application_id").fetchone()[0]
