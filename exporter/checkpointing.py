@@ -45,6 +45,7 @@ class Checkpointing:
         self._known: set[str] = set()
         self._failing = False
         self._expired_at = clock()
+        self._writing: asyncio.Task[bool] | None = None
 
     def finished(self, call_id: str) -> None:
         """A call is over: the next checkpoint forgets its events and remembers that."""
@@ -58,7 +59,17 @@ class Checkpointing:
             await self.write()
 
     async def write(self) -> bool:
-        """One checkpoint; ``False`` when it could not be written."""
+        """One checkpoint; ``False`` when it could not be written.
+
+        One at a time, and none is left half-way: whoever is cancelled meanwhile leaves it to finish, and the last
+        checkpoint of a process waits for it.
+        """
+        while self._writing is not None and not self._writing.done():
+            await asyncio.wait([self._writing])
+        self._writing = asyncio.ensure_future(self._write())
+        return await asyncio.shield(self._writing)
+
+    async def _write(self) -> bool:
         now = self._clock()
         taken = [(tracked, self._take(tracked)) for tracked in self._tracker if self._is_news(tracked)]
         finished, self._finished = self._finished, []
