@@ -18,7 +18,6 @@ from exporter.receivers.following import Following
 from exporter.receivers.webhook import AnyDelivery, DuplicateDelivery, Webhooks
 from exporter.web import WebhookAnswer
 
-_LONGEST_QUEUE = 10_000
 _UNUSABLE = {413: WebhookAnswer.TOO_LARGE, 401: WebhookAnswer.BAD_SIGNATURE}
 
 
@@ -26,6 +25,7 @@ class Deliveries:
     """Takes deliveries in and works them off.
 
     :param allowed_words: words that may become ``value`` labels of dispositions, by identifier.
+    :param longest_queue: deliveries that may wait; the next one is turned away.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Deliveries:
         *,
         allowed_words: Mapping[str, tuple[str, ...]],
         log: FilteringBoundLogger,
+        longest_queue: int = 10_000,
     ) -> None:
         self._webhooks = webhooks
         self._following = following
@@ -44,7 +45,7 @@ class Deliveries:
         self._metrics = metrics
         self._log = log
         self._allowed = {name: frozenset(words) for name, words in allowed_words.items()}
-        self._queue: asyncio.Queue[AnyDelivery] = asyncio.Queue(_LONGEST_QUEUE)
+        self._queue: asyncio.Queue[AnyDelivery] = asyncio.Queue(longest_queue)
         self.draining = False
 
     async def take(self, raw: bytes, signature: str | None) -> WebhookAnswer:

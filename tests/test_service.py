@@ -1,0 +1,271 @@
+"""The service in this process, beside a simulator: what only its parts together can show."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+
+from exporter.calls.tracker import Progress, TrackedCall
+from exporter.config import load
+from exporter.deliveries import Deliveries
+from exporter.errors import ConfigError
+from exporter.outputs.exposition import render
+from exporter.outputs.metrics import Metrics
+from exporter.receivers.discovery import FoundCall
+from exporter.receivers.webhook import Webhooks
+from exporter.service import Service
+from exporter.simulator import AGENTS, Simulator, SimulatorOptions, parse_faults, signature
+from exporter.web import RunningWeb, WebhookAnswer
+from tests.system.books import Page, differences, report
+from tests.system.world import until
+
+SECRET = "simulated-secret"
+
+
+@dataclass
+class Stage:
+    """A service and the simulator it follows."""
+
+    service: Service
+    simulator: Simulator
+    log: structlog.testing.LogCapture
+    url: str
+
+    @property
+    def page(self) -> Page:
+        metrics = self.service.metrics
+        metrics.refresh()
+        _, body = render(metrics.store, metrics.others, "application/openmetrics-text")
+        return Page(body.decode())
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        return [dict(entry) for entry in self.log.entries if entry["event"] == event]
+
+    async def idle(self) -> Page:
+        """Everything played and followed to its end."""
+        await asyncio.wait_for(self.simulator.drained(), 60)
+        await until(lambda: not len(self.service.following), 60, "no call followed")
+        return self.page
+
+
+@asynccontextmanager
+async def stage(settings: dict[str, Any] | None = None, **options: Any) -> AsyncIterator[Stage]:
+    """Both running; the service is stopped politely at the end."""
+    given = {"calls": 4, "total_calls": 4, "speed": 60.0, "ramp_seconds": 0.0, "paused": True} | options
+    given.setdefault("starts_at", 4_000_000_000.0)
+    simulator = Simulator(SimulatorOptions(**given))
+    base_url = await simulator.start()
+    flags = {
+        "api.base_url": base_url,
+        "api.api_key": "simulated-key",
+        "web.listen_address": "127.0.0.1:0",
+        "discovery.poll.interval": 1.0,
+        "discovery.poll.limit": 500,
+        "discovery.webhook.secret": SECRET,
+        "history.delay": 0.05,
+        "shutdown_timeout": 5.0,
+    }
+    capture = structlog.testing.LogCapture()
+    log = structlog.wrap_logger(structlog.testing.ReturnLogger(), processors=[capture])
+    started: asyncio.Future[RunningWeb] = asyncio.get_running_loop().create_future()
+    service = Service(
+        load(flags | (settings or {}), {}, None), {}, log, on_started=started.set_result, rng=random.Random(1)
+    )
+    running = asyncio.ensure_future(service.run())
+    try:
+        web = await asyncio.wait_for(started, 20)
+        yield Stage(service, simulator, capture, web.urls[0])
+    finally:
+        service.stop()
+        await asyncio.wait_for(running, 20)
+        await simulator.stop()
+
+
+async def test_what_goes_wrong_in_one_call_stays_in_it() -> None:
+    async with stage(calls=4, total_calls=4) as here:
+        unlucky: list[str] = []
+        feed = here.service.tracker.feed
+
+        def failing(tracked: TrackedCall, payload: bytes, now: float) -> Progress:
+            call_id = tracked.call.call_id
+            if len(tracked.seen) > 3 and (not unlucky or call_id in unlucky):
+                unlucky.append(call_id)
+                raise RuntimeError("something nobody thought of")
+            return feed(tracked, payload, now)
+
+        here.service.tracker.feed = failing  # type: ignore[method-assign] # the fault of this test
+        here.simulator.begin()
+        page = await here.idle()
+        assert len(here.said("following a call failed")) == 1
+        assert page.total("atoms_calls_ended_total", outcome="lost") == 1
+        assert page.total("atoms_calls_ended_total") == 4
+        ledger = here.simulator.ledger
+        others = sum(entry["events"] for call, entry in ledger["calls"].items() if call not in unlucky)
+        assert others <= page.events <= others + 4
+
+
+async def test_a_call_that_cannot_even_be_ended_takes_nobody_with_it() -> None:
+    async with stage(calls=3, total_calls=3) as here:
+        unlucky: list[str] = []
+        end = here.service.tracker.end
+
+        def failing(call_id: str, outcome: str, *, at: float | None = None) -> None:
+            if not unlucky or call_id in unlucky:
+                unlucky.append(call_id)
+                raise RuntimeError("something nobody thought of")
+            end(call_id, outcome, at=at)
+
+        here.service.tracker.end = failing  # type: ignore[method-assign] # the fault of this test
+        here.simulator.begin()
+        page = await here.idle()
+        assert len(here.said("a failed call cannot be ended")) == 1
+        assert page.total("atoms_calls_ended_total") == 2
+
+
+async def test_no_more_streams_than_allowed_are_open_and_all_calls_are_counted_in_the_end() -> None:
+    async with stage({"api.max_streams": 2}, calls=6, total_calls=6, speed=30.0) as here:
+        here.simulator.begin()
+        most = 0
+        while not here.simulator.switchboard.idle:
+            most = max(most, int(here.page.total("atoms_exporter_streams")))
+            await asyncio.sleep(0.02)
+        page = await here.idle()
+        assert not (unequal := differences(here.simulator.ledger, page, busy=False)) or all(
+            "disposition" in line for line in unequal
+        ), report(unequal)
+        assert 0 < most <= 2
+
+
+async def test_a_call_is_followed_once_whoever_finds_it() -> None:
+    async with stage(calls=1, total_calls=1, speed=40.0) as here:
+        here.simulator.begin()
+        await until(lambda: len(here.service.following))
+        (followed,) = here.service.following.calls()
+        found = followed.found
+        for source in ("static", "poll", "webhook", "api"):
+            assert not here.service.following.follow(FoundCall(found.call_id, source=source))
+        (call,) = here.service.calls()
+        assert call.call_id == found.call_id
+        here.service.following.over(found.call_id, "failed")
+        await until(lambda: not len(here.service.following), 60)
+        assert not here.service.following.follow(found), "nor a second time, when it is over"
+        assert here.page.total("atoms_calls_ended_total", outcome="failed") == 1
+
+
+async def test_calls_are_shown_with_where_they_are() -> None:
+    async with stage({"web.allow_unauthenticated_api": "true"}, calls=4, total_calls=4, speed=10.0) as here:
+        here.simulator.begin()
+        async with httpx.AsyncClient(base_url=here.url, trust_env=False) as client:
+
+            async def in_a_node() -> list[dict[str, Any]]:
+                calls = (await client.get("/api/v1/calls")).json()["calls"]
+                return [call for call in calls if call["node_name"]]
+
+            call = (await until(in_a_node, 30))[0]
+            assert call["agent_name"] not in (None, "unknown")
+            assert call["events"] > 0
+            assert (await client.post("/api/v1/calls", json={"callId": call["call_id"]})).status_code == 409
+            assert (await client.get("/-/ready")).status_code == 200
+            landing = (await client.get("/")).text
+            assert "following" in landing.lower() or call["call_id"] in landing
+
+
+async def test_the_list_of_ended_calls_that_wait_for_their_history_is_bounded() -> None:
+    settings = {"history.max_pending": 1, "history.concurrency": 1, "history.delay": 1.0}
+    async with stage(settings, calls=6, total_calls=6, faults=parse_faults("gap=1:after=5")) as here:
+        here.simulator.begin()
+        page = await here.idle()
+        refused = [entry for entry in here.said("a call cannot be reconciled") if entry.get("reason")]
+        assert refused
+        assert refused[0]["reason"] == "too many ended at once"
+        assert page.total("atoms_calls_ended_total", outcome="lost") >= 1
+        assert page.total("atoms_calls_ended_total") == 6
+
+
+async def test_a_state_file_of_a_stranger_ends_the_start(tmp_path: Path) -> None:
+    stranger = tmp_path / "notes"
+    stranger.write_text("not a database")
+    config = load({"api.api_key": "x", "state.path": str(stranger)}, {}, None)
+    with pytest.raises(ConfigError, match="not a state file"):
+        Service(config, {}, structlog.get_logger())
+
+
+async def test_an_otlp_protocol_nobody_speaks_ends_the_start() -> None:
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "carrier-pigeon"}
+    with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP"):
+        Service(load({"api.api_key": "x"}, {}, None), env, structlog.get_logger())
+
+
+# -- deliveries
+
+
+def _delivery(event: str, call_id: str = "CALL-1", **metadata: Any) -> tuple[bytes, str]:
+    body = {"event": f"a1.{event}", "id": f"{event}-{call_id}", "metadata": {"callId": call_id, **metadata}}
+    raw = json.dumps(body).encode()
+    return raw, signature(SECRET, raw)
+
+
+async def test_a_delivery_that_finds_the_queue_full_may_come_again() -> None:
+    metrics = Metrics(version="0")
+    webhooks = Webhooks([SECRET], telemetry=metrics)
+    log = structlog.get_logger()
+    deliveries = Deliveries(webhooks, None, None, metrics, allowed_words={}, log=log, longest_queue=2)  # type: ignore[arg-type] # nobody works the queue off
+    answers = [await deliveries.take(*_delivery("pre-conversation", f"CALL-{n}")) for n in (1, 2, 3, 3)]
+    assert answers == [WebhookAnswer.ACCEPTED] * 2 + [WebhookAnswer.UNAVAILABLE] * 2, "and not DUPLICATE"
+    deliveries.draining = True
+    assert await deliveries.take(*_delivery("pre-conversation", "CALL-4")) is WebhookAnswer.UNAVAILABLE
+
+
+async def test_a_delivery_that_cannot_be_worked_off_is_logged_and_the_next_one_is() -> None:
+    async with stage(calls=1, total_calls=1, speed=20.0) as here:
+        follow = here.service.following.follow
+        asked: list[str] = []
+
+        def failing(found: FoundCall, **how: Any) -> bool:
+            asked.append(found.call_id)
+            if found.call_id == "CALL-bad":
+                raise RuntimeError("something nobody thought of")
+            return follow(found, **how)
+
+        here.service.following.follow = failing  # type: ignore[method-assign] # the fault of this test
+        async with httpx.AsyncClient(base_url=here.url, trust_env=False) as client:
+            for call_id in ("CALL-bad", "CALL-good"):
+                raw, signed = _delivery("pre-conversation", call_id)
+                answer = await client.post("/webhooks/atoms", content=raw, headers={"X-Signature": signed})
+                assert answer.status_code == 202
+        await until(lambda: "CALL-good" in asked)
+        assert len(here.said("a delivery could not be worked off")) == 1
+
+
+async def test_analytics_become_dispositions_of_the_named_agent() -> None:
+    words = '{"sentiment": ["positive"]}'
+    async with stage({"metrics.disposition_values": words}, calls=1, total_calls=1) as here:
+        agent = AGENTS[0]
+        metrics = [
+            {"identifier": "goal", "value": True, "dispositionMetricType": "BOOLEAN"},
+            {"identifier": "sentiment", "value": "positive", "dispositionMetricType": "STRING"},
+            {"identifier": "summary", "value": "Alex, +1 555 0100, wants a refund", "dispositionMetricType": "STRING"},
+            {"identifier": "score", "value": 7, "dispositionMetricType": "INTEGER"},
+            {"identifier": "odd", "value": None, "dispositionMetricType": "INTEGER"},
+        ]
+        analytics = {"summary": "text", "dispositionMetrics": metrics, "successMetrics": []}
+        raw, signed = _delivery("analytics-completed", agentId=agent.id, analytics=analytics)
+        async with httpx.AsyncClient(base_url=here.url, trust_env=False) as client:
+            await client.post("/webhooks/atoms", content=raw, headers={"X-Signature": signed})
+        await until(lambda: here.page.total("atoms_disposition_results_total"))
+        page = here.page
+        results = page.rows("atoms_disposition_results_total", ("agent_name", "identifier", "value"))
+        assert results[agent.name, "goal", "true"] == 1
+        assert results[agent.name, "sentiment", "positive"] == 1
+        assert not any("555" in value for _, _, value in results)
+        assert page.total("atoms_disposition_value_sum", identifier="score") == 7
