@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check docs bench image servers constraints clean
+.PHONY: help demo test check docs bench image servers constraints clean faults soak hour fuzz
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,18 @@ check: $(VENV)/.test ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+faults: $(VENV)/.test ## play every fault against the running exporter and print the table (ARGS=--write: into docs/)
+	$(BIN)/python -m tests.faults $(ARGS)
+
+soak: $(VENV)/.test ## half an hour of simulated traffic, compressed
+	$(BIN)/python -m pytest tests/system/test_load.py -m soak -s $(ARGS)
+
+hour: $(VENV)/.test ## a simulated hour of 300 calls with every fault at once
+	$(BIN)/python -m pytest tests/system/test_load.py -m hour -s $(ARGS)
+
+fuzz: $(VENV)/.test ## a million generated inputs for each fuzzer
+	for name in stream webhook config call; do $(BIN)/python -m tests.fuzz.fuzz_$$name --examples 1000000 $(ARGS) || exit 1; done
 
 docs: $(VENV)/.test ## write the generated parts of docs/ again
 	$(BIN)/python docs/generate.py
