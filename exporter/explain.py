@@ -140,7 +140,8 @@ class _Explanation:
         said = self.root.attributes if self.root is not None else {}
         parts = [self._turns_told()] if self.turns else []
         if self.root is not None:
-            parts.append(Text(f"{said.get('atoms.call.hops')} hops"))
+            hops = said.get("atoms.call.hops")
+            parts.append(Text("1 hop" if hops == 1 else f"{hops} hops"))
         if "gen_ai.usage.input_tokens" in said:
             sent, given = said["gen_ai.usage.input_tokens"], said.get("gen_ai.usage.output_tokens", 0)
             parts.append(Text(f"{int(sent):,} + {int(given):,} tokens"))
