@@ -196,7 +196,7 @@ def _offline(found: Figures) -> Iterator[str]:
         rows.append((f"… the command, {replay['events']:,} events, start included", f"{replay['cli_seconds']:.1f} s"))
     if spans := found.get("spans"):
         rows.append(("spans built", f"{spans['built_per_second']:,.0f}/s"))
-        rows.append(("spans built, converted and encoded as OTLP", f"{spans['spans_per_second']:,.0f}/s"))
+        rows.append(("spans built and encoded as OTLP", f"{spans['spans_per_second']:,.0f}/s"))
     if hour := found.get("hour"):
         rows.append((f"an hour-long call ({hour['events']:,} events)", f"{hour['kib_per_call']:.0f} KiB"))
     if ended := found.get("ended_calls"):

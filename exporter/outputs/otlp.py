@@ -53,7 +53,8 @@ def trace_export(
     endpoint = settings.endpoint(env, "traces")
     if endpoint is None:
         return None
-    from exporter.outputs.otlp_convert import resource, sampling, to_span
+    from exporter.outputs.otlp_encode import SpanEncoder
+    from exporter.outputs.otlp_sdk import SCOPE, resource, sampling
     from exporter.outputs.otlp_traces import TraceExport
 
     _quiet_stock_loggers()
@@ -68,7 +69,7 @@ def trace_export(
         sender = HttpSpans(endpoint)
     return TraceExport(
         sender,
-        to_span(resource(env, instance_id), settings.attribute_limits(env)),
+        SpanEncoder(resource(env, instance_id), SCOPE, settings.attribute_limits(env)).request,
         sampled=sampling(env),
         counts=counts,
         batching=settings.batching(env, max_queue_spans),
@@ -94,8 +95,8 @@ def metric_push(
     endpoint = settings.endpoint(env, "metrics")
     if endpoint is None:
         return None
-    from exporter.outputs.otlp_convert import SCOPE, resource
     from exporter.outputs.otlp_metrics import MetricPush
+    from exporter.outputs.otlp_sdk import SCOPE, resource
 
     _quiet_stock_loggers()
     sender: MetricsSender
@@ -129,7 +130,7 @@ def describe(env: Mapping[str, str]) -> dict[str, str]:
     """
     lines = settings.describe_endpoints(env)
     if settings.endpoint(env, "traces") is not None:
-        from exporter.outputs.otlp_convert import sampling
+        from exporter.outputs.otlp_sdk import sampling
 
         sampling(env)
         limits, batching = settings.attribute_limits(env), settings.batching(env)

@@ -1,14 +1,16 @@
-"""OTLP over gRPC: the stock exporters, with an interceptor under them that sees how each call ended.
+"""OTLP over gRPC, with an interceptor under every channel that sees how each call ended.
 
-The stock exporter retries for itself and tells its caller only "failure". Its ``retryable_error_codes`` names the codes
-it retries, so it gets one that is no error; its ``stub`` makes the client of a channel, so the interceptor goes there.
-Waiting and trying again happens in one place, ours. Imported only when the protocol is grpc: grpcio is heavy.
+Metrics go by the stock exporter; spans come encoded (``otlp_encode``) and are only sent. The stock exporter retries
+for itself and tells its caller only "failure". Its ``retryable_error_codes`` names the codes it retries, so it gets one
+that is no error; its ``stub`` makes the client of a channel, so the interceptor goes there. Waiting and trying again
+happens in one place, ours. Imported only when the protocol is grpc: grpcio is heavy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -16,20 +18,18 @@ from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untype
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # ships no types
 from opentelemetry.exporter.otlp.proto.grpc.exporter import OTLPExporterMixin
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExportResult
 
 from exporter.outputs.otlp_answer import Answer, from_grpc
 from exporter.outputs.otlp_headers import without_secrets
-from exporter.outputs.otlp_settings import Endpoint
+from exporter.outputs.otlp_settings import USER_AGENT, Endpoint
 
 _COMPRESSIONS = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip}
 _NOT_SENT = Answer("smaller", "other", "the batch could not be encoded")
 _init: Any = OTLPExporterMixin.__init__  # its type variables cannot be inferred from outside the class
+_EXPORT_SPANS = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _NEVER_RETRIED = frozenset({grpc.StatusCode.OK})
 
 
@@ -77,13 +77,6 @@ class Witness(grpc.UnaryUnaryClientInterceptor):
         return lambda channel: make(grpc.intercept_channel(channel, self))
 
 
-class _Spans(OTLPSpanExporter):
-    """The stock span exporter, set up through its mixin's own constructor because only that takes a stub."""
-
-    def __init__(self, endpoint: Endpoint, witness: Witness) -> None:
-        _init(self, stub=witness.stub(TraceServiceStub), result=SpanExportResult, **_options(endpoint))
-
-
 class _Metrics(OTLPMetricExporter):
     """The stock metric exporter, which is built first for what it alone sets, then again with our stub."""
 
@@ -99,15 +92,25 @@ class GrpcSpans:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._witness = Witness(endpoint.headers)
-        self._exporter = _Spans(endpoint, self._witness)
+        self._channel = _channel(endpoint)
+        self._export: Callable[..., ExportTraceServiceResponse] = grpc.intercept_channel(
+            self._channel, self._witness
+        ).unary_unary(_EXPORT_SPANS, response_deserializer=ExportTraceServiceResponse.FromString)
+        self._metadata = tuple(endpoint.headers.items())
+        self._timeout_seconds = endpoint.timeout_seconds
 
-    def send(self, batch: Sequence[ReadableSpan], limit_seconds: float) -> Answer:
+    def send(self, request: bytes, limit_seconds: float) -> Answer:
         """One attempt; it takes no longer than ``limit_seconds`` or the endpoint's timeout."""
-        return _sent(self._witness, self._exporter, batch, limit_seconds)
+        self._witness.answer, self._witness.limit_seconds = None, max(limit_seconds, 0.001)
+        try:
+            self._export(request, timeout=self._timeout_seconds, metadata=self._metadata)
+        except grpc.RpcError:  # the witness knows
+            pass
+        return self._witness.answer or _NOT_SENT
 
     def close(self) -> None:
         """Close the channel; a call under way is cancelled."""
-        self._exporter.shutdown()
+        self._channel.close()
 
 
 class GrpcMetrics:
@@ -119,19 +122,22 @@ class GrpcMetrics:
 
     def send(self, batch: MetricsData, limit_seconds: float) -> Answer:
         """One attempt; it takes no longer than ``limit_seconds`` or the endpoint's timeout."""
-        return _sent(self._witness, self._exporter, batch, limit_seconds)
+        self._witness.answer, self._witness.limit_seconds = None, max(limit_seconds, 0.001)
+        self._exporter.export(batch)
+        return self._witness.answer or _NOT_SENT
 
     def close(self) -> None:
         """Close the channel; a call under way is cancelled."""
         self._exporter.shutdown()
 
 
-def _sent(
-    witness: Witness, exporter: OTLPSpanExporter | OTLPMetricExporter, batch: Any, limit_seconds: float
-) -> Answer:
-    witness.answer, witness.limit_seconds = None, max(limit_seconds, 0.001)
-    exporter.export(batch)
-    return witness.answer or _NOT_SENT
+def _channel(endpoint: Endpoint) -> grpc.Channel:
+    target = urlsplit(endpoint.url).netloc or endpoint.url
+    options: Any = (("grpc.primary_user_agent", USER_AGENT),)
+    compression = _COMPRESSIONS[endpoint.compression]
+    if endpoint.insecure:
+        return grpc.insecure_channel(target, options, compression)
+    return grpc.secure_channel(target, _credentials(endpoint), options, compression)
 
 
 def _options(endpoint: Endpoint) -> dict[str, Any]:

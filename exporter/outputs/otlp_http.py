@@ -1,14 +1,18 @@
-"""OTLP over http/protobuf: the stock exporters, with an adapter under them that sees how each request ended.
+"""OTLP over http/protobuf, with an adapter under every session that sees how each request ended.
 
-The stock exporter retries for itself within its timeout, drops the batch afterwards, takes a redirect for success and
-tells its caller only "failure". All it does with an exception it does not know is to give up at once: so the adapter
-judges the answer, keeps the verdict, and raises ``NotTaken``. Waiting and trying again happens in one place, ours.
+Metrics go by the stock exporter; spans come encoded (``otlp_encode``) and are only posted. The stock exporter retries
+for itself within its timeout, drops the batch afterwards, takes a redirect for success and tells its caller only
+"failure". All it does with an exception it does not know is to give up at once: so the adapter judges the answer, keeps
+the verdict, and raises ``NotTaken``. Waiting and trying again happens in one place, ours.
 """
 
 from __future__ import annotations
 
+import gzip
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import requests
@@ -17,19 +21,21 @@ from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # ships no types
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.metrics.export import MetricsData
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter
 from requests.adapters import HTTPAdapter
 
 from exporter.outputs.otlp_answer import Answer, FailureReason, from_http
 from exporter.outputs.otlp_headers import without_secrets
-from exporter.outputs.otlp_settings import Endpoint
+from exporter.outputs.otlp_settings import USER_AGENT, Endpoint
 
 _BODY_LIMIT = 64 * 1024
+_COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "none": bytes,
+    "gzip": partial(gzip.compress, compresslevel=6),
+    "deflate": partial(zlib.compress, level=6),
+}
 _COMPRESSIONS = {"none": Compression.NoCompression, "gzip": Compression.Gzip, "deflate": Compression.Deflate}
 _NOT_SENT = Answer("smaller", "other", "the batch could not be encoded or is over the request limit")
 
@@ -103,29 +109,47 @@ class HttpSpans:
     """Sends spans over http/protobuf, one attempt at a time."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._adapter, options = _options(endpoint)
-        self._exporter: SpanExporter = OTLPSpanExporter(**options)
+        self._url, self._timeout_seconds = endpoint.url, endpoint.timeout_seconds
+        self._adapter, self._session = _session(endpoint)
+        self._compress = _COMPRESS[endpoint.compression]
+        self._session.headers.update({"User-Agent": USER_AGENT, "Content-Type": "application/x-protobuf"})
+        if endpoint.compression != "none":
+            self._session.headers["Content-Encoding"] = endpoint.compression
+        self._session.headers.update(endpoint.headers)
+        if endpoint.client_certificate and endpoint.client_key:
+            self._session.cert = (endpoint.client_certificate, endpoint.client_key)
+        elif endpoint.client_certificate:
+            self._session.cert = endpoint.client_certificate
 
-    def send(self, batch: Sequence[ReadableSpan], limit_seconds: float) -> Answer:
+    def send(self, request: bytes, limit_seconds: float) -> Answer:
         """One attempt; it takes no longer than ``limit_seconds`` or the endpoint's timeout."""
         self._adapter.answer, self._adapter.limit_seconds = None, limit_seconds
         try:
-            self._exporter.export(batch)
-        except NotTaken:  # exporters before 1.36 let it through
+            self._session.post(self._url, self._compress(request), timeout=self._timeout_seconds)
+        except NotTaken:
             pass
         return self._adapter.answer or _NOT_SENT
 
     def close(self) -> None:
         """Close idle connections; a request under way ends by its own timeout."""
-        self._exporter.shutdown()
+        self._session.close()
 
 
 class HttpMetrics:
     """Sends metrics over http/protobuf, one attempt at a time."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._adapter, options = _options(endpoint)
-        self._exporter = OTLPMetricExporter(**options)
+        self._adapter, session = _session(endpoint)
+        self._exporter = OTLPMetricExporter(
+            endpoint=endpoint.url,
+            headers=dict(endpoint.headers),
+            timeout=endpoint.timeout_seconds,
+            compression=_COMPRESSIONS[endpoint.compression],
+            certificate_file=endpoint.certificate,
+            client_key_file=endpoint.client_key,
+            client_certificate_file=endpoint.client_certificate,
+            session=session,
+        )
 
     def send(self, batch: MetricsData, limit_seconds: float) -> Answer:
         """One attempt; it takes no longer than ``limit_seconds`` or the endpoint's timeout."""
@@ -141,21 +165,12 @@ class HttpMetrics:
         self._exporter.shutdown()
 
 
-def _options(endpoint: Endpoint) -> tuple[WitnessAdapter, dict[str, Any]]:
+def _session(endpoint: Endpoint) -> tuple[WitnessAdapter, requests.Session]:
     adapter = WitnessAdapter(endpoint)
     session = requests.Session()
     session.mount("http://", adapter)
     session.mount("https://", adapter)
-    return adapter, {
-        "endpoint": endpoint.url,
-        "headers": dict(endpoint.headers),
-        "timeout": endpoint.timeout_seconds,
-        "compression": _COMPRESSIONS[endpoint.compression],
-        "certificate_file": endpoint.certificate,
-        "client_key_file": endpoint.client_key,
-        "client_certificate_file": endpoint.client_certificate,
-        "session": session,
-    }
+    return adapter, session
 
 
 def _from_error(error: Exception) -> Answer:

@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from exporter import __version__
 from exporter.errors import ConfigError
 from exporter.outputs.otlp_headers import read_headers
 
 Signal = Literal["traces", "metrics"]
 
 DEFAULT_SERVICE_NAME = "atoms-exporter"
+USER_AGENT = f"{DEFAULT_SERVICE_NAME}/{__version__}"
 DEFAULT_MAX_QUEUE_SPANS = 50_000
 _PREFIX = "OTEL_EXPORTER_OTLP_"
 _COMPRESSIONS = {"http/protobuf": ("none", "gzip", "deflate"), "grpc": ("none", "gzip")}

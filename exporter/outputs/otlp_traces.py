@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
-from opentelemetry.sdk.trace import ReadableSpan
 
 from exporter.outputs.otlp_answer import Answer
 from exporter.outputs.otlp_queue import SpanQueue, Waiting
@@ -25,9 +24,9 @@ _LAST_MINUTE_MOST_SECONDS = 2.0
 
 
 class SpanSender(Protocol):
-    """One attempt at a time to hand a batch to a backend."""
+    """One attempt at a time to hand a request to a backend."""
 
-    def send(self, batch: Sequence[ReadableSpan], limit_seconds: float) -> Answer:
+    def send(self, request: bytes, limit_seconds: float) -> Answer:
         """Send, within ``limit_seconds``; never raises for what a backend or a network can do."""
 
     def close(self) -> None:
@@ -44,7 +43,7 @@ class TraceExport:
     def __init__(
         self,
         sender: SpanSender,
-        to_span: Callable[[SpanRecord], ReadableSpan],
+        encode: Callable[[Sequence[SpanRecord]], bytes],
         *,
         sampled: Callable[[int], bool],
         counts: ExportCounts,
@@ -55,7 +54,7 @@ class TraceExport:
     ) -> None:
         self.sampled = sampled  #: whether spans of this trace id are exported: the same answer for all of a call
         self._sender = sender
-        self._to_span = to_span
+        self._encode = encode
         self._counts = counts
         self._batching = batching
         self._backoff = backoff or Backoff(random.Random())
@@ -164,7 +163,7 @@ class TraceExport:
         if not batch:
             return None
         try:
-            answer = self._sender.send([self._to_span(record) for _, record in batch], limit_seconds)
+            answer = self._sender.send(self._encode([record for _, record in batch]), limit_seconds)
         except Exception as error:  # noqa: BLE001  # one span no encoder takes must not end the export of all others
             answer = Answer("smaller", "other", f"{type(error).__name__} while encoding")
         with self._settling:

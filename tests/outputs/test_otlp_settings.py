@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from exporter.errors import ConfigError
 from exporter.outputs import otlp_settings as settings
 from exporter.outputs.otlp import describe, metric_push, trace_export
-from exporter.outputs.otlp_convert import resource, sampling
 from exporter.outputs.otlp_headers import read_headers
+from exporter.outputs.otlp_sdk import resource, sampling
 
 BASE = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 

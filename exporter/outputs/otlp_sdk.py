@@ -1,4 +1,4 @@
-"""What the SDK adds to a span: resource, instrumentation scope, sampling, attribute limits."""
+"""What the SDK knows about spans: resource, instrumentation scope, sampling."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import importlib.metadata
 import uuid
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
@@ -22,19 +19,13 @@ from opentelemetry.sdk.trace.sampling import (
     TraceIdRatioBased,
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import SpanKind
 
 from exporter import __version__
 from exporter.errors import ConfigError
-from exporter.outputs.otlp_settings import DEFAULT_SERVICE_NAME, AttributeLimits, resource_attributes
-
-if TYPE_CHECKING:
-    from exporter.outputs.spans import SpanRecord
+from exporter.outputs.otlp_settings import DEFAULT_SERVICE_NAME, resource_attributes
 
 SCOPE = InstrumentationScope(DEFAULT_SERVICE_NAME, __version__)
-_KINDS = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT, "server": SpanKind.SERVER}
-_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-_UNSET = Status(StatusCode.UNSET)
 _FIXED_SAMPLERS = {
     "always_on": ALWAYS_ON,
     "always_off": ALWAYS_OFF,
@@ -44,17 +35,6 @@ _FIXED_SAMPLERS = {
 _RATIO_SAMPLERS = {"traceidratio": TraceIdRatioBased, "parentbased_traceidratio": ParentBasedTraceIdRatio}
 
 
-class _Hashed(Resource):
-    """A resource that is hashed once. The encoder hashes it for every span, as JSON: a tenth of all its work."""
-
-    def __init__(self, attributes: Mapping[str, Any] | None, schema_url: str | None) -> None:
-        super().__init__(attributes or {}, schema_url)
-        self._hash = super().__hash__()
-
-    def __hash__(self) -> int:
-        return self._hash
-
-
 def resource(env: Mapping[str, str], instance_id: str | None = None) -> Resource:
     """Who sends: ``OTEL_RESOURCE_ATTRIBUTES``, the service's name and version, and an id for this very process.
 
@@ -62,31 +42,7 @@ def resource(env: Mapping[str, str], instance_id: str | None = None) -> Resource
     when that is None; an operator who wants series to survive a restart sets it in ``OTEL_RESOURCE_ATTRIBUTES``.
     """
     known = {"service.version": __version__, "service.instance.id": instance_id or str(uuid.uuid4())}
-    made = Resource.create({**known, **resource_attributes(env)})
-    return _Hashed(made.attributes, made.schema_url)
-
-
-def to_span(resource: Resource, limits: AttributeLimits) -> Callable[[SpanRecord], ReadableSpan]:
-    """A function that makes of our record what the stock exporters take."""
-
-    def convert(record: SpanRecord) -> ReadableSpan:
-        parent = None
-        if record.parent_id is not None:
-            parent = SpanContext(record.trace_id, record.parent_id, is_remote=False, trace_flags=_SAMPLED)
-        return ReadableSpan(
-            name=record.name,
-            context=SpanContext(record.trace_id, record.span_id, is_remote=False, trace_flags=_SAMPLED),
-            parent=parent,
-            resource=resource,
-            attributes=_within(limits, record.attributes),
-            kind=_KINDS[record.kind],
-            instrumentation_scope=SCOPE,
-            status=_UNSET if record.error is None else Status(StatusCode.ERROR, record.error or None),
-            start_time=record.start_ns,
-            end_time=record.end_ns,
-        )
-
-    return convert
+    return Resource.create({**known, **resource_attributes(env)})
 
 
 def sampling(env: Mapping[str, str]) -> Callable[[int], bool]:
@@ -106,16 +62,6 @@ def sampling(env: Mapping[str, str]) -> Callable[[int], bool]:
         return sampler.should_sample(None, trace_id, "call", SpanKind.INTERNAL).decision is Decision.RECORD_AND_SAMPLE
 
     return sampled
-
-
-def _within(limits: AttributeLimits, attributes: dict[str, str | int | float | bool]) -> Mapping[str, Any]:
-    """The attributes as they are, as long as no limit bites: the SDK's own bounded mapping costs ten times as much."""
-    few = limits.max_attributes is None or len(attributes) <= limits.max_attributes
-    if few and limits.max_value_length is None:
-        return attributes
-    return BoundedAttributes(
-        maxlen=limits.max_attributes, attributes=attributes, immutable=True, max_value_len=limits.max_value_length
-    )
 
 
 def _sampler(env: Mapping[str, str]) -> Sampler:
