@@ -103,7 +103,7 @@ def replay(
         max_series_per_metric=config.metrics.max_series_per_metric,
     )
     traces = trace_export(env, metrics, max_queue_spans=None)
-    replaying = Replay(Outputs(metrics, traces.put if traces is not None else None), config, agent, channel)
+    replaying = Replay(Outputs(metrics, traces.show if traces is not None else None), config, agent, channel)
 
     def pace() -> None:
         if traces is not None and traces.pending > _MOST_PENDING_SPANS:

@@ -90,7 +90,7 @@ class Service:
         self._push = metric_push(env, self.metrics.registry, self.metrics, instance_id=instance_id)
         units = config.metrics.units
         self.tracker = Tracker(
-            Outputs(self.metrics, self._traces.put if self._traces is not None else None, watch),
+            Outputs(self.metrics, self._traces.show if self._traces is not None else None, watch),
             units=UnitRules(Unit(units.turn_latency), Unit(units.tts_latency), Unit(units.processor)),
             capture_content=config.traces.capture_content,
         )

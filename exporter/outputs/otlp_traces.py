@@ -5,18 +5,18 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import structlog
 
+from exporter.calls.observations import Observation
 from exporter.outputs.otlp_answer import Answer
 from exporter.outputs.otlp_queue import SpanQueue, Waiting
 from exporter.outputs.otlp_retry import Backoff, DropReason, ExportCounts
 from exporter.outputs.otlp_settings import Batching
-
-if TYPE_CHECKING:
-    from exporter.outputs.spans import SpanRecord
+from exporter.outputs.spans import SpanRecord, span_count, spans_of, trace_of
 
 _log = structlog.get_logger(__name__)
 _LAST_MINUTE_FIRST_SECONDS = 0.2
@@ -34,7 +34,8 @@ class SpanSender(Protocol):
 
 
 class TraceExport:
-    """Where finished spans go. ``put``, from one thread (the event loop's), never waits; all else happens apart.
+    """Where finished spans go. ``show`` and ``put``, from one thread (the event loop's), never wait for a backend; the
+    spans of what is shown are built, encoded and sent by a thread of its own.
 
     While the backend is away nothing is lost within ``max_queue_spans`` and ``max_retry_age_seconds``. Delivery is at
     least once: after an answer that got lost a batch is sent again, with the same span ids.
@@ -60,6 +61,11 @@ class TraceExport:
         self._backoff = backoff or Backoff(random.Random())
         self._clock = clock
         self._queue = SpanQueue(batching.max_queue_spans, max_retry_age_seconds)
+        self._unbuilt: deque[tuple[float, Observation]] = deque()
+        self._shown = 0  # spans of all facts shown, counted by the showing thread alone
+        self._built = 0  # … of those whose spans were built
+        self._building = threading.Lock()
+        self._most_unbuilt = min(batching.max_batch_spans, batching.max_queue_spans)
         self._batch_size = batching.max_batch_spans  # smaller for a while after "too large"
         self._batch_growth = max(1, batching.max_batch_spans // 8)
         self._under_way = 0
@@ -77,17 +83,33 @@ class TraceExport:
     @property
     def pending(self) -> int:
         """Spans waiting or under way."""
-        return len(self._queue) + self._under_way
+        return self._shown - self._built + len(self._queue) + self._under_way
+
+    def show(self, fact: Observation) -> None:
+        """Queue the spans of a fact (one of ``spans.SHOWN``), unless its trace is not sampled. About a microsecond."""
+        if not self.sampled(trace_of(fact)):
+            return
+        spans = span_count(fact)
+        if self._left is not None:
+            self._counts.spans_dropped("shutdown", spans)
+            return
+        self._shown += spans
+        self._unbuilt.append((self._clock(), fact))
+        if len(self._unbuilt) > self._most_unbuilt:  # the thread waits for a backend: the queue says what is kept
+            self._build()
+        if self._shown - self._built + len(self._queue) >= self._batching.max_batch_spans and not self._wake.is_set():
+            self._wake.set()
 
     def put(self, record: SpanRecord) -> None:
-        """Queue one finished span, unless its trace is not sampled. About a microsecond, no lock, no I/O."""
+        """Queue one finished span, unless its trace is not sampled."""
         if not self.sampled(record.trace_id):
             return
         if self._left is not None:
             self._counts.spans_dropped("shutdown", 1)
             return
         queue = self._queue
-        queue.put(record, self._clock())
+        with self._building:
+            queue.put(record, self._clock())
         if len(queue) >= self._batching.max_batch_spans and not self._wake.is_set():
             self._wake.set()
 
@@ -118,7 +140,7 @@ class TraceExport:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            if not (len(self._queue) >= self._batching.max_batch_spans or self._flushing.is_set()):
+            if not (self.pending >= self._batching.max_batch_spans or self._flushing.is_set()):
                 self._wake.wait(self._batching.schedule_delay_seconds)
             self._wake.clear()
             self._send_what_is_there()
@@ -157,6 +179,7 @@ class TraceExport:
         with self._settling:
             if self._left is not None:
                 return None
+            self._build()
             batch = self._queue.take(self._batch_size, self._clock())
             self._under_way = len(batch)
             self._report()
@@ -170,6 +193,20 @@ class TraceExport:
             if self._left is None:  # else close() gave up on this attempt and counted the batch already
                 self._account(batch, answer)
         return answer
+
+    def _build(self) -> None:
+        """Make the spans of what was shown and queue them."""
+        with self._building:
+            while self._unbuilt:
+                shown_at, fact = self._unbuilt.popleft()
+                spans = span_count(fact)
+                try:
+                    for record in spans_of(fact):
+                        self._queue.put(record, shown_at)
+                except Exception as error:  # noqa: BLE001  # as below: it must not end the export of all others
+                    _log.error("spans cannot be built", of=type(fact).__name__, error=type(error).__name__)
+                    self._drop("permanent", spans)
+                self._built += spans
 
     def _account(self, batch: list[Waiting], answer: Answer) -> None:
         if answer.reason is not None:
@@ -218,6 +255,7 @@ class TraceExport:
         """Count what is left as lost, once."""
         with self._settling:
             if self._left is None:
+                self._build()
                 self._report()
                 self._left = self.pending
                 self._drop("shutdown", self._left)

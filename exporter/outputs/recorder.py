@@ -15,18 +15,18 @@ _SHOWN = frozenset(SHOWN)
 class Outputs:
     """A ``Recorder`` over metrics and, if there is somewhere to send them, spans.
 
-    :param put_span: takes a finished span; must not block.
+    :param show: takes a fact of which spans can be made; must not block.
     :param watch: shown all facts.
     """
 
     def __init__(
         self,
         metrics: Metrics,
-        put_span: Callable[[SpanRecord], None] | None = None,
+        show: Callable[[Observation], None] | None = None,
         watch: Callable[[Sequence[Observation]], None] | None = None,
     ) -> None:
         self._recorders = metrics.recorders
-        self._put_span = put_span
+        self._show = show
         self._watch = watch
         self.event_received: Callable[[type[Event], float | None], None] = metrics.event_received
         self.event_duplicate: Callable[[], None] = metrics.event_duplicate
@@ -36,28 +36,36 @@ class Outputs:
 
     def observed(self, facts: Sequence[Observation]) -> None:
         """Count them, and show those that can be shown."""
-        recorders, put_span = self._recorders, self._put_span
+        recorders, show = self._recorders, self._show
         for fact in facts:
             kind = type(fact)
             recorders[kind](fact)
-            if put_span is not None and kind in _SHOWN:
-                for span in spans_of(fact):
-                    put_span(span)
+            if show is not None and kind in _SHOWN:
+                show(fact)
         if self._watch is not None:
             self._watch(facts)
+
+
+def built(put_span: Callable[[SpanRecord], None]) -> Callable[[Observation], None]:
+    """A way to show facts: their spans are built at once."""
+
+    def show(fact: Observation) -> None:
+        for span in spans_of(fact):
+            put_span(span)
+
+    return show
 
 
 class SpansOnly:
     """A ``Recorder`` that counts nothing: for calls that are over and were counted when they happened."""
 
     def __init__(self, put_span: Callable[[SpanRecord], None]) -> None:
-        self._put_span = put_span
+        self._show = built(put_span)
 
     def observed(self, facts: Sequence[Observation]) -> None:
         """Show those that can be shown."""
         for fact in facts:
-            for span in spans_of(fact):
-                self._put_span(span)
+            self._show(fact)
 
     def event_received(self, kind: type[Event], lag_seconds: float | None) -> None:
         """Not counted."""

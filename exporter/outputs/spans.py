@@ -66,6 +66,26 @@ SHOWN = (TurnAnswered, SpeechSynthesised, NodeLeft, ToolCalled, *_TIMED_FACTS, C
 """The observations that have a span. All others are only counted."""
 
 
+def span_count(fact: Observation) -> int:
+    """How many spans ``spans_of`` makes of an observation, without making them."""
+    match fact:
+        case TurnAnswered():
+            return 1 + len(fact.stages)
+        case NodeLeft():
+            return 1 if fact.where.visit else 0
+        case CallEnded():
+            return 0 if fact.first_at is None else 1
+        case _:
+            return 1 if isinstance(fact, SHOWN) else 0
+
+
+def trace_of(fact: Observation) -> int:
+    """The trace id of an observation in ``SHOWN``."""
+    if isinstance(fact, CallEnded):
+        return trace_id(fact.call_id)
+    return int(cast(Shown, fact).where.trace_id, 16)
+
+
 def spans_of(fact: Observation) -> Sequence[SpanRecord]:
     """The spans an observation completes: none for most."""
     match fact:

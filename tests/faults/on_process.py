@@ -19,6 +19,7 @@ from tests.system.traces import Backend, flaws
 from tests.system.world import Exporter, World, free_port, until, world
 
 _INTERVAL = 1.0
+_AWAY_SECONDS = 60.0
 _STATE = {"state.checkpoint_interval": f"{_INTERVAL:g}s"}
 
 
@@ -174,7 +175,7 @@ async def damaged_state(folder: Path, speed: float) -> Outcome:
 
 
 async def otlp_down(folder: Path, speed: float) -> Outcome:
-    """The tracing backend is away, then overloaded, then back: every span arrives."""
+    """The tracing backend is away for a minute, of which it is overloaded at the end, then back: every span arrives."""
     outcome = Outcome()
     backend = Backend(status=503)
     port = free_port()
@@ -186,10 +187,14 @@ async def otlp_down(folder: Path, speed: float) -> Outcome:
         async def failed() -> float:
             return (await life.page()).total("atoms_exporter_export_failures_total", reason="refused")
 
+        began = time.monotonic()
         await until(failed, 60, "a refused connection")
+        await asyncio.sleep(_AWAY_SECONDS - (time.monotonic() - began))
         await backend.start(port)
-        await until(lambda: backend.refused >= 2, 60)
+        await until(lambda: backend.refused, 60, "a request to the overloaded backend")
+        waiting = (await life.page()).total("atoms_exporter_span_queue")
         backend.status = 200
+        outage = time.monotonic() - began
         await here.played(600)
         page = await life.settled(60)
         outcome.take(here.ledger, page)
@@ -200,7 +205,8 @@ async def otlp_down(folder: Path, speed: float) -> Outcome:
         outcome.expect(await life.stop() == 0, "the exit code is not 0")
         outcome.expect("spans_left=0" in life.log, "spans were left")
         outcome.problems += flaws(backend.spans, here.ledger, once=False)
-        outcome.note = f"{len(backend.spans)} spans, all after the outage"
+        outcome.expect(outage >= 60, f"the outage was over after {outage:.0f} s")
+        outcome.note = f"away for {outage:.0f} s; {waiting:,.0f} spans had to wait, {len(backend.spans):,} arrived"
     await backend.stop()
     return outcome
 

@@ -191,7 +191,8 @@ async def play_all(
     at_once: int = 4,
     done: Callable[[Case, Outcome], None] = lambda case, outcome: None,
 ) -> dict[str, Outcome]:
-    """Play these cases, a few at a time, those that need the loop for themselves at the end."""
+    """Play these cases, a few at a time, the last first (they take longest), those that need the loop for themselves
+    at the end."""
     cases = list(cases)
     outcomes: dict[str, Outcome] = {}
     places = asyncio.Semaphore(at_once)
@@ -202,7 +203,7 @@ async def play_all(
             done(case, outcome)
 
     async with asyncio.TaskGroup() as group:
-        for case in cases:
+        for case in reversed(cases):
             if not case.alone:
                 group.create_task(play(case))
     for case in cases:

@@ -20,7 +20,7 @@ import msgspec
 from exporter.calls.observations import Agent, Observation
 from exporter.calls.tracker import TrackedCall, Tracker
 from exporter.outputs.metrics import Metrics
-from exporter.outputs.recorder import Outputs
+from exporter.outputs.recorder import Outputs, built
 from exporter.outputs.spans import SpanRecord
 from exporter.protocol.events import Event
 from tests.fuzz.damage import damaged, main, surprised, written
@@ -62,7 +62,7 @@ class Ear:
         self.metrics = Metrics(version="0", max_series_per_metric=50)
         self.spans: list[SpanRecord] = []
         self.heard: Counter[str] = Counter()
-        outputs = Outputs(self.metrics, self.spans.append)
+        outputs = Outputs(self.metrics, built(self.spans.append))
         self._observed, self._received = outputs.observed, outputs.event_received
 
     def observed(self, facts: Sequence[Observation]) -> None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
+
+from exporter.calls.observations import Agent
+from exporter.calls.tracker import Tracker
+from exporter.outputs.metrics import Metrics
+from exporter.outputs.otlp_retry import Backoff
+from exporter.outputs.recorder import Outputs
+from exporter.outputs.spans import span_count, spans_of, trace_of
+from exporter.simulator import recorded
 
 
 def names(n: int, prefix: str = "span") -> list[str]:
@@ -288,3 +298,63 @@ def test_with_tls_the_certificate_of_the_environment_is_trusted_and_no_other(
     trusting.put(record("b"))
     assert trusting.close(20) == 0
     assert backend.span_names() == ["b"]
+
+
+def facts_of_calls(number: int) -> list[Any]:
+    """What of so many simulated calls has spans, call after call."""
+    facts: list[Any] = []
+    tracker = Tracker(Outputs(Metrics(version="0"), facts.append))
+    for each in range(number):
+        for event in recorded(1, each):
+            tracker.replay(json.dumps(event).encode(), agent=Agent("a1", "Agent"))
+    tracker.end_all()
+    return facts
+
+
+def test_what_is_shown_arrives_as_the_spans_that_are_made_of_it(
+    backend: Any, export: Any, counts: Any, until: Callable[..., Any]
+) -> None:
+    facts = facts_of_calls(15)
+    spans = [span for fact in facts for span in spans_of(fact)]
+    traces = export(backend.env | {"OTEL_BSP_SCHEDULE_DELAY": "60000"})
+    for fact in facts:
+        traces.show(fact)
+    until(lambda: counts.exported >= len(spans) - 512)  # without being asked: a batch is full
+    assert traces.flush(20) == 0
+    assert counts.exported == len(spans) > 600
+    assert backend.span_names() == [span.name for span in spans]
+    assert {span.trace_id for span in spans} == {trace_of(fact) for fact in facts}
+
+
+def test_what_is_shown_while_the_backend_is_away_is_built_no_later_than_it_would_be_dropped(
+    http_backend: Any, export: Any, counts: Any, until: Callable[..., Any], misbehaviour: Any
+) -> None:
+    """Facts that wait for their spans to be built are as bounded as the spans are, and in their order."""
+    http_backend.always = misbehaviour(503)
+    facts = facts_of_calls(8)
+    names = [span.name for fact in facts for span in spans_of(fact)]
+    traces = export(http_backend.env, max_queue_spans=100, backoff=Backoff(random.Random(1), first_seconds=600.0))
+    traces.show(facts[0])
+    assert traces.flush(0.3) > 0
+    until(lambda: sum(counts.failed.values()) == 1)  # from now on the thread waits
+    for fact in facts[1:]:
+        traces.show(fact)
+        assert len(traces._unbuilt) <= 100
+    assert len(traces._queue) <= 100
+    http_backend.always = None
+    assert traces.close(20) == 0
+    arrived = http_backend.span_names()
+    assert len(arrived) == 100
+    assert arrived == names[-100:]
+    assert counts.dropped == {"queue_full": len(names) - 100}
+
+
+def test_a_fact_whose_spans_cannot_be_built_takes_no_other_with_it(backend: Any, export: Any, counts: Any) -> None:
+    facts = facts_of_calls(1)
+    traces = export(backend.env)
+    traces.show(msgspec.structs.replace(facts[0], at=float("inf")))
+    for fact in facts[1:]:
+        traces.show(fact)
+    assert traces.flush(20) == 0
+    assert counts.dropped == {"permanent": span_count(facts[0])}
+    assert counts.exported == sum(span_count(fact) for fact in facts[1:])

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from exporter.outputs.spans import SpanRecord
+from exporter.calls.observations import Agent, Observation
+from exporter.calls.tracker import Tracker
+from exporter.outputs.metrics import Metrics
+from exporter.outputs.recorder import Outputs
+from exporter.outputs.spans import SpanRecord, span_count, spans_of, trace_of
 from tests.golden import SCENARIOS, events_of, played
 from tests.support.calls import STAGES, calls
 from tests.support.lives import Life, lived
@@ -47,6 +51,17 @@ WHOLE = [
     step(6200, "post_call_api", method="POST", success=False),
     step(7000, "call_end"),
 ]
+
+
+@given(calls())
+def test_how_many_spans_a_fact_has_is_known_before_they_are_built(call: list[Step]) -> None:
+    facts: list[Observation] = []
+    tracker = Tracker(Outputs(Metrics(version="0"), watch=facts.extend))
+    for payload in payloads(call):
+        tracker.replay(payload, agent=Agent("a1", "Agent"))
+    tracker.end_all()
+    assert [span_count(fact) for fact in facts] == [len(spans_of(fact)) for fact in facts]
+    assert all(span.trace_id == trace_of(fact) for fact in facts for span in spans_of(fact))
 
 
 def _tree(life: Life) -> dict[str, list[str]]:

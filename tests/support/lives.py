@@ -13,7 +13,7 @@ from exporter.calls.identity import SeenEvents
 from exporter.calls.observations import Agent
 from exporter.calls.tracker import Progress, TrackedCall, Tracker
 from exporter.outputs.metrics import Metrics
-from exporter.outputs.recorder import Outputs
+from exporter.outputs.recorder import Outputs, built
 from exporter.outputs.spans import SpanRecord
 from exporter.protocol.units import UnitRules
 from tests.support.wire import CALL_ID
@@ -49,7 +49,9 @@ class Life:
     ) -> None:
         self.spans: list[SpanRecord] = []
         self.metrics = Metrics(version="0", max_series_per_metric=budget)
-        self.tracker = Tracker(Outputs(self.metrics, self.spans.append), units=units, capture_content=capture_content)
+        self.tracker = Tracker(
+            Outputs(self.metrics, built(self.spans.append)), units=units, capture_content=capture_content
+        )
         self.call_id = call_id
         self.agent = agent
         self.channel = channel
