@@ -107,7 +107,9 @@ class History(Section):
     """Fetching a finished call again, for what its stream missed."""
 
     enabled: OnOff = Field(True, description="compare every ended call with the vendor's event list")
-    concurrency: Annotated[int, Count(1, 100)] = Field(4, description="calls fetched at once")
+    concurrency: Annotated[int, Count(1, 100)] = Field(
+        8, description="calls fetched at once; one fewer while the API answers one of them 429"
+    )
     attempts: Annotated[int, Count(1, 100)] = Field(6, description="tries before a call is given up as it is")
     delay: Annotated[float, BeforeValidator(Duration(0, 3_600))] = Field(
         2.0, description="wait after a call's end before the first try"

@@ -25,6 +25,8 @@ from exporter.protocol.events import Timestamp
 LONGEST_PLAUSIBLE_SECONDS = 120.0
 _SHORTEST_MILLISECONDS = 60
 _FIRST_MILLISECOND_TIMESTAMP = 1e11
+_LAST_TIMESTAMP = 9_223_372_036.0
+"""In 2262; what comes after it does not fit 64 bits as nanoseconds, the time of spans, and is no time of a call."""
 
 
 class Unit(StrEnum):
@@ -107,4 +109,4 @@ def unix_seconds(timestamp: Timestamp) -> float | None:
         if not isfinite(timestamp):
             return None
         at = timestamp / 1000 if timestamp >= _FIRST_MILLISECOND_TIMESTAMP else float(timestamp)
-    return at if 0 < at < _FIRST_MILLISECOND_TIMESTAMP else None
+    return at if 0 < at <= _LAST_TIMESTAMP else None

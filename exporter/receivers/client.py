@@ -74,7 +74,7 @@ class AtomsApi:
                 base_url=base_url,
                 headers={**headers, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"},
                 timeout=httpx.Timeout(read_timeout, connect=connect_timeout),
-                limits=httpx.Limits(max_connections=16, max_keepalive_connections=4),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=16),  # its users limit themselves,
             )
         except (httpx.InvalidURL, ValueError, ImportError) as error:  # ImportError: SOCKS without its package
             raise ConfigError("api.base_url", f"cannot be used (or the proxy environment cannot): {error}") from error

@@ -6,6 +6,8 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from heapq import heappop, heappush
 from typing import Final
 
 from exporter.errors import Interrupted, Refused
@@ -17,13 +19,41 @@ LARGEST_PAGE: Final = 500
 """More than this the API cuts off without a word."""
 
 
+class _Lanes:
+    """A few requests at one time. Where one is told to come later, its lane stays closed for so long.
+
+    So a limit that holds for everybody costs one refusal per lane, and one that strikes here and there slows only those
+    it strikes: held back all together, at one refusal in ten they would get through ten requests a pause.
+    """
+
+    def __init__(self, number: int, sleep: Callable[[float], Awaitable[None]], clock: Callable[[], float]) -> None:
+        self._slots = asyncio.Semaphore(number)
+        self._open_at = [0.0] * number  # a heap: those in use are not in it
+        self._sleep = sleep
+        self._clock = clock
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """A lane for one request. Raises Interrupted as the request does."""
+        async with self._slots:
+            open_at = heappop(self._open_at)
+            try:
+                if (closed := open_at - self._clock()) > 0:
+                    await self._sleep(closed)
+                yield
+            except Interrupted as interrupted:
+                if interrupted.reason == "rate_limited":
+                    open_at = self._clock() + (interrupted.retry_after_seconds or 1.0)
+                raise
+            finally:
+                heappush(self._open_at, open_at)
+
+
 class History:
     """Fetches call logs, a few at a time: a burst of ended calls must not flood the API.
 
-    A 429 holds all fetches back for the time it asks for.
-
-    :param concurrency: requests in flight.
-    :param deadline_seconds: the longest one fetch goes on trying.
+    :param concurrency: requests in flight. Each that is answered 429 leaves one fewer, for the time it asks for.
+    :param patience_seconds: the longest one fetch waits between its tries, all in all; its turn is not counted.
     """
 
     def __init__(
@@ -31,33 +61,20 @@ class History:
         api: AtomsApi,
         *,
         rng: random.Random,
-        concurrency: int = 4,
-        deadline_seconds: float = 180.0,
+        concurrency: int = 8,
+        patience_seconds: float = 180.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._rng = rng
-        self._slots = asyncio.Semaphore(concurrency)
-        self._deadline = deadline_seconds
+        self._lanes = _Lanes(concurrency, sleep, clock)
+        self._patience = patience_seconds
         self._sleep = sleep
-        self._clock = clock
-        self._held_until = 0.0
 
     async def fetch(self, call_id: str, *, attempts: int = 6) -> CallLog:
         """The call's log as it is now. Raises Refused, Malformed, or Interrupted when all attempts failed."""
-        give_up_at = self._clock() + self._deadline
-        backoff = Backoff(self._rng)
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return decode_call_log(await self._body(give_up_at, call_id), call_id)
-            except Interrupted as interrupted:
-                delay = backoff.delay(at_least_seconds=interrupted.retry_after_seconds)
-                if attempt >= attempts or self._clock() + delay > give_up_at:
-                    raise
-            await self._sleep(delay)
+        return decode_call_log(await self._patiently(attempts, call_id), call_id)
 
     async def fetch_ended(self, call_id: str, *, looks: int = 5, attempts: int = 6) -> CallLog:
         """The log of a call that has just ended: the API needs a moment to write it, so look again while it lags.
@@ -86,7 +103,7 @@ class History:
         while len(seen) < count:
             page += 1
             params = {"page": str(page), "limit": str(size), **({"statusFilter": statuses} if statuses else {})}
-            answer = decode_call_page(await self._retried(params))
+            answer = decode_call_page(await self._patiently(6, params=params))
             before = len(seen)
             for call in answer.calls:
                 if call.call_id not in seen and len(seen) < count:
@@ -95,27 +112,18 @@ class History:
             if not answer.has_more or len(seen) == before:
                 return
 
-    async def _retried(self, params: dict[str, str], attempts: int = 6) -> bytes:
-        give_up_at = self._clock() + self._deadline
+    async def _patiently(self, attempts: int, *path: str, params: dict[str, str] | None = None) -> bytes:
+        """An answer, after so many failures at most. To be told to come later is none: it says nothing of a call."""
         backoff = Backoff(self._rng)
-        for _ in range(attempts - 1):
+        failures, waited = 0, 0.0
+        while True:
             try:
-                return await self._body(give_up_at, params=params)
+                async with self._lanes.one():
+                    return await self._api.get("conversation", *path, source="history", params=params)
             except Interrupted as interrupted:
                 delay = backoff.delay(at_least_seconds=interrupted.retry_after_seconds)
+                failures += interrupted.reason != "rate_limited"
+                waited += delay
+                if failures >= attempts or waited > self._patience:
+                    raise
             await self._sleep(delay)
-        return await self._body(give_up_at, params=params)
-
-    async def _body(self, give_up_at: float, *path: str, params: dict[str, str] | None = None) -> bytes:
-        async with self._slots:
-            while (held := self._held_until - self._clock()) > 0:
-                if self._held_until > give_up_at:
-                    raise Interrupted("the API asked for a longer pause", reason="rate_limited")
-                await self._sleep(held)
-            try:
-                return await self._api.get("conversation", *path, source="history", params=params)
-            except Interrupted as interrupted:
-                if interrupted.reason == "rate_limited":
-                    pause = interrupted.retry_after_seconds or 1.0
-                    self._held_until = max(self._held_until, self._clock() + pause)
-                raise

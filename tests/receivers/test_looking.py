@@ -300,20 +300,21 @@ async def test_what_cannot_be_fetched_says_why(play: Any, error: type[Exception]
     assert len(upstream.requests) == requests
 
 
-async def test_a_fetch_does_not_go_on_beyond_its_deadline() -> None:
-    now = 0.0
-
-    class Clock(Naps):
-        async def __call__(self, seconds: float) -> None:
-            nonlocal now
-            now += seconds
-            await super().__call__(seconds)
-
-    upstream = Upstream(failing(500))
+@pytest.mark.parametrize(("play", "requests"), [(failing(500), 5), (failing(429, retry_after="6"), 4)])
+async def test_a_fetch_has_patience_and_not_more(play: Any, requests: int) -> None:
+    naps, upstream = Naps(), Upstream(play)
     async with upstream.serving(), api_for(upstream.url) as (api, _):
         with pytest.raises(Interrupted):
-            await history(api, Clock(), lambda: now, deadline_seconds=20.0).fetch(CALL, attempts=100)
-    assert now <= 20
+            await history(api, naps, patience_seconds=20.0).fetch(CALL, attempts=100)
+    assert len(upstream.requests) == requests
+
+
+async def test_to_be_told_to_come_later_is_no_failed_attempt() -> None:
+    later = failing(429, retry_after="1")
+    upstream = Upstream(later, failing(500), later, later, later, call_log())
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        assert (await history(api, Naps()).fetch(CALL, attempts=2)).outcome == "completed"
+    assert len(upstream.requests) == 6
 
 
 async def test_an_ended_call_is_looked_at_until_its_log_is_final() -> None:
@@ -353,6 +354,38 @@ async def test_a_rate_limit_holds_every_fetch_back() -> None:
         logs = await asyncio.gather(*(fetching.fetch(CALL) for _ in range(20)))
     assert len(logs) == 20
     assert len([start for start in starts if start < 10]) <= 2
+
+
+async def test_a_rate_limit_that_strikes_here_and_there_holds_back_only_those_it_strikes() -> None:
+    woken = asyncio.Event()
+
+    async def sleep(_seconds: float) -> None:
+        await woken.wait()
+
+    upstream = Upstream(failing(429, retry_after="10"), call_log())
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        fetching = History(api, rng=MostlyOne(), sleep=sleep, clock=lambda: 0.0, concurrency=2)
+        fetches = [asyncio.ensure_future(fetching.fetch(CALL)) for _ in range(20)]
+        done, waiting = await asyncio.wait(fetches, timeout=1)
+        assert len(done) >= 18, "one lane is closed: whom it struck waits, and perhaps who is in that lane now"
+        woken.set()
+        assert all(log.outcome == "completed" for log in await asyncio.gather(*waiting))
+
+
+async def test_who_gives_up_while_a_lane_is_closed_does_not_open_it() -> None:
+    naps, upstream = Naps(), Upstream(failing(429, retry_after="10"), call_log())
+    forever = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        await naps(seconds)
+        await forever.wait()
+
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        fetching = History(api, rng=MostlyOne(), sleep=sleep, clock=lambda: 0.0, concurrency=1)
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(fetching.fetch(CALL), 0.2)
+    assert len(upstream.requests) == 1
 
 
 async def test_a_burst_of_ended_calls_is_fetched_a_few_at_a_time() -> None:
