@@ -73,6 +73,9 @@ class Poll(Section):
     statuses: Annotated[tuple[str, ...], BeforeValidator(Texts(Choice((*_STATUSES, "cancelled")), at_least=1))] = Field(
         ("active", "in_progress"), description="only calls in these states"
     )
+    ended: OnOff = Field(
+        True, description="look at calls that are over, too: one that begins and ends between two polls is not missed"
+    )
     agent_ids: Ids = Field((), description="only calls of these agents; empty means all")
     call_types: Annotated[tuple[str, ...], BeforeValidator(Texts(Choice(_CALL_TYPES)))] = Field(
         (), description="only calls of these types; empty means all"

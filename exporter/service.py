@@ -31,7 +31,7 @@ from exporter.protocol.units import Unit, UnitRules
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
 from exporter.receivers.directory import Directory
-from exporter.receivers.discovery import FoundCall, Poll, static_calls
+from exporter.receivers.discovery import ENDED, FoundCall, Poll, static_calls
 from exporter.receivers.following import Earlier, Followed, Following, Limits
 from exporter.receivers.history import History
 from exporter.receivers.webhook import Webhooks
@@ -205,18 +205,9 @@ class Service:
             self.following.follow(found)
         poll = self._config.discovery.poll
         if poll.enabled:
-            polling = Poll(
-                self._api,
-                self._found,
-                backoff=Backoff(self._rng),
-                log=self._log,
-                interval=poll.interval,
-                limit=poll.limit,
-                statuses=poll.statuses,
-                agent_ids=poll.agent_ids,
-                call_types=poll.call_types,
-            )
-            self._spawn(_before(self._directory.prefetch(), polling.run()))
+            self._spawn(_before(self._directory.prefetch(), self._poll(poll.statuses).run()))
+            if poll.ended:
+                self._spawn(self._poll(ENDED, since=self._started_at).run())
         self._spawn(self._probe_loop())
         if self._config.metrics.series_ttl > 0:
             self._spawn(self._sweep())
@@ -224,6 +215,21 @@ class Service:
             self._spawn(self._deliveries.run())
         if self._checkpointing is not None:
             self._spawn(self._checkpointing.run())
+
+    def _poll(self, statuses: Sequence[str], since: float | None = None) -> Poll:
+        poll = self._config.discovery.poll
+        return Poll(
+            self._api,
+            self._found,
+            backoff=Backoff(self._rng),
+            log=self._log.bind(statuses=",".join(statuses)),
+            interval=poll.interval,
+            limit=poll.limit,
+            statuses=statuses,
+            agent_ids=poll.agent_ids,
+            call_types=poll.call_types,
+            since=since,
+        )
 
     async def _restore(self) -> None:
         if self._store is None:

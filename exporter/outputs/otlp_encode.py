@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from exporter.outputs.spans import Attribute, SpanRecord
 
 _MOST_KEPT: Final = 8_192
-"""Attributes whose bytes are kept: those of some hundred calls, a megabyte or two."""
+"""Attributes whose bytes are kept, in some two megabytes."""
 _LONGEST_KEPT: Final = 128
 """Text longer than this is somebody's words, and never comes again."""
 

@@ -24,6 +24,9 @@ WHOLE_EVERY: Final = 30
 
 REFUSED_RETRY_SECONDS: Final = 30.0
 
+ENDED: Final = ("completed", "failed", "no_answer", "cancelled")
+"""The statuses of calls that are over. ``processing`` is not yet: such a call will have one of these."""
+
 
 class FoundCall(NamedTuple):
     """A call that may be followed; ``created_at`` is Unix time. ``source`` says who found it."""
@@ -47,9 +50,10 @@ def static_calls(call_ids: Iterable[str], telemetry: Telemetry) -> list[FoundCal
 class Poll:
     """Looks at ``GET /conversation`` now and then, the way the vendor wants it: default sort, small pages, no dates.
 
-    Each call is reported once to ``found``, which is told of calls in progress that may be known from elsewhere.
+    Each call is reported once to ``found``, which is told of calls that may be known from elsewhere.
 
     :param interval: seconds between two looks.
+    :param since: report only calls that began after this Unix time: the list of those that are over has no end.
     :param remember: how many call ids to know again; the least recently listed are forgotten first.
     """
 
@@ -65,6 +69,7 @@ class Poll:
         statuses: Sequence[str] = ("active", "in_progress"),
         agent_ids: Sequence[str] = (),
         call_types: Sequence[str] = (),
+        since: float | None = None,
         remember: int = 100_000,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -80,13 +85,14 @@ class Poll:
             **({"agentIds": ",".join(agent_ids)} if agent_ids else {}),
             **({"callTypes": ",".join(call_types)} if call_types else {}),
         }
+        self._since = since
         self._remember = remember
         self._sleep = sleep
         self._clock = clock
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self._half_read: set[str] = set()  # calls first seen since the last look that came to its end
         self._failing = False
         self._looks = 0
-        self._whole_next = True
 
     async def run(self) -> NoReturn:
         """Look until cancelled; failures are counted, logged once, and waited out."""
@@ -116,22 +122,30 @@ class Poll:
 
     async def once(self) -> int:
         """Look at the list once; returns how many calls on it were new. Raises Refused, Interrupted, Malformed."""
-        new = 0
         self._looks += 1
-        whole, self._whole_next = self._whole_next or self._looks % WHOLE_EVERY == 0, True
+        whole = self._since is None and self._looks % WHOLE_EVERY == 0
+        if len(self._half_read) > self._remember:
+            self._half_read.clear()
+        before = len(self._half_read)
         for page in range(1, MOST_PAGES + 1):
             params = {"page": str(page), **self._params}
             answer = decode_call_page(await self._api.get("conversation", source="poll", params=params))
-            unseen = [call for call in answer.calls if not self._is_seen(call.call_id)]
+            calls = [call for call in answer.calls if self._is_wanted(call)]
+            unseen = [call for call in calls if not self._is_seen(call.call_id)]
+            # The list is sorted by last change: a page without anything new has nothing new behind it, unless calls
+            # that ended between two pages moved the rest up, or a look that failed had come no further than here.
+            goes_on = bool(unseen or whole or any(call.call_id in self._half_read for call in calls))
+            self._half_read.update(call.call_id for call in unseen)
             for call in unseen:
                 self._found(found_call(call))
-            new += len(unseen)
-            # The list is sorted by last change: a page without anything new has nothing new behind it, unless
-            # an earlier look failed half-way, or calls that ended between two pages moved the rest up.
-            if not answer.has_more or not (unseen or whole):
+            if not answer.has_more or not goes_on:
                 break
-        self._whole_next = False
+        new = len(self._half_read) - before
+        self._half_read.clear()
         return new
+
+    def _is_wanted(self, call: CallSummary) -> bool:
+        return self._since is None or (call.created_at is not None and call.created_at >= self._since)
 
     def _is_seen(self, call_id: str) -> bool:
         if call_id in self._seen:

@@ -22,7 +22,7 @@ from exporter.receivers.discovery import FoundCall
 from exporter.receivers.history import History
 from exporter.receivers.stream import Ended, Ending, Subscription
 
-_RESUME_SECONDS: Final = 10.0
+_RESUME_SECONDS: Final = 20.0
 """How long a stream's first bytes may wait for the history of what came before them."""
 _YOUNG_SECONDS: Final = 1.0
 """A call found this soon after its beginning has no history worth asking for."""
@@ -271,7 +271,7 @@ class Following:
         """The history of a call in progress, if it can be had soon."""
         try:
             async with asyncio.timeout(_RESUME_SECONDS):
-                return await self._history.fetch(call_id, attempts=2)
+                return await self._history.fetch(call_id)
         except (TimeoutError, AtomsExporterError):
             return None
 

@@ -16,7 +16,7 @@ from exporter.calls.observations import Agent
 from exporter.errors import Interrupted, Malformed, Refused
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.directory import Directory
-from exporter.receivers.discovery import FoundCall, Poll, static_calls
+from exporter.receivers.discovery import ENDED, FoundCall, Poll, static_calls
 from exporter.receivers.history import History
 
 CALL = "CALL-1758124225863-80752e"
@@ -108,6 +108,26 @@ async def test_now_and_then_the_list_is_read_to_its_end() -> None:
     found, _, _ = await poll(upstream, 30)
     assert [call.call_id for call in found] == ["c1", "c2", "slipped"]
     assert len(upstream.requests) == 30 + 2
+
+
+async def test_of_the_calls_that_are_over_only_those_since_the_start_are_news() -> None:
+    def over(*calls: tuple[str, str | None], more: bool = True) -> Callable[[Exchange], Awaitable[None]]:
+        logs = [{"callId": call, "status": "failed", "createdAt": began} for call, began in calls]
+        return json_of({"logs": logs, "pagination": {"hasMore": more}})
+
+    before, after = "2026-03-02T09:59:59Z", "2026-03-02T10:00:00.500Z"
+    upstream = Upstream(
+        over(("c1", before), ("c2", None)),  # nothing to report: not a page further into the past
+        over(("c3", after), ("c1", before)),
+        over(("c4", before)),
+        over(("c5", after), ("c3", after)),
+        over(("c1", before)),
+    )
+    found, _, _ = await poll(upstream, 40, statuses=ENDED, since=1772445600.0)
+    assert [(call.call_id, call.status) for call in found] == [("c3", "failed"), ("c5", "failed")]
+    assert [request.query["page"] for request in upstream.requests[:5]] == ["1", "1", "2", "1", "2"]
+    assert {request.query["page"] for request in upstream.requests[5:]} == {"1"}, "never to its end: it has none"
+    assert upstream.requests[0].query["statusFilter"] == "completed,failed,no_answer,cancelled"
 
 
 async def test_an_endless_list_is_not_read_endlessly() -> None:

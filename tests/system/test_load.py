@@ -103,6 +103,7 @@ async def _soak(here: World, backend: Backend, *, simulated_seconds: float) -> t
     watch.ended()
     here.simulator.drain()
     await here.played(600)
+    await asyncio.sleep(3)  # the polls after the last call: it may have been too short for the one before
     page = await exporter.settled(600)
     nan = here.ledger["garbage"].get("nan", 0)
     assert not (unequal := differences(here.ledger, page, busy=False, nan=nan)), report(unequal)
