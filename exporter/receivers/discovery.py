@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from exporter.calls.telemetry import Telemetry
 from exporter.errors import Interrupted, Malformed, Refused
-from exporter.protocol.api import UNKNOWN, CallSummary, decode_call_page
+from exporter.protocol.api import UNKNOWN, CallPage, CallSummary, decode_call_page
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
 
@@ -53,7 +53,8 @@ class Poll:
     Each call is reported once to ``found``, which is told of calls that may be known from elsewhere.
 
     :param interval: seconds between two looks.
-    :param since: report only calls that began after this Unix time: the list of those that are over has no end.
+    :param since: report only calls that began after this Unix time, and after all that the first look finds, in case
+        this machine's clock is slow: the list of calls that are over has no end.
     :param remember: how many call ids to know again; the least recently listed are forgotten first.
     """
 
@@ -86,6 +87,7 @@ class Poll:
             **({"callTypes": ",".join(call_types)} if call_types else {}),
         }
         self._since = since
+        self._past_known = False
         self._remember = remember
         self._sleep = sleep
         self._clock = clock
@@ -122,14 +124,18 @@ class Poll:
 
     async def once(self) -> int:
         """Look at the list once; returns how many calls on it were new. Raises Refused, Interrupted, Malformed."""
+        if self._since is not None and not self._past_known:
+            past = await self._page(1)
+            self._since = max([self._since, *(call.created_at or 0.0 for call in past.calls)])
+            self._past_known = True
+            return 0
         self._looks += 1
         whole = self._since is None and self._looks % WHOLE_EVERY == 0
         if len(self._half_read) > self._remember:
             self._half_read.clear()
         before = len(self._half_read)
         for page in range(1, MOST_PAGES + 1):
-            params = {"page": str(page), **self._params}
-            answer = decode_call_page(await self._api.get("conversation", source="poll", params=params))
+            answer = await self._page(page)
             calls = [call for call in answer.calls if self._is_wanted(call)]
             unseen = [call for call in calls if not self._is_seen(call.call_id)]
             # The list is sorted by last change: a page without anything new has nothing new behind it, unless calls
@@ -144,8 +150,12 @@ class Poll:
         self._half_read.clear()
         return new
 
+    async def _page(self, number: int) -> CallPage:
+        params = {"page": str(number), **self._params}
+        return decode_call_page(await self._api.get("conversation", source="poll", params=params))
+
     def _is_wanted(self, call: CallSummary) -> bool:
-        return self._since is None or (call.created_at is not None and call.created_at >= self._since)
+        return self._since is None or (call.created_at is not None and call.created_at > self._since)
 
     def _is_seen(self, call_id: str) -> bool:
         if call_id in self._seen:

@@ -117,7 +117,7 @@ async def test_of_the_calls_that_are_over_only_those_since_the_start_are_news() 
 
     before, after = "2026-03-02T09:59:59Z", "2026-03-02T10:00:00.500Z"
     upstream = Upstream(
-        over(("c1", before), ("c2", None)),  # nothing to report: not a page further into the past
+        over(("c1", before), ("c2", None)),  # the past: not a page further into it
         over(("c3", after), ("c1", before)),
         over(("c4", before)),
         over(("c5", after), ("c3", after)),
@@ -128,6 +128,17 @@ async def test_of_the_calls_that_are_over_only_those_since_the_start_are_news() 
     assert [request.query["page"] for request in upstream.requests[:5]] == ["1", "1", "2", "1", "2"]
     assert {request.query["page"] for request in upstream.requests[5:]} == {"1"}, "never to its end: it has none"
     assert upstream.requests[0].query["statusFilter"] == "completed,failed,no_answer,cancelled"
+
+
+async def test_calls_that_were_over_at_the_first_look_are_the_past_even_where_our_clock_is_slow() -> None:
+    def over(*calls: tuple[str, int]) -> Callable[[Exchange], Awaitable[None]]:
+        logs = [{"callId": call, "status": "completed", "createdAt": began} for call, began in calls]
+        return json_of({"logs": logs, "pagination": {"hasMore": True}})
+
+    first, late = over(("c1", 1_772_445_000), ("c2", 1_772_445_600)), over(("c0", 1_772_444_000))
+    upstream = Upstream(failing(500), first, over(("c3", 1_772_445_601)), late)
+    found, _, _ = await poll(upstream, 3, statuses=ENDED, since=1_772_400_000.0)
+    assert [call.call_id for call in found] == ["c3"], "not c0, which was over before, too, but was updated only now"
 
 
 async def test_an_endless_list_is_not_read_endlessly() -> None:
