@@ -28,6 +28,13 @@ class OpenTool(NamedTuple):
     arguments: Content
 
 
+class ClosedTool(NamedTuple):
+    """What was said of a tool call that is over."""
+
+    timed: bool
+    failed: bool
+
+
 class Call:
     """One call, as far as its events have told it.
 
@@ -98,7 +105,7 @@ class Call:
             self.visit.settle(call_id, agent, NO_NODE, NO_NODE)
         self.units = units
         self.open_tools: dict[str, OpenTool] = {}
-        self.closed_tools: dict[str, None] = {}
+        self.closed_tools: dict[str, ClosedTool] = {}
         self.waiting = WaitingRoom()
         self.out: list[Observation] = []
         self.muted = False

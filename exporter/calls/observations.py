@@ -204,7 +204,11 @@ class AudioTranscribed(Located, frozen=True, gc=False):
 
 
 class ToolCalled(Shown, frozen=True, gc=False):
-    """A tool call is over; it began at ``started_at`` and took ``seconds``, where that is known."""
+    """A tool call is over; it began at ``started_at`` and took ``seconds``, where that is known.
+
+    ``seconds`` and ``failed`` are for its span: what is counted of them are ``ToolTimed`` and ``ToolFailed``, because
+    they may become known later than this.
+    """
 
     function: str
     tool_call_id: str | None
@@ -213,6 +217,21 @@ class ToolCalled(Shown, frozen=True, gc=False):
     failed: bool
     unfinished: bool
     content: Content
+
+
+class ToolTimed(Timed, frozen=True, gc=False):
+    """How long a tool call took is known."""
+
+    function: str
+    tool_call_id: str | None
+    seconds: float
+
+
+class ToolFailed(Timed, frozen=True, gc=False):
+    """A tool call has failed."""
+
+    function: str
+    tool_call_id: str | None
 
 
 class KnowledgebaseQueried(Shown, frozen=True, gc=False):

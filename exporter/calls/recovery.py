@@ -20,11 +20,13 @@ from exporter.calls.observations import (
     NodeLeft,
     Observation,
     ToolCalled,
+    ToolFailed,
+    ToolTimed,
 )
 from exporter.protocol import events as wire
 from exporter.protocol.units import unix_seconds
 
-Derived = NodeEntered | NodeLeft | LoopClosed | HopAnswered | ToolCalled
+Derived = NodeEntered | NodeLeft | LoopClosed | HopAnswered | ToolCalled | ToolTimed | ToolFailed
 DERIVED = frozenset(kind.__name__ for kind in Derived.__args__)
 """The facts that follow from more than one event, by name."""
 
@@ -70,11 +72,11 @@ def unsaid(facts: Sequence[Observation], said: Sequence[Observation]) -> list[Ob
 
 
 def _itself(fact: Derived) -> Hashable:
-    if not isinstance(fact, ToolCalled):
+    if not isinstance(fact, ToolCalled | ToolTimed | ToolFailed):
         return type(fact), fact.where.visit
     if fact.tool_call_id is not None:
-        return ToolCalled, fact.tool_call_id
-    return ToolCalled, fact.at, fact.function, fact.failed  # nothing matches its events: it is one event's fact
+        return type(fact), fact.tool_call_id
+    return type(fact), fact.at, fact.function  # nothing matches its events: it is one event's fact
 
 
 def _its_node(fact: Derived) -> Hashable:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from exporter.calls.call import Call, OpenTool
+from exporter.calls.call import Call, ClosedTool, OpenTool
 from exporter.calls.observations import (
     AgentFailed,
     ApiCalled,
     KnowledgebaseQueried,
     ToolCalled,
+    ToolFailed,
+    ToolTimed,
     VariablesExtracted,
 )
 from exporter.protocol import events as wire
@@ -15,6 +17,7 @@ from exporter.protocol.labels import code_label, label, method_label
 from exporter.protocol.units import Skip, Unit, milliseconds, plausible, seconds, seconds_between
 
 _MOST_TOOLS = 1024
+_NOTHING_KNOWN = ClosedTool(timed=False, failed=False)
 
 
 def tool_started(call: Call, event: wire.ToolCallStart, at: float) -> None:
@@ -27,40 +30,46 @@ def tool_started(call: Call, event: wire.ToolCallStart, at: float) -> None:
 
 
 def tool_ended(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, at: float) -> None:
-    """A tool is over once: whichever of end and error comes first."""
+    """A tool is over once: with its end or its error, whichever comes first. What the other adds is taken, too."""
     key = _key(event.tool_call_id)
-    if key is not None:
-        if key in call.closed_tools:
-            return
-        if len(call.closed_tools) >= _MOST_TOOLS:
-            del call.closed_tools[next(iter(call.closed_tools))]
-        call.closed_tools[key] = None
+    known = call.closed_tools.get(key) if key is not None else None
     opened = call.open_tools.pop(key, None) if key is not None else None
     started_at = opened.started_at if opened is not None else None
+    function = _function(event.function_name or (opened.function if opened is not None else None))
     took = None
-    if event.latency_ms is not None:
+    if known is not None and known.timed:
+        pass
+    elif event.latency_ms is not None:
         took = _counted(call, milliseconds(event.latency_ms))
     elif started_at is not None:
         took = _counted(call, plausible(seconds_between(started_at, at)))
-    if started_at is None:
-        started_at = at - (took or 0.0)
     failed = isinstance(event, wire.ToolCallError) or event.success is False or bool(event.error)
-    result = event.response if isinstance(event, wire.ToolCallEnd) else None
-    said = call.content_of(**{"gen_ai.tool.call.result": result, "error.message": event.error})
-    call.say(
-        ToolCalled(
-            where=call.visit.where,
-            at=at,
-            function=_function(event.function_name or (opened.function if opened is not None else None)),
-            tool_call_id=key,
-            started_at=started_at,
-            seconds=took,
-            failed=failed,
-            unfinished=False,
-            content={**((opened.arguments if opened is not None else None) or {}), **(said or {})} or None,
-            nth=call.nth("tool", at) if key is None else 0,
+    if known is None:
+        result = event.response if isinstance(event, wire.ToolCallEnd) else None
+        said = call.content_of(**{"gen_ai.tool.call.result": result, "error.message": event.error})
+        call.say(
+            ToolCalled(
+                where=call.visit.where,
+                at=at,
+                function=function,
+                tool_call_id=key,
+                started_at=started_at if started_at is not None else at - (took or 0.0),
+                seconds=took,
+                failed=failed,
+                unfinished=False,
+                content={**((opened.arguments if opened is not None else None) or {}), **(said or {})} or None,
+                nth=call.nth("tool", at) if key is None else 0,
+            )
         )
-    )
+    if took is not None:
+        call.say(ToolTimed(call.visit.where, at, function, key, took))
+    if failed and not (known is not None and known.failed):
+        call.say(ToolFailed(call.visit.where, at, function, key))
+    if key is not None:
+        if known is None and len(call.closed_tools) >= _MOST_TOOLS:
+            del call.closed_tools[next(iter(call.closed_tools))]
+        before = known or _NOTHING_KNOWN
+        call.closed_tools[key] = ClosedTool(before.timed or took is not None, before.failed or failed)
 
 
 def tools_abandoned(call: Call, ended_at: float) -> None:

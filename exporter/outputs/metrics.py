@@ -36,6 +36,8 @@ from exporter.calls.observations import (
     SpeechSynthesised,
     TokensUsed,
     ToolCalled,
+    ToolFailed,
+    ToolTimed,
     TurnAnswered,
     UserSpoke,
     VariablesExtracted,
@@ -104,6 +106,8 @@ class Metrics:
             Hopped: self._hopped,
             HopAnswered: self._hop_answered,
             ToolCalled: self._tool_called,
+            ToolTimed: self._tool_timed,
+            ToolFailed: self._tool_failed,
             KnowledgebaseQueried: self._looks_up("atoms_knowledgebase", "queries"),
             VariablesExtracted: self._looks_up("atoms_variable_extraction", "s"),
             ApiCalled: self._api_called,
@@ -302,15 +306,19 @@ class Metrics:
         child.observe_with(fact.seconds, where.trace_id, where.span_id, fact.at)
 
     def _tool_called(self, fact: ToolCalled) -> None:
+        place = fact.where.place
+        kept = self._kept(place)
+        self._in(kept, "atoms_tool_calls_total", place, fact.function).inc()
+        self._in(kept, "atoms_tool_call_failures_total", place, fact.function)  # at 0 from the first call
+
+    def _tool_failed(self, fact: ToolFailed) -> None:
+        place = fact.where.place
+        self._in(self._kept(place), "atoms_tool_call_failures_total", place, fact.function).inc()
+
+    def _tool_timed(self, fact: ToolTimed) -> None:
         where = fact.where
-        kept = self._kept(where.place)
-        self._in(kept, "atoms_tool_calls_total", where.place, fact.function).inc()
-        failures = self._in(kept, "atoms_tool_call_failures_total", where.place, fact.function)
-        if fact.failed:
-            failures.inc()
-        if fact.seconds is not None:
-            latency = self._in(kept, "atoms_tool_call_latency_seconds", where.place, fact.function)
-            latency.observe_with(fact.seconds, where.trace_id, where.span_id, fact.at)
+        child = self._in(self._kept(where.place), "atoms_tool_call_latency_seconds", where.place, fact.function)
+        child.observe_with(fact.seconds, where.trace_id, where.span_id, fact.at)
 
     def _api_called(self, fact: ApiCalled) -> None:
         place = fact.where.place

@@ -40,7 +40,7 @@ START = step(1000, "tool_call_start", **TOOL)
         ([step(1500, "tool_call_end", **TOOL, success=True, error="no", latency_ms=480)], (1, 1, 1, 0.48)),
         ([START, step(1500, "tool_call_error", **TOOL, error="no")], (1, 1, 1, 0.5)),
         ([START, step(1500, "tool_call_error", **TOOL), step(1501, "tool_call_end", **TOOL)], (1, 1, 1, 0.5)),
-        ([START, step(1500, "tool_call_end", **TOOL), step(1501, "tool_call_error", **TOOL)], (1, 0, 1, 0.5)),
+        ([START, step(1500, "tool_call_end", **TOOL), step(1501, "tool_call_error", **TOOL)], (1, 1, 1, 0.5)),
         ([START, START], (1, 0, 0, 0)),
         ([START, step(500, "tool_call_end", **TOOL)], (1, 0, 0, 0)),
         ([step(1500, "tool_call_end", **TOOL), START], (1, 0, 0, 0)),

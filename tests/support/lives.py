@@ -181,11 +181,11 @@ def rounded(samples: Mapping[Sample, float]) -> Samples:
     return {sample: round(value, 6) for sample, value in samples.items()}
 
 
-def over_nodes(samples: Mapping[Sample, float]) -> Samples:
-    """The same without the labels that say where: sums over all nodes."""
+def over_nodes(samples: Mapping[Sample, float], *more: str) -> Samples:
+    """The same without the labels that say where (and ``more``): sums over all nodes."""
     found: defaultdict[Sample, float] = defaultdict(float)
     for (name, pairs), value in samples.items():
-        labels = tuple(pair for pair in pairs if pair[0] not in _WHERE)
+        labels = tuple(pair for pair in pairs if pair[0] not in _WHERE and pair[0] not in more)
         found[name, labels] += value
     return rounded(found)
 
