@@ -283,7 +283,7 @@ class Tracker:
     ) -> None:
         """What the events not seen so far add, and what they change about those that were."""
         tracked.owed = None
-        said: list[Observation] = []
+        said: list[Observation] = [*tracked.call.waiting.said()]
         before = self._blank(tracked.call)
         for event, identity, _, at in read:
             if identity in tracked.seen:

@@ -114,10 +114,11 @@ class WaitingRoom:
 
     def facts(self) -> list[Located | Hopped]:
         """What waits, in order, as it will be said, but for the names."""
-        return [
-            entry.fact if isinstance(entry.fact, Hopped) else replace(entry.fact, where=entry.visit.nameless())
-            for entry in self._entries
-        ]
+        return [_nameless(entry) for entry in self._entries]
+
+    def said(self) -> list[Located | Hopped]:
+        """Of what waits, that which was said before: it waits only because the place it belongs to is another now."""
+        return [_nameless(entry) for entry in self._entries if entry.muted]
 
     def mute(self, places: Iterable[int]) -> None:
         """Never to be said: the facts at these places of ``facts()``."""
@@ -136,6 +137,10 @@ class WaitingRoom:
         self._entries = waiting
         self.size = len(waiting)
         return ready
+
+
+def _nameless(entry: _Entry) -> Located | Hopped:
+    return entry.fact if isinstance(entry.fact, Hopped) else replace(entry.fact, where=entry.visit.nameless())
 
 
 def _settled(entry: _Entry) -> Located | Hopped:

@@ -172,6 +172,28 @@ def test_a_tool_counted_without_its_start_is_timed_once_the_start_is_known() -> 
     assert life.total("atoms_tool_call_latency_seconds_sum") == 0.342
 
 
+def test_what_was_said_is_not_said_again_because_a_lost_hop_leads_to_a_node_without_a_name() -> None:
+    fields = {"tool_call_id": "t1", "function_name": "look_up"}
+    whole = payloads(
+        [
+            node(100, "1", "One"),
+            hop(1000, "1", "2"),
+            step(1500, "tool_call_end", **fields, success=False, latency_ms=500),
+            turn(2000, 300),
+            step(3000, "call_end"),
+        ]
+    )
+    life = Life()
+    life.feed([whole[0], whole[2]])
+    life.recover(whole[:3])
+    life.feed([whole[4]])
+    life.recover(whole)  # the hop is no news any more, and still nobody knows the node's name
+    life.end()
+    assert life.total("atoms_tool_calls_total") == life.total("atoms_tool_call_failures_total") == 1
+    assert life.total("atoms_tool_call_latency_seconds_count") == 1
+    assert len(life.trace()) == len(life.spans)
+
+
 def test_facts_that_waited_for_a_name_when_the_history_came_are_not_forgotten() -> None:
     whole = payloads([measured(10, tokens(7, 3)), heard(20), hop(30, "1", "2"), turn(40, 30), node(50, "2", "Two")])
     life = Life()
