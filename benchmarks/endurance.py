@@ -16,12 +16,19 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.live import Child, Died, Rig
+from benchmarks.live import OPENMETRICS, Child, Died, Rig
 from benchmarks.offline import _free_port
 
 CONNECT_SECONDS = 240
 SETTLE_SECONDS = 10
 SCRAPE_SECONDS = 15
+_READ = tuple(
+    f"atoms_exporter_{name}"
+    for name in (
+        "streams", "events_total", "events_duplicate_total", "event_lag_seconds", "event_loop_lag_seconds",
+        "spans_exported_total",
+    )
+)  # fmt: skip
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") / 1024
 
@@ -39,6 +46,7 @@ class Process:
 
     def __init__(self, config: Path, port: int, otlp: str, cpu: int | None) -> None:
         self._url = f"http://127.0.0.1:{port}/metrics"
+        self._own = "?" + "&".join(f"name[]={name}" for name in _READ)
         self._errors = config.with_name("stderr").open("wb")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "exporter", "run", "--config.file", str(config)],
@@ -53,16 +61,21 @@ class Process:
         )
 
     def metrics(self) -> dict[tuple[str, str], float]:
-        """Samples of its own metrics, by name and first label value."""
-        with urllib.request.urlopen(self._url, timeout=30) as answer:
+        """Samples of some of its own metrics, by name and first label value."""
+        with urllib.request.urlopen(self._url + self._own, timeout=30) as answer:
             page = answer.read().decode()
-        found: dict[tuple[str, str], float] = {}
-        for family in text_string_to_metric_families(page):
-            if family.name.startswith("atoms_exporter_"):
-                for sample in family.samples:
-                    key = sample.name, next(iter(sample.labels.values()), "")
-                    found[key] = sample.value
-        return found
+        return {
+            (sample.name, next(iter(sample.labels.values()), "")): sample.value
+            for family in text_string_to_metric_families(page)
+            for sample in family.samples
+        }
+
+    def scrape(self) -> int:
+        """The whole page, as Prometheus asks for it; its size as it comes. It is not read: that would cost as much
+        as all the rest, on a core that the exporter or the simulator needs."""
+        headers = {"Accept": OPENMETRICS, "Accept-Encoding": "gzip"}
+        with urllib.request.urlopen(urllib.request.Request(self._url, headers=headers), timeout=30) as answer:
+            return len(answer.read())
 
     def cpu_seconds(self) -> float:
         """User and system time of all its threads."""
@@ -98,10 +111,11 @@ def endurance(rig: Rig, calls: int, seconds: float) -> dict[str, Any]:
             connected = time.monotonic() - began
             time.sleep(SETTLE_SECONDS)
             first, cpu, at = exporter.metrics(), exporter.cpu_seconds(), time.monotonic()
+            page_bytes = 0
             source_before = books.order("so far", 60)
             while (left := seconds - (time.monotonic() - at)) > 0:
                 time.sleep(min(left, SCRAPE_SECONDS))
-                exporter.metrics()
+                page_bytes = exporter.scrape()
             last, cpu, took = exporter.metrics(), exporter.cpu_seconds() - cpu, time.monotonic() - at
             source_after, rss = books.order("so far", 60), exporter.rss_kib()
             ledger = books.order("stop", 120)
@@ -132,6 +146,7 @@ def endurance(rig: Rig, calls: int, seconds: float) -> dict[str, Any]:
         "stall_p99": _quantile(first, last, 0.99, "atoms_exporter_event_loop_lag_seconds"),
         "cpu_share": cpu / took,
         "microseconds_per_event": cpu / events * 1e6,
+        "page_bytes": page_bytes,
         "spans": int(end["atoms_exporter_spans_exported_total", ""]),
         "rss_mib": rss / 1024,
         "kib_per_call": rss / calls,
