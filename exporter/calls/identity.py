@@ -6,7 +6,6 @@ Ids are derived, never drawn, so that any replica, any replay and any restart gi
 from __future__ import annotations
 
 from array import array
-from functools import lru_cache
 from hashlib import sha256
 
 import xxhash
@@ -17,7 +16,6 @@ def trace_id(call_id: str) -> int:
     return int.from_bytes(sha256(f"atoms:{call_id}".encode("utf-8", "replace")).digest()[:16])
 
 
-@lru_cache(maxsize=16)  # asked twice in a row: for the exemplar and for the span
 def span_id(call_id: str, kind: str, identity: str = "") -> int:
     """A span of that trace: the first 8 bytes of SHA-256 over call id, span kind and the identity of what it shows."""
     return int.from_bytes(sha256(f"{call_id}\n{kind}\n{identity}".encode("utf-8", "replace")).digest()[:8])

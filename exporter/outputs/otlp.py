@@ -69,7 +69,7 @@ def trace_export(
         sender = HttpSpans(endpoint)
     return TraceExport(
         sender,
-        SpanEncoder(resource(env, instance_id), SCOPE, settings.attribute_limits(env)).request,
+        SpanEncoder(resource(env, instance_id), SCOPE, settings.attribute_limits(env)),
         sampled=sampling(env),
         counts=counts,
         batching=settings.batching(env, max_queue_spans),

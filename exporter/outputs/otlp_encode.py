@@ -82,7 +82,7 @@ _eight = Struct(">Q").pack
 
 
 class SpanEncoder:
-    """Makes requests of spans, all of one resource and one scope. For one thread."""
+    """Makes requests of spans, all of one resource and one scope. For one thread at a time."""
 
     def __init__(self, resource: Resource, scope: InstrumentationScope, limits: AttributeLimits) -> None:
         self._before, self._after = _around_spans(resource, scope)
@@ -90,21 +90,22 @@ class SpanEncoder:
         self._texts: dict[tuple[str, str], bytes] = {}
         self._doubles: dict[str, bytes] = {}
 
-    def request(self, records: Iterable[SpanRecord]) -> bytes:
-        """An ``ExportTraceServiceRequest``.
-
-        Raises ValueError, OverflowError, struct.error, TypeError or AttributeError for a span that no message can hold.
-        """
-        spans = b"".join([_sized(_SPANS, self._span(record)) for record in records])
+    def request(self, spans: Iterable[bytes]) -> bytes:
+        """An ``ExportTraceServiceRequest`` of encoded spans."""
         resource, scope = self._before
         resource_schema, scope_schema = self._after
-        scope_spans = _sized(_SCOPE_SPANS, scope + spans + scope_schema)
+        scope_spans = _sized(_SCOPE_SPANS, b"".join((scope, *spans, scope_schema)))
         return _sized(_REQUEST_RESOURCE_SPANS, resource + scope_spans + resource_schema)
 
-    def _span(self, record: SpanRecord) -> bytes:
+    def span(self, record: SpanRecord) -> bytes:
+        """A span as a request holds it.
+
+        Raises ValueError, OverflowError, struct.error, TypeError, KeyError or AttributeError for one that no message
+        can hold.
+        """
         parent, error = record.parent_id, record.error
         attributes, dropped = self._attributes(record.attributes)
-        return b"".join(
+        body = b"".join(
             (
                 _TRACE_ID,
                 record.trace_id.to_bytes(16),
@@ -120,6 +121,7 @@ class SpanEncoder:
                 _FLAGS,
             )
         )
+        return _sized(_SPANS, body)
 
     def _attributes(self, attributes: Mapping[str, Attribute]) -> tuple[bytes, bytes]:
         """The attributes and the count of those a limit left out, as fields of a span."""

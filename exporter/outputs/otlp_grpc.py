@@ -27,7 +27,7 @@ from exporter.outputs.otlp_headers import without_secrets
 from exporter.outputs.otlp_settings import USER_AGENT, Endpoint
 
 _COMPRESSIONS = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip}
-_NOT_SENT = Answer("smaller", "other", "the batch could not be encoded")
+_NOT_SENT = Answer("smaller", "other", "the request could not be made")
 _init: Any = OTLPExporterMixin.__init__  # its type variables cannot be inferred from outside the class
 _EXPORT_SPANS = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _NEVER_RETRIED = frozenset({grpc.StatusCode.OK})

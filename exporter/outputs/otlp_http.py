@@ -37,7 +37,7 @@ _COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "deflate": partial(zlib.compress, level=6),
 }
 _COMPRESSIONS = {"none": Compression.NoCompression, "gzip": Compression.Gzip, "deflate": Compression.Deflate}
-_NOT_SENT = Answer("smaller", "other", "the batch could not be encoded or is over the request limit")
+_NOT_SENT = Answer("smaller", "other", "the request could not be made")
 
 
 class NotTaken(Exception):

@@ -1,15 +1,11 @@
-"""Spans waiting to be sent: bounded by number and by age, the newest kept."""
+"""Encoded spans waiting to be sent: bounded by number and by age, the newest kept."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from exporter.outputs.spans import SpanRecord
-
-Waiting = tuple[float, "SpanRecord"]  # when it was put, and what
+Waiting = tuple[float, bytes]  # when it was put, and what
 
 
 class SpanQueue:
@@ -31,7 +27,7 @@ class SpanQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, record: SpanRecord, now: float) -> None:
+    def put(self, span: bytes, now: float) -> None:
         """Add the newest span; a full queue lets go of its oldest."""
         waiting = self._waiting
         if len(waiting) >= self._capacity:
@@ -40,7 +36,7 @@ class SpanQueue:
                 self._pushed_out += 1
             except IndexError:  # the other thread was faster: there is room
                 pass
-        waiting.append((now, record))
+        waiting.append((now, span))
 
     def take(self, at_most: int, now: float) -> list[Waiting]:
         """The oldest spans, up to ``at_most``, leaving out those that waited too long."""

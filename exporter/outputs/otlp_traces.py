@@ -6,13 +6,14 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
 
 from exporter.calls.observations import Observation
 from exporter.outputs.otlp_answer import Answer
+from exporter.outputs.otlp_encode import SpanEncoder
 from exporter.outputs.otlp_queue import SpanQueue, Waiting
 from exporter.outputs.otlp_retry import Backoff, DropReason, ExportCounts
 from exporter.outputs.otlp_settings import Batching
@@ -44,7 +45,7 @@ class TraceExport:
     def __init__(
         self,
         sender: SpanSender,
-        encode: Callable[[Sequence[SpanRecord]], bytes],
+        encoder: SpanEncoder,
         *,
         sampled: Callable[[int], bool],
         counts: ExportCounts,
@@ -55,7 +56,7 @@ class TraceExport:
     ) -> None:
         self.sampled = sampled  #: whether spans of this trace id are exported: the same answer for all of a call
         self._sender = sender
-        self._encode = encode
+        self._encoder = encoder
         self._counts = counts
         self._batching = batching
         self._backoff = backoff or Backoff(random.Random())
@@ -107,10 +108,9 @@ class TraceExport:
         if self._left is not None:
             self._counts.spans_dropped("shutdown", 1)
             return
-        queue = self._queue
         with self._building:
-            queue.put(record, self._clock())
-        if len(queue) >= self._batching.max_batch_spans and not self._wake.is_set():
+            self._enqueue(record, self._clock())
+        if len(self._queue) >= self._batching.max_batch_spans and not self._wake.is_set():
             self._wake.set()
 
     def flush(self, deadline_seconds: float) -> int:
@@ -148,7 +148,8 @@ class TraceExport:
         self._settle()
 
     def _send_what_is_there(self) -> None:
-        """Batch after batch until the queue is empty; between failures wait, then take the oldest anew."""
+        """Full batches while there are any, everything if somebody waits for it; between failures wait, then take the
+        oldest anew. What is left waits for a batch to be full or old: a request costs as much as 300 spans."""
         while not self._closing.is_set():
             answer = self._send_a_batch(self._batching.export_timeout_seconds)
             if answer is None:
@@ -157,8 +158,11 @@ class TraceExport:
                 return
             if answer.verdict == "later":
                 self._closing.wait(self._backoff.next_seconds(answer.retry_after_seconds))
-            else:
-                self._backoff.reset()
+                continue
+            self._backoff.reset()
+            full = self.pending >= self._batching.max_batch_spans
+            if not (full or answer.verdict == "smaller" or self._flushing.is_set()):
+                return
 
     def _send_the_rest(self) -> None:
         """The process ends: try until all is sent or the deadline has come, with short pauses."""
@@ -186,27 +190,38 @@ class TraceExport:
         if not batch:
             return None
         try:
-            answer = self._sender.send(self._encode([record for _, record in batch]), limit_seconds)
-        except Exception as error:  # noqa: BLE001  # one span no encoder takes must not end the export of all others
-            answer = Answer("smaller", "other", f"{type(error).__name__} while encoding")
+            answer = self._sender.send(self._encoder.request([span for _, span in batch]), limit_seconds)
+        except Exception as error:  # noqa: BLE001  # whatever a library does with one request: the thread lives on
+            answer = Answer("smaller", "other", f"{type(error).__name__} while sending")
         with self._settling:
             if self._left is None:  # else close() gave up on this attempt and counted the batch already
                 self._account(batch, answer)
         return answer
 
     def _build(self) -> None:
-        """Make the spans of what was shown and queue them."""
+        """Make the spans of what was shown and queue them, each encoded at once, while it is at hand."""
         with self._building:
             while self._unbuilt:
                 shown_at, fact = self._unbuilt.popleft()
                 spans = span_count(fact)
                 try:
                     for record in spans_of(fact):
-                        self._queue.put(record, shown_at)
-                except Exception as error:  # noqa: BLE001  # as below: it must not end the export of all others
-                    _log.error("spans cannot be built", of=type(fact).__name__, error=type(error).__name__)
-                    self._drop("permanent", spans)
+                        self._enqueue(record, shown_at)
+                except Exception as error:  # noqa: BLE001  # one fact must not end the export of all others
+                    self._impossible(error, spans)
                 self._built += spans
+
+    def _enqueue(self, record: SpanRecord, at: float) -> None:
+        try:
+            span = self._encoder.span(record)
+        except Exception as error:  # noqa: BLE001  # nor one span
+            self._impossible(error, 1)
+        else:
+            self._queue.put(span, at)
+
+    def _impossible(self, error: Exception, spans: int) -> None:
+        _log.error("spans cannot be encoded", error=type(error).__name__, spans=spans)
+        self._drop("permanent", spans)
 
     def _account(self, batch: list[Waiting], answer: Answer) -> None:
         if answer.reason is not None:

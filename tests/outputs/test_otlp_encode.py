@@ -68,13 +68,14 @@ def test_any_spans_make_the_message_the_stock_encoder_makes(
     encoder = SpanEncoder(RESOURCE, SCOPE, limits)
     expected = encode_spans([as_the_sdk_has_it(record, limits) for record in batch])
     for _ in range(2):  # the second time from the bytes kept
-        assert ExportTraceServiceRequest.FromString(encoder.request(batch)) == expected
+        request = encoder.request([encoder.span(record) for record in batch])
+        assert ExportTraceServiceRequest.FromString(request) == expected
 
 
 def test_what_is_kept_is_bounded(record: Any) -> None:
     encoder = SpanEncoder(RESOURCE, SCOPE, UNLIMITED)
     for number in range(20_000):
-        encoder.request([record(attributes={"gen_ai.conversation.id": f"CALL-{number}", "said": "x" * 4096})])
+        encoder.span(record(attributes={"gen_ai.conversation.id": f"CALL-{number}", "said": "x" * 4096}))
     kept = encoder._texts
     assert 0 < len(kept) <= 8_192
     assert all(len(value) <= 128 for _, value in kept)
@@ -95,4 +96,4 @@ def test_what_is_kept_is_bounded(record: Any) -> None:
 )
 def test_a_span_that_no_message_can_hold_raises(record: Any, bad: dict[str, Any]) -> None:
     with pytest.raises((ValueError, OverflowError, TypeError, KeyError, struct.error)):
-        SpanEncoder(RESOURCE, SCOPE, UNLIMITED).request([record(**bad)])
+        SpanEncoder(RESOURCE, SCOPE, UNLIMITED).span(record(**bad))

@@ -8,15 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.outputs.otlp_queue import SpanQueue, Waiting
-from exporter.outputs.spans import SpanRecord
 
 
-def span(number: int) -> SpanRecord:
-    return SpanRecord(trace_id=1, span_id=number, parent_id=None, name="", start_ns=0, end_ns=0, attributes={})
+def span(number: int) -> bytes:
+    return str(number).encode()
 
 
 def numbers(batch: list[Waiting]) -> list[int]:
-    return [record.span_id for _, record in batch]
+    return [int(encoded) for _, encoded in batch]
 
 
 def test_a_full_queue_lets_go_of_its_oldest() -> None:
