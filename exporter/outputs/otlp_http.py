@@ -106,26 +106,31 @@ class WitnessAdapter(HTTPAdapter):
 
 
 class HttpSpans:
-    """Sends spans over http/protobuf, one attempt at a time."""
+    """Sends spans over http/protobuf, one attempt at a time. All but the body of a request is prepared once: at
+    thousands of spans a second that is half of what ``requests`` costs."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._url, self._timeout_seconds = endpoint.url, endpoint.timeout_seconds
         self._adapter, self._session = _session(endpoint)
+        self._timeout_seconds = endpoint.timeout_seconds
         self._compress = _COMPRESS[endpoint.compression]
-        self._session.headers.update({"User-Agent": USER_AGENT, "Content-Type": "application/x-protobuf"})
+        headers = {"User-Agent": USER_AGENT, "Content-Type": "application/x-protobuf"}
         if endpoint.compression != "none":
-            self._session.headers["Content-Encoding"] = endpoint.compression
-        self._session.headers.update(endpoint.headers)
-        if endpoint.client_certificate and endpoint.client_key:
-            self._session.cert = (endpoint.client_certificate, endpoint.client_key)
-        elif endpoint.client_certificate:
-            self._session.cert = endpoint.client_certificate
+            headers["Content-Encoding"] = endpoint.compression
+        request = requests.Request("POST", endpoint.url, headers | dict(endpoint.headers), data=b"-")
+        self._prepared = self._session.prepare_request(request)
+        certificate, key = endpoint.client_certificate, endpoint.client_key
+        cert = (certificate, key) if certificate is not None and key is not None else certificate
+        # What the environment says of proxies. Which certificates are trusted is the adapter's business.
+        self._settings: Any = self._session.merge_environment_settings(endpoint.url, {}, False, None, cert)
 
     def send(self, request: bytes, limit_seconds: float) -> Answer:
         """One attempt; it takes no longer than ``limit_seconds`` or the endpoint's timeout."""
         self._adapter.answer, self._adapter.limit_seconds = None, limit_seconds
+        prepared = self._prepared.copy()
+        prepared.body = self._compress(request)
+        prepared.headers["Content-Length"] = str(len(prepared.body))
         try:
-            self._session.post(self._url, self._compress(request), timeout=self._timeout_seconds)
+            self._session.send(prepared, timeout=self._timeout_seconds, **self._settings)
         except NotTaken:
             pass
         return self._adapter.answer or _NOT_SENT
