@@ -54,7 +54,7 @@ def main() -> int:
     with certificates() as directory:
         cores = sorted(os.sched_getaffinity(0))
         pinned = len(cores) > 1 and not given.no_pin
-        rig = Rig(cores[0] if pinned else None, cores[1] if pinned else None, directory)
+        rig = Rig(cores[0] if pinned else None, cores[1] if pinned else None, directory, given.streams)
         for section in sections:
             began = time.monotonic()
             try:
@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="under three minutes: 100 and 1,000 streams, short windows"
     )
     parser.add_argument("--only", default="", help=f"some of {','.join(SECTIONS)}; the rest is kept from the last run")
+    parser.add_argument("--streams", type=int, default=0, help="of the live part only this size, the others are kept")
     parser.add_argument("--no-pin", action="store_true", help="let the kernel choose the cores")
     parser.add_argument("--output", default=str(RESULTS), metavar="DIRECTORY")
     parser.add_argument("--name", default="", help="of the files; quick or full unless given")
@@ -119,6 +120,8 @@ def _live(rig: Rig, figures: dict[str, Any], quick: bool, file: Path) -> None:
         ]
     )
     for streams, tls, names, repeat in plan:
+        if rig.only_streams not in (0, streams):
+            continue
         names = tuple(name for name in names if streams <= _MOST_STREAMS.get(name, streams))
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         with rig.source(streams, tls=tls) as load:

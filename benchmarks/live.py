@@ -92,12 +92,14 @@ class Child:
 class Rig:
     """Where processes run and with what certificates.
 
-    ``reader_cpu`` and ``source_cpu`` are cores to bind to, None to leave it to the kernel.
+    ``reader_cpu`` and ``source_cpu`` are cores to bind to, None to leave it to the kernel. ``only_streams`` is the one
+    size to measure, 0 for all.
     """
 
     reader_cpu: int | None
     source_cpu: int | None
     certificates: Path
+    only_streams: int = 0
 
     @contextmanager
     def source(self, calls: int, *, tls: bool) -> Iterator[Load]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from exporter.calls.call import Call, ClosedTool, OpenTool
 from exporter.calls.observations import (
     AgentFailed,
@@ -17,7 +19,7 @@ from exporter.protocol.labels import code_label, label, method_label
 from exporter.protocol.units import Skip, Unit, milliseconds, plausible, seconds, seconds_between
 
 _MOST_TOOLS = 1024
-_NOTHING_KNOWN = ClosedTool(timed=False, failed=False)
+_closed = lru_cache(maxsize=4)(ClosedTool)  # a call of an hour has hundreds, of four kinds
 
 
 def tool_started(call: Call, event: wire.ToolCallStart, at: float) -> None:
@@ -68,8 +70,8 @@ def tool_ended(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, at: flo
     if key is not None:
         if known is None and len(call.closed_tools) >= _MOST_TOOLS:
             del call.closed_tools[next(iter(call.closed_tools))]
-        before = known or _NOTHING_KNOWN
-        call.closed_tools[key] = ClosedTool(before.timed or took is not None, before.failed or failed)
+        before = known or _closed(False, False)
+        call.closed_tools[key] = _closed(before.timed or took is not None, before.failed or failed)
 
 
 def tools_abandoned(call: Call, ended_at: float) -> None:

@@ -65,6 +65,7 @@ class Tracker:
         remember: int = 200_000,
     ) -> None:
         self._record = record
+        self._event_received = record.event_received  # bound once: for each event it would cost as much as to count
         self._units = units or UnitRules()
         self._capture_content = capture_content
         self._calls: dict[str, TrackedCall] = {}
@@ -193,9 +194,9 @@ class Tracker:
             for _ in range(misfits):
                 self._record.sample_skipped(Skip.WRONG_TYPE.value)
         if source is _LIVE and at is not None:
-            self._record.event_received(type(event), now - at)
+            self._event_received(type(event), now - at)
             return True
-        self._record.event_received(type(event), None)
+        self._event_received(type(event), None)
         if source is _HISTORY:
             self._record.event_recovered()
             tracked.recovered += 1

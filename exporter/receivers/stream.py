@@ -68,6 +68,33 @@ class Subscription:
     :param end_grace: seconds to wait for the rest once the call has ended.
     """
 
+    __slots__ = (
+        "_api",
+        "_backoff",
+        "_call_idle_limit",
+        "_deadline",
+        "_end_grace",
+        "_fresh",
+        "_goodbyes",
+        "_heard_at",
+        "_idle_timeout",
+        "_log",
+        "_look",
+        "_max_event_bytes",
+        "_not_found",
+        "_on_connected",
+        "_on_payload",
+        "_opened_at",
+        "_over",
+        "_quiet_since",
+        "_retry_seconds",
+        "_sleep",
+        "_state",
+        "call_id",
+        "connections",
+        "payloads",
+    )
+
     def __init__(
         self,
         api: AtomsApi,

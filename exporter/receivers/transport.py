@@ -25,7 +25,17 @@ _HOLD_BYTES: Final = 64 * 1024
 """Bytes of body kept for a reader who is not there yet; above this the socket is not read."""
 
 _LONGEST_HEAD_BYTES: Final = 64 * 1024
+_HEX_DIGITS: Final = b"0123456789abcdefABCDEF"
 _CONNECTION_SPECIFIC: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection"})
+
+
+def _whole_chunk(data: bytes) -> bytes | None:
+    """The body of exactly one chunk, None for anything else. Nearly every read of a stream is one: an event."""
+    end = data.find(b"\r\n", 0, 10)
+    size = data[: max(end, 0)]
+    if not size or size.strip(_HEX_DIGITS) or data[-2:] != b"\r\n":  # int() would take a sign and 0x, too
+        return None
+    return data[end + 2 : -2] if 0 < int(size, 16) == len(data) - end - 4 else None
 
 
 class PushTransport(httpx.AsyncBaseTransport):
@@ -130,6 +140,7 @@ class _Connection(asyncio.Protocol):
     """One exchange on one socket: the head as a value, the body as pushes or as held chunks."""
 
     __slots__ = (
+        "_between_chunks",
         "_delimited",
         "_end",
         "_ended",
@@ -157,6 +168,7 @@ class _Connection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
         self._delimited = False  # the body says itself where it ends, so that a cut can be told from an end
+        self._between_chunks = False  # the parser waits for the first byte of a chunk's head
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._paused = False
@@ -256,6 +268,14 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self._between_chunks and self._sink is not None and not self._ended:
+            body = _whole_chunk(data)
+            if body is not None:  # the parser need not know: it is between two chunks, before and after
+                try:
+                    self._sink(body)
+                except Exception as error:  # noqa: BLE001  # whatever the sink raises comes out of drain_into
+                    self._finish(error)
+                return
         parser = self._parser
         if self._ended or parser is None:
             return
@@ -267,6 +287,8 @@ class _Connection(asyncio.Protocol):
             self._finish(error.__context__ or error)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._finish(httpx.RemoteProtocolError(f"not HTTP: {error}"))
+        if data[-2:] != b"\r\n":
+            self._between_chunks = False  # a head may have begun
         if self._status is None and self._head_bytes > _LONGEST_HEAD_BYTES:
             self._finish(httpx.RemoteProtocolError("response head too long"))
 
@@ -303,6 +325,12 @@ class _Connection(asyncio.Protocol):
         )
         self._status = status
         self._wake()
+
+    def on_chunk_header(self) -> None:
+        self._between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        self._between_chunks = True
 
     def on_body(self, chunk: bytes) -> None:
         if self._sink is not None:
