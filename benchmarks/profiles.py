@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import subprocess
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -30,7 +31,16 @@ def profile(rig: Rig, name: str, label: str, seconds: int) -> str:
     ):
         load.pace(3 if name in ("floor", "ours", "aiohttp_reading") else 1)
         raw = Path(directory) / "raw"
-        spy = ["py-spy", "record", "--pid", str(reader.child.process.pid), "--rate", "200", "--duration", str(seconds)]
+        spy = [
+            str(Path(sys.executable).with_name("py-spy")),
+            "record",
+            "--pid",
+            str(reader.child.process.pid),
+            "--rate",
+            "200",
+            "--duration",
+            str(seconds),
+        ]
         subprocess.run([*spy, "--format", "raw", "--output", str(raw), "--threads"], check=True, capture_output=True)
         stacks = [line.rpartition(" ") for line in raw.read_text().splitlines() if not _waits(line)]
         if name == "ours":

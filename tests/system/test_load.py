@@ -141,13 +141,13 @@ async def test_thirty_minutes_of_mild_faults_compressed(tmp_path: Path) -> None:
 @pytest.mark.timeout(7200)
 async def test_an_hour_of_three_hundred_calls_with_every_fault_at_once(tmp_path: Path) -> None:
     backend = await Backend().start()
-    speed = 4.0
+    speed = 6.0
     options = {"calls": 300, "total_calls": None, "speed": speed, "faults": parse_faults(EVERY_FAULT)}
     settings = {
         "api.idle_timeout": "5s",
         "state.path": str(tmp_path / "state.db"),
-        # Calls come four times as fast, and the pauses the API asks for (429) last as long as ever.
-        "history.concurrency": "32",
+        # Calls come six times as fast, and the pauses the API asks for (429) last as long as ever.
+        "history.concurrency": "48",
     }
     async with world(tmp_path, env=backend.env, settings=settings, **options) as here:
         watch, page = await _soak(here, backend, simulated_seconds=3600)
