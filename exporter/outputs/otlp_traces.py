@@ -149,7 +149,7 @@ class TraceExport:
 
     def _send_what_is_there(self) -> None:
         """Full batches while there are any, everything if somebody waits for it; between failures wait, then take the
-        oldest anew. What is left waits for a batch to be full or old: a request costs as much as 300 spans."""
+        oldest anew. What is left waits for a batch to be full or old: a request costs as much as some 200 spans."""
         while not self._closing.is_set():
             answer = self._send_a_batch(self._batching.export_timeout_seconds)
             if answer is None:

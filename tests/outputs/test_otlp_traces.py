@@ -218,6 +218,22 @@ def test_batches_are_as_large_as_the_environment_says(backend: Any, export: Any,
     assert sizes == [7, 7, 6]
 
 
+def test_what_comes_while_a_batch_is_sent_waits_for_a_batch_of_its_own(
+    http_backend: Any, export: Any, counts: Any, record: Any, until: Callable[..., Any], misbehaviour: Any
+) -> None:
+    http_backend.script.append(misbehaviour(seconds=0.3))
+    traces = export(http_backend.env | {"OTEL_BSP_SCHEDULE_DELAY": "60000", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "50"})
+    for name in names(50):
+        traces.put(record(name))
+    until(lambda: len(http_backend.requests) == 1 and not len(traces._queue))
+    for name in names(20, "later"):
+        traces.put(record(name))
+    until(lambda: counts.exported == 50)
+    assert traces.pending == 20
+    assert traces.flush(20) == 0
+    assert len(http_backend.requests) == 2
+
+
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 def test_compression_and_headers_come_from_the_environment(
     backend: Any, export: Any, record: Any, compression: str
