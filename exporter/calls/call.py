@@ -33,6 +33,8 @@ class ClosedTool(NamedTuple):
 
     timed: bool
     failed: bool
+    ended_at: float | None = None
+    """Of one whose latency is not known yet: its start may come late."""
 
 
 class Call:

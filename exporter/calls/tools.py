@@ -25,10 +25,23 @@ _closed = lru_cache(maxsize=4)(ClosedTool)  # a call of an hour has hundreds, of
 def tool_started(call: Call, event: wire.ToolCallStart, at: float) -> None:
     """Remembered until its end; a tool without an id cannot be matched and is known by its end alone."""
     key = _key(event.tool_call_id)
-    if key is None or key in call.open_tools or key in call.closed_tools or len(call.open_tools) >= _MOST_TOOLS:
+    if key is None or key in call.open_tools or len(call.open_tools) >= _MOST_TOOLS:
+        return
+    if (closed := call.closed_tools.get(key)) is not None:
+        _timed_late(call, key, closed, _function(event.function_name), at)
         return
     arguments = call.content_of(**{"gen_ai.tool.call.arguments": event.context})
     call.open_tools[key] = OpenTool(_function(event.function_name), at, call.visit, arguments)
+
+
+def _timed_late(call: Call, key: str, closed: ClosedTool, function: str, started_at: float) -> None:
+    """The start of a tool call came after its end."""
+    if closed.ended_at is None or started_at > closed.ended_at:
+        return
+    took = _counted(call, plausible(seconds_between(started_at, closed.ended_at)))
+    if took is not None:
+        call.closed_tools[key] = _closed(True, closed.failed)
+        call.say(ToolTimed(call.visit.where, closed.ended_at, function, key, took))
 
 
 def tool_ended(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, at: float) -> None:
@@ -71,7 +84,10 @@ def tool_ended(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, at: flo
         if known is None and len(call.closed_tools) >= _MOST_TOOLS:
             del call.closed_tools[next(iter(call.closed_tools))]
         before = known or _closed(False, False)
-        call.closed_tools[key] = _closed(before.timed or took is not None, before.failed or failed)
+        timed, has_failed = before.timed or took is not None, before.failed or failed
+        call.closed_tools[key] = (
+            _closed(True, has_failed) if timed else ClosedTool(False, has_failed, before.ended_at or at)
+        )
 
 
 def tools_abandoned(call: Call, ended_at: float) -> None:

@@ -43,7 +43,7 @@ START = step(1000, "tool_call_start", **TOOL)
         ([START, step(1500, "tool_call_end", **TOOL), step(1501, "tool_call_error", **TOOL)], (1, 1, 1, 0.5)),
         ([START, START], (1, 0, 0, 0)),
         ([START, step(500, "tool_call_end", **TOOL)], (1, 0, 0, 0)),
-        ([step(1500, "tool_call_end", **TOOL), START], (1, 0, 0, 0)),
+        ([step(1500, "tool_call_end", **TOOL), START], (1, 0, 1, 0.5)),
         ([step(n, "tool_call_end", function_name="f", latency_ms=5) for n in (1500, 1600)], (2, 0, 2, 0.01)),
         ([step(1000, "tool_call_start", function_name="f")], (0, 0, 0, 0)),
     ],
