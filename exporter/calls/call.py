@@ -17,6 +17,7 @@ from exporter.calls.visits import NO_NODE, NOWHERE, Visit, WaitingRoom
 from exporter.protocol.units import Skip, UnitRules
 
 _LONGEST_CONTENT = 4096
+_MOST_NAMES_PER_AGENT = 10_000
 
 
 class OpenTool(NamedTuple):
@@ -41,10 +42,13 @@ class Call:
     """One call, as far as its events have told it.
 
     :param capture_content: let what was said travel on observations, for span attributes.
+    :param agent_names: names of the agent's nodes, shared by its calls: each adds what it learns, and takes from it,
+        at its end, what it never learnt.
     """
 
     __slots__ = (
         "agent",
+        "agent_names",
         "call_id",
         "cancelled",
         "capture_content",
@@ -79,7 +83,14 @@ class Call:
     )
 
     def __init__(
-        self, call_id: str, agent: Agent, channel: str, units: UnitRules, *, capture_content: bool = False
+        self,
+        call_id: str,
+        agent: Agent,
+        channel: str,
+        units: UnitRules,
+        *,
+        capture_content: bool = False,
+        agent_names: dict[str, str] | None = None,
     ) -> None:
         self.call_id = call_id
         self.agent = agent
@@ -93,6 +104,7 @@ class Call:
         self.started = False
         self.telephony_id: str | None = None
         self.names: dict[str, str] = {}
+        self.agent_names = agent_names if agent_names is not None else {}
         self.left_before: str | None = None
         self.hops = self.turns = 0
         self.prompt_tokens = self.completion_tokens = 0
@@ -129,6 +141,12 @@ class Call:
     def waiting_facts(self) -> dict[int, frozenset[str]]:
         """Facts that still wait for a node's name: their classes, by the identity of their event."""
         return self.waiting.kinds() if self.waiting.size else {}
+
+    def learn(self, node_id: str, name: str) -> None:
+        """What a node is called, by an event of this call."""
+        self.names[node_id] = name
+        if len(self.agent_names) < _MOST_NAMES_PER_AGENT:
+            self.agent_names[node_id] = name
 
     def next_visit(self, node_id: str) -> str:
         """Identity of a new visit: the how-manieth to this node. Not the time of the hop, because who missed the hop

@@ -26,7 +26,7 @@ def node_shown(call: Call, event: wire.AgentNodeState, at: float) -> None:
     if event.node_type:
         call.visit.node_type = label(event.node_type)
     if event.node_name and (name := label(event.node_name)) and call.names.get(node_id) != name:
-        call.names[node_id] = name
+        call.learn(node_id, name)
         settle(call, node_id, name)
 
 

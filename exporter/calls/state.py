@@ -7,7 +7,8 @@ before a node's name is known waits for it (``visits``). What the facts are: ``a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from typing import Any
 
 from exporter.calls.answers import speech_synthesised, turn_answered
 from exporter.calls.call import Call
@@ -56,41 +57,9 @@ def advance(
             call.visit.entered_at = at
     if at > call.latest_at:
         call.latest_at = at
-    match event:
-        case wire.Metrics():
-            pipeline_measured(call, event, at)
-        case wire.UserInterimTranscription():
-            pass
-        case wire.TurnLatency():
-            turn_answered(call, event, at)
-        case wire.TTSCompleted():
-            speech_synthesised(call, event, at)
-        case wire.UserTranscription():
-            call.say(UserSpoke(call.visit.where))
-        case wire.AgentNodeState():
-            node_shown(call, event, at)
-        case wire.Hopping():
-            hopped(call, event, at)
-        case wire.ToolCallStart():
-            tool_started(call, event, at)
-        case wire.ToolCallEnd() | wire.ToolCallError():
-            tool_ended(call, event, at)
-        case wire.Knowledgebase() | wire.VariableExtraction():
-            looked_up(call, event, at)
-        case wire.PreCallApi() | wire.PostCallApi():
-            api_called(call, event, at)
-        case wire.AgentError():
-            agent_failed(call, event, at)
-        case wire.CallStart():
-            call.connected_at = at
-            if event.telephony_id is not None:
-                call.telephony_id = str(event.telephony_id)
-        case wire.CallEnd():
-            call.end_at = at
-        case wire.CallCancelled():
-            call.end_at, call.cancelled = at, True
-        case _:
-            pass
+    transition = _TRANSITIONS.get(type(event))
+    if transition is not None:
+        transition(call, event, at)
     if call.waiting.size > LONGEST_QUEUE:
         stop_waiting(call, {})
     return call.take() if call.out else _NOTHING
@@ -99,11 +68,50 @@ def advance(
 _NOTHING: list[Observation] = []
 
 
-def finish(call: Call, *, outcome: str, names: Mapping[str, str], at: float | None = None) -> list[Observation]:
+def _user_spoke(call: Call, event: wire.UserTranscription, at: float) -> None:
+    call.say(UserSpoke(call.visit.where))
+
+
+def _connected(call: Call, event: wire.CallStart, at: float) -> None:
+    call.connected_at = at
+    if event.telephony_id is not None:
+        call.telephony_id = str(event.telephony_id)
+
+
+def _ended(call: Call, event: wire.CallEnd, at: float) -> None:
+    call.end_at = at
+
+
+def _cancelled(call: Call, event: wire.CallCancelled, at: float) -> None:
+    call.end_at, call.cancelled = at, True
+
+
+_TRANSITIONS: dict[type[wire.Event], Callable[[Call, Any, float], None]] = {
+    wire.Metrics: pipeline_measured,
+    wire.TurnLatency: turn_answered,
+    wire.TTSCompleted: speech_synthesised,
+    wire.UserTranscription: _user_spoke,
+    wire.AgentNodeState: node_shown,
+    wire.Hopping: hopped,
+    wire.ToolCallStart: tool_started,
+    wire.ToolCallEnd: tool_ended,
+    wire.ToolCallError: tool_ended,
+    wire.Knowledgebase: looked_up,
+    wire.VariableExtraction: looked_up,
+    wire.PreCallApi: api_called,
+    wire.PostCallApi: api_called,
+    wire.AgentError: agent_failed,
+    wire.CallStart: _connected,
+    wire.CallEnd: _ended,
+    wire.CallCancelled: _cancelled,
+}
+"""What an event of each class does to a call; one of another class does nothing (interim transcriptions above all)."""
+
+
+def finish(call: Call, *, outcome: str, at: float | None = None) -> list[Observation]:
     """End a call: tools still open, the visit, everything that waits, then the call itself.
 
     :param outcome: how it ended; ``completed, failed, no_answer, busy, cancelled, lost``.
-    :param names: node names known from elsewhere, for nodes this call never named.
     :param at: when it ended, where its own events do not say.
     """
     call.muted = False
@@ -114,7 +122,7 @@ def finish(call: Call, *, outcome: str, names: Mapping[str, str], at: float | No
     tools_abandoned(call, ended_at or 0.0)
     if call.first_at is not None and call.visit.node_id not in (None, NO_NODE):
         leave(call, max(call.visit.entered_at, ended_at or 0.0))
-    stop_waiting(call, names)
+    stop_waiting(call, call.agent_names)
     begun_at = call.connected_at if call.connected_at is not None else call.first_at
     duration = seconds_between(begun_at, ended_at) if ended_at is not None and begun_at is not None else None
     call.out.append(

@@ -98,7 +98,14 @@ class Tracker:
         """
         tracked = self._calls.get(call_id)
         if tracked is None:
-            call = Call(call_id, agent, channel, self._units, capture_content=self._capture_content)
+            call = Call(
+                call_id,
+                agent,
+                channel,
+                self._units,
+                capture_content=self._capture_content,
+                agent_names=self._names.setdefault(agent.agent_id, {}) if agent != Agent() else None,
+            )
             tracked = self._calls[call_id] = TrackedCall(call, now)
             if durable:
                 tracked.uncommitted = []
@@ -304,7 +311,14 @@ class Tracker:
         self._record.observed([fact for fact in facts if id(fact) in news])
 
     def _blank(self, call: Call) -> Call:
-        blank = Call(call.call_id, call.agent, call.channel, self._units, capture_content=self._capture_content)
+        blank = Call(
+            call.call_id,
+            call.agent,
+            call.channel,
+            self._units,
+            capture_content=self._capture_content,
+            agent_names=call.agent_names,
+        )
         blank.started = call.started
         return blank
 
@@ -347,10 +361,7 @@ class Tracker:
         if tracked is None:
             return
         tracked.finished = True
-        agent_names = self._names.setdefault(tracked.call.agent.agent_id, {})
-        if len(agent_names) < _MOST_NAMES_PER_AGENT:
-            agent_names.update(tracked.call.names)
-        self._record.observed(finish(tracked.call, outcome=outcome, names=agent_names, at=at))
+        self._record.observed(finish(tracked.call, outcome=outcome, at=at))
         self.forget(call_id)
 
     def end_all(self) -> None:
@@ -366,7 +377,6 @@ class Tracker:
             del self._finished[next(iter(self._finished))]
 
 
-_MOST_NAMES_PER_AGENT = 10_000
 _MOST_FRAMES = 16
 _NONE: frozenset[str] = frozenset()
 

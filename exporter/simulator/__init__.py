@@ -9,7 +9,7 @@ from .call_logs import call_log as _call_log
 from .dialects import EPOCH_MS, Dialect, events_of, sse_bytes
 from .faults import FAULTS, Fault, parse_faults
 from .happenings import Conditions, Slowdown
-from .ledger import LABELS, Book, book_of
+from .ledger import LABELS, NOTES, Book, book_of
 from .options import SimulatorOptions
 from .scenario import script
 from .server import Simulator, simulating
@@ -21,6 +21,7 @@ __all__ = [
     "AGENTS",
     "FAULTS",
     "LABELS",
+    "NOTES",
     "Agent",
     "Book",
     "Conditions",

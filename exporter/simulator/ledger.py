@@ -7,7 +7,7 @@ so that they are exact, and given in seconds. Nothing here is shared with the ex
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -66,6 +66,10 @@ LABELS: Mapping[str, tuple[str, ...]] = {
 }
 """Every family with its labels, in order. The dispositions are in the book of the webhooks alone."""
 
+NOTES: Mapping[str, tuple[str, ...]] = {"nameless_visits_total": NODE}
+"""What explains a consumer's page without being in it: visits to nodes that no event of their call names."""
+
+_ALL = {**LABELS, **NOTES}
 _DETAILS = {
     "cache_read_input_tokens": "cache_read",
     "cache_creation_input_tokens": "cache_creation",
@@ -84,8 +88,8 @@ class Book:
 
     def add(self, family: str, labels: tuple[str, ...], amount: float = 1) -> None:
         """Count. KeyError for a family that is not declared, ValueError for labels that are not."""
-        if len(LABELS[family]) != len(labels):
-            raise ValueError(f"{family} has labels {LABELS[family]}, got {labels}")
+        if len(_ALL[family]) != len(labels):
+            raise ValueError(f"{family} has labels {_ALL[family]}, got {labels}")
         self._counts.setdefault(family, defaultdict(float))[labels] += amount
 
     def add_book(self, other: Book) -> None:
@@ -103,7 +107,7 @@ class Book:
 
     def total(self, family: str, **labels: str) -> float:
         """The sum over all rows that have these label values."""
-        names = LABELS[family]
+        names = _ALL[family]
         wanted = [(names.index(name), value) for name, value in labels.items()]
         rows = self.counts(family).items()
         return sum(amount for row, amount in rows if all(row[place] == value for place, value in wanted))
@@ -112,10 +116,10 @@ class Book:
         """By family a list of ``{label: value, …, "value": amount}``."""
         return {
             family: [
-                {**dict(zip(LABELS[family], labels, strict=True)), "value": amount}
+                {**dict(zip(_ALL[family], labels, strict=True)), "value": amount}
                 for labels, amount in sorted(self.counts(family).items())
             ]
-            for family in LABELS
+            for family in _ALL
             if family in self._counts
         }
 
@@ -132,6 +136,8 @@ class CallBook:
         self._hop_open = False
         self._tools: dict[str, int] = {}
         self._waiting: list[tuple[str, tuple[str, ...], float]] = []
+        self._visits: Counter[str] = Counter()
+        self._named: set[str] = set()
 
     def see(self, happening: Happening) -> None:
         """The next event of the call."""
@@ -140,8 +146,10 @@ class CallBook:
         match happening.kind:
             case "call_start":
                 self.book.add("atoms_calls_started_total", (self._agent, self._channel))
-            case "agent_node_state" if self._node is None:
-                self._enter(facts["node_id"])
+            case "agent_node_state":
+                self._named.add(facts["node_id"])
+                if self._node is None:
+                    self._enter(facts["node_id"])
             case "hopping":
                 self._hop(facts["from_node_id"], facts["to_node_id"])
             case "user_transcription":
@@ -170,6 +178,9 @@ class CallBook:
         """The call is over (``outcome`` None: books so far of a call in progress). Nothing is left waiting."""
         if self._node is None:
             self._settle("none")
+        for node_id, visits in self._visits.items():
+            if node_id not in self._named:
+                self.book.add("nameless_visits_total", (self._agent, node_id), visits)
         if outcome is not None:
             self.book.add("atoms_calls_ended_total", (self._agent, self._channel, outcome))
         return self.book
@@ -196,6 +207,7 @@ class CallBook:
         if self._node is None:
             self._settle(node_id)
         self._node = node_id
+        self._visits[node_id] += 1
         self._count("atoms_node_visits_total")
 
     def _hop(self, from_id: str, to_id: str) -> None:

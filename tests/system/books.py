@@ -13,7 +13,7 @@ from typing import Any
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as text_families
 
-from exporter.simulator import AGENTS, LABELS
+from exporter.simulator import AGENTS, LABELS, NOTES
 
 Rows = dict[tuple[str, ...], float]
 Totals = dict[str, Rows]
@@ -97,6 +97,8 @@ def ledger_totals(ledger: Mapping[str, Any]) -> Totals:
     """The ledger's totals as the exporter names them; types nobody knows are ``other``."""
     totals: Totals = dict(ledger.get("dispositions", {}))
     for family, entries in ledger["totals"].items():
+        if family in NOTES:
+            continue
         rows: defaultdict[tuple[str, ...], float] = defaultdict(float)
         for entry in entries:
             labels = tuple(entry[label] for label in LABELS[family])
@@ -142,7 +144,7 @@ def differences(
         if family == "events_total":
             ours = {key: value for key, value in ours.items() if key[0] not in ("sse_init", "sse_close")}
         found += _unequal(name, wanted, theirs, ours)
-    found += _inside(page)
+    found += _inside(page, _nameless(ledger))
     return found
 
 
@@ -171,7 +173,13 @@ def _unequal(name: str, labels: Sequence[str], theirs: Rows, ours: Rows) -> list
     return lines
 
 
-def _inside(page: Page) -> list[str]:
+def _nameless(ledger: Mapping[str, Any]) -> Mapping[tuple[str, str], float]:
+    """Visits that their own call does not name, by agent and node."""
+    noted = ledger["totals"].get("nameless_visits_total", ())
+    return {(entry["agent_id"], entry["node_id"]): entry["value"] for entry in noted}
+
+
+def _inside(page: Page, nameless: Mapping[tuple[str, str], float]) -> list[str]:
     """What must hold within the page itself, whatever was sent."""
     lines = []
     for one, other in _SAME_COUNT:
@@ -184,7 +192,7 @@ def _inside(page: Page) -> list[str]:
     if active := {key: value for key, value in page.rows("atoms_calls_active", ("agent_id",)).items() if value}:
         lines.append(f"atoms_calls_active is not 0 after the last call: {active}")
     lines += _histograms(page)
-    lines += _names(page)
+    lines += _names(page, nameless)
     return lines
 
 
@@ -205,8 +213,9 @@ def _histograms(page: Page) -> list[str]:
     return lines
 
 
-def _names(page: Page) -> list[str]:
-    """Ids carry the names the simulated account gives them."""
+def _names(page: Page, nameless: Mapping[tuple[str, str], float]) -> list[str]:
+    """Ids carry the names the simulated account gives them; ``unknown`` are at most those that the call itself leaves
+    nameless: the first to visit a node, before any other call has named it."""
     wrong = set()
     for name, series in page.samples.items():
         for pairs in series:
@@ -220,8 +229,15 @@ def _names(page: Page) -> list[str]:
                 node, called = labels.get(f"{prefix}node_id"), labels.get(f"{prefix}node_name")
                 if node is None or node in ("none", "__other__"):
                     continue
+                if called == "unknown" and (agent, node) in nameless:
+                    continue
                 if called != _ROOMS[agent].get(node):
                     wrong.add(f"{name}: node {node} of {agent} is called {called!r}")
+    for (agent, node, called), visits in page.rows(
+        "atoms_node_visits_total", ("agent_id", "node_id", "node_name")
+    ).items():
+        if called == "unknown" and visits > nameless.get((agent, node), 0.0):
+            wrong.add(f"{visits:g} visits to node {node} of {agent} have no name")
     return sorted(wrong)
 
 
