@@ -49,15 +49,8 @@ def tool_ended(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, at: flo
     key = _key(event.tool_call_id)
     known = call.closed_tools.get(key) if key is not None else None
     opened = call.open_tools.pop(key, None) if key is not None else None
-    started_at = opened.started_at if opened is not None else None
     function = _function(event.function_name or (opened.function if opened is not None else None))
-    took = None
-    if known is not None and known.timed:
-        pass
-    elif event.latency_ms is not None:
-        took = _counted(call, milliseconds(event.latency_ms))
-    elif started_at is not None:
-        took = _counted(call, plausible(seconds_between(started_at, at)))
+    took = _took(call, event, opened, at) if known is None or not known.timed else None
     failed = isinstance(event, wire.ToolCallError) or event.success is False or bool(event.error)
     if known is None:
         result = event.response if isinstance(event, wire.ToolCallEnd) else None
@@ -68,7 +61,7 @@ def tool_ended(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, at: flo
                 at=at,
                 function=function,
                 tool_call_id=key,
-                started_at=started_at if started_at is not None else at - (took or 0.0),
+                started_at=opened.started_at if opened is not None else at - (took or 0.0),
                 seconds=took,
                 failed=failed,
                 unfinished=False,
@@ -81,13 +74,25 @@ def tool_ended(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, at: flo
     if failed and not (known is not None and known.failed):
         call.say(ToolFailed(call.visit.where, at, function, key))
     if key is not None:
-        if known is None and len(call.closed_tools) >= _MOST_TOOLS:
-            del call.closed_tools[next(iter(call.closed_tools))]
-        before = known or _closed(False, False)
-        timed, has_failed = before.timed or took is not None, before.failed or failed
-        call.closed_tools[key] = (
-            _closed(True, has_failed) if timed else ClosedTool(False, has_failed, before.ended_at or at)
-        )
+        _remember(call, key, known, at, timed=took is not None, failed=failed)
+
+
+def _took(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, opened: OpenTool | None, at: float) -> float | None:
+    """Seconds from a tool's start to its end: as its end says, else as the two events are apart."""
+    if event.latency_ms is not None:
+        return _counted(call, milliseconds(event.latency_ms))
+    if opened is not None:
+        return _counted(call, plausible(seconds_between(opened.started_at, at)))
+    return None
+
+
+def _remember(call: Call, key: str, known: ClosedTool | None, at: float, *, timed: bool, failed: bool) -> None:
+    """What is said of a tool by now; the time of its first end, while its start may still come."""
+    if known is None and len(call.closed_tools) >= _MOST_TOOLS:
+        del call.closed_tools[next(iter(call.closed_tools))]
+    before = known or _closed(False, False)
+    timed, failed = before.timed or timed, before.failed or failed
+    call.closed_tools[key] = _closed(True, failed) if timed else ClosedTool(False, failed, before.ended_at or at)
 
 
 def tools_abandoned(call: Call, ended_at: float) -> None:
