@@ -6,6 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client import Counter as ClientCounter
@@ -30,6 +31,11 @@ def lines_of(store: Store) -> int:
     )
 
 
+class _Span(NamedTuple):
+    trace_id: str
+    span_id: str
+
+
 def fill(store: Store, series: int) -> None:
     """Make up agents with nodes until the page has so many series; every histogram holds exemplars."""
     numbers = count()
@@ -43,7 +49,7 @@ def fill(store: Store, series: int) -> None:
         child = family.labels(*values)
         if isinstance(child, Histogram):
             for value in (0.05, 0.31, 1.4):
-                child.observe_with(value, f"{number:032x}", f"{number:016x}", 1.7e9)
+                child.observe_with(value, 1.7e9, _Span(f"{number:032x}", f"{number:016x}"))
             room -= len(child.counts) + 2
         else:
             child.inc(100)
@@ -63,7 +69,7 @@ def change(store: Store, share: float) -> None:
         for number, child in enumerate(store[name].children.values()):
             if number % every == 0:
                 if isinstance(child, Histogram):
-                    child.observe_with(0.31, "0" * 31 + "1", "0" * 15 + "1", 1.7e9)
+                    child.observe_with(0.31, 1.7e9, _Span("0" * 31 + "1", "0" * 15 + "1"))
                 else:
                     child.inc()
 

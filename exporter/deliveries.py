@@ -9,7 +9,8 @@ from structlog.typing import FilteringBoundLogger
 
 from exporter.calls.telemetry import Telemetry
 from exporter.errors import Malformed, Refused
-from exporter.outputs.metrics import Metrics, disposition_fact
+from exporter.outputs.call_metrics import disposition_fact
+from exporter.outputs.metrics import Metrics
 from exporter.protocol.labels import label
 from exporter.protocol.webhooks import AnalyticsCompleted, PostConversation, PreConversation
 from exporter.receivers.directory import Directory

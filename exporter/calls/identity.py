@@ -44,16 +44,15 @@ class SeenEvents:
     Two different events of one call are taken for the same with a probability of about 1e-11.
     """
 
-    __slots__ = ("_mask", "_room", "_table", "count")
+    __slots__ = ("_mask", "_room", "_table")
 
     def __init__(self) -> None:
         self._table = array("Q", [0]) * _FIRST_SLOTS
         self._mask = _FIRST_SLOTS - 1
-        self._room = _FIRST_SLOTS * 3 // 4
-        self.count = 0
+        self._room = _FIRST_SLOTS * 3 // 4  # how many more until it grows
 
     def __len__(self) -> int:
-        return self.count
+        return (self._mask + 1) * 3 // 4 - self._room
 
     def __contains__(self, identity: int) -> bool:
         table, mask = self._table, self._mask
@@ -76,7 +75,6 @@ class SeenEvents:
         if not identity:  # the one value that marks a free slot
             return self.add(1)
         table[slot] = identity
-        self.count += 1
         self._room -= 1
         if not self._room:
             self._grow()
@@ -92,4 +90,4 @@ class SeenEvents:
                 slot = (slot + 1) & mask
             table[slot] = identity
         self._table, self._mask = table, mask
-        self._room = size * 3 // 4 - self.count
+        self._room = size * 3 // 4 - len(held)

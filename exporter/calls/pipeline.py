@@ -7,12 +7,15 @@ busiest event of a call.
 from __future__ import annotations
 
 from math import isfinite
+from operator import attrgetter
 
 from exporter.calls.call import Call
 from exporter.calls.observations import AudioTranscribed, CharactersSpoken, ProcessorMeasured, TokensUsed
 from exporter.protocol.events import MetricRecord, Metrics, MetricValue, Number
 from exporter.protocol.labels import label, processor_label
 from exporter.protocol.units import Skip, milliseconds, seconds
+
+# `type(x) is Skip`, here and below: isinstance() of an enum takes six times as long.
 
 DETAILS = {
     "cache_read": "cache_read_input_tokens",
@@ -23,6 +26,7 @@ DETAILS = {
     "cache_read_audio": "cache_read_input_audio_tokens",
 }
 """Parts of the prompt and completion counts: ``detail`` label to wire field."""
+_details_of = attrgetter(*DETAILS.values())
 
 _MOST_TOKENS = 1e8
 _MOST_CHARACTERS = 1e7
@@ -40,13 +44,13 @@ def pipeline_measured(call: Call, event: Metrics, at: float) -> None:
             call.skip(Skip.INITIAL_ZERO)
         elif isinstance(value, float) or (isinstance(value, int) and not speaks):
             took = seconds(value, rule, timestamp)
-            if isinstance(took, Skip):
+            if type(took) is Skip:
                 call.skip(took)
             else:
                 call.say(ProcessorMeasured(where, at, "latency", processor, model, took))
         elif isinstance(value, int):
             characters = plausible_amount(value, _MOST_CHARACTERS)
-            if isinstance(characters, Skip):
+            if type(characters) is Skip:
                 call.skip(characters)
             else:
                 call.say(CharactersSpoken(where, processor, model, int(characters)))
@@ -58,7 +62,7 @@ def pipeline_measured(call: Call, event: Metrics, at: float) -> None:
 
 
 def _measured(call: Call, kind: str, processor: str, model: str, at: float, took: float | Skip) -> None:
-    if isinstance(took, Skip):
+    if type(took) is Skip:
         call.skip(took)
     else:
         call.say(ProcessorMeasured(call.visit.where, at, kind, processor, model, took))
@@ -77,14 +81,14 @@ def _object_measured(
     if value.audio_seconds is not None:
         found = True
         audio = plausible_amount(value.audio_seconds, _MOST_AUDIO_SECONDS)
-        if isinstance(audio, Skip):
+        if type(audio) is Skip:
             call.skip(audio)
         elif audio:
             call.say(AudioTranscribed(call.visit.where, processor, model, audio))
     prompt, completion = _tokens(call, value.prompt_tokens), _tokens(call, value.completion_tokens)
     details = []
-    for detail, field in DETAILS.items():
-        if (number := getattr(value, field)) is not None and (count := _tokens(call, number)) is not None:
+    for detail, number in zip(DETAILS, _details_of(value), strict=True):
+        if number is not None and (count := _tokens(call, number)) is not None:
             details.append((detail, count))
     if prompt is not None or completion is not None or details:
         _spent(call, prompt or 0, completion or 0, model)
@@ -121,7 +125,7 @@ def _tokens(call: Call, number: Number) -> int | None:
     if number is None:
         return None
     count = plausible_amount(number, _MOST_TOKENS)
-    if isinstance(count, Skip):
+    if type(count) is Skip:
         call.skip(count)
         return None
     return int(count)

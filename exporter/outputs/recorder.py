@@ -25,7 +25,7 @@ class Outputs:
         show: Callable[[Observation], None] | None = None,
         watch: Callable[[Sequence[Observation]], None] | None = None,
     ) -> None:
-        self._recorders = metrics.recorders
+        self._recorders = metrics.calls.recorders
         self._show = show
         self._watch = watch
         self.event_received: Callable[[type[Event], float | None], None] = metrics.event_received

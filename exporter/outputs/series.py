@@ -18,7 +18,7 @@ from prometheus_client import Metric
 from prometheus_client.samples import Exemplar, Sample
 
 from exporter.outputs.catalogue import AGENT, Kind, MetricSpec
-from exporter.outputs.textformat import ExemplarAt, Layout
+from exporter.outputs.textformat import ExemplarAt, Layout, SpanReference
 
 OTHER = "__other__"
 _MOST_REMEMBERED_OVERFLOWS = 10_000
@@ -81,15 +81,15 @@ class Histogram:
         self.sum += value
         self.count += 1
 
-    def observe_with(self, value: float, trace_id: str, span_id: str, at: float) -> None:
+    def observe_with(self, value: float, at: float, span: SpanReference) -> None:
         """One measurement, and the span that shows it."""
         bucket = bisect_left(self.bounds, value)
         exemplars = self.exemplars
         if exemplars is None:
             exemplars = self.exemplars = {}
         shown = exemplars.get(bucket)
-        if shown is None or at >= shown[3]:  # Prometheus refuses one that is older than what it has
-            exemplars[bucket] = (trace_id, span_id, value, at)
+        if shown is None or at >= shown[2]:  # Prometheus refuses one that is older than what it has
+            exemplars[bucket] = (span, value, at)
         self.counts[bucket] += 1
         self.sum += value
         self.count += 1  # last: a scrape that comes in between must not take the old lines for the new version
@@ -174,8 +174,8 @@ class Family:
             cumulative += count
             exemplar = None
             if (shown := exemplars.get(bucket)) is not None:
-                trace_id, span_id, value, at = shown
-                exemplar = Exemplar({"trace_id": trace_id, "span_id": span_id}, value, at)
+                span, value, at = shown
+                exemplar = Exemplar({"trace_id": span.trace_id, "span_id": span.span_id}, value, at)
             le = {"le": self._layout.les[bucket]}
             yield Sample(f"{self.name}_bucket", labels | le, float(cumulative), None, exemplar)
         yield Sample(f"{self.name}_count", labels, float(cumulative))
@@ -228,6 +228,24 @@ class Store:
 
     def __getitem__(self, name: str) -> Family:
         return self.families[name]
+
+    def counter(self, name: str, *labels: str) -> Counter:
+        """A counter's child."""
+        child = self.families[name].labels(*labels)
+        assert isinstance(child, Counter)
+        return child
+
+    def gauge(self, name: str, *labels: str) -> Gauge:
+        """A gauge's child."""
+        child = self.families[name].labels(*labels)
+        assert isinstance(child, Gauge)
+        return child
+
+    def histogram(self, name: str, *labels: str) -> Histogram:
+        """A histogram's child."""
+        child = self.families[name].labels(*labels)
+        assert isinstance(child, Histogram)
+        return child
 
     def collect(self) -> Iterator[Metric]:
         """For prometheus_client, and whoever reads its registries."""

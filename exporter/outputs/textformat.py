@@ -7,6 +7,7 @@ prepared once for each metric.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from prometheus_client.utils import floatToGoString
 
@@ -15,9 +16,21 @@ from exporter.outputs.catalogue import MetricSpec
 _FIRST_EXPONENT = 1_000_000
 
 
-ExemplarAt = tuple[str, str, float, float]
-"""A trace to look at for a bucket: trace id, span id (hex), the value, Unix time. A bare tuple: one is made for every
-observation, and a named one costs half a microsecond."""
+class SpanReference(Protocol):
+    """A span that shows a measurement. Asked for its ids only when a page is written."""
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits."""
+
+    @property
+    def span_id(self) -> str:
+        """16 hex digits."""
+
+
+ExemplarAt = tuple[SpanReference, float, float]
+"""A trace to look at for a bucket: its span, the value, Unix time. A bare tuple: one is made for every observation,
+and a named one costs half a microsecond."""
 
 
 class Layout:
@@ -64,8 +77,8 @@ class Layout:
             cumulative += counts[bucket]
             exemplar = ""
             if exemplars is not None and (shown := exemplars.get(bucket)) is not None:
-                trace_id, span_id, value, at = shown
-                exemplar = f' # {{span_id="{span_id}",trace_id="{trace_id}"}} {number(value)} {float(at)}'
+                span, value, at = shown
+                exemplar = f' # {{span_id="{span.span_id}",trace_id="{span.trace_id}"}} {number(value)} {float(at)}'
             lines.append(f"{head}{le}{tail}{number(cumulative)}{exemplar}\n")
         lines.append(f"{self.name}_count{braces} {number(cumulative)}\n{self.name}_sum{braces} {number(total)}\n")
         return "".join(lines)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from math import isfinite
+from typing import final
 
 from exporter.protocol.events import Timestamp
 
@@ -49,6 +50,7 @@ class UnitRules:
     processor: Unit = Unit.AUTO
 
 
+@final
 class Skip(StrEnum):
     """Why a sample was not counted: the ``reason`` label of ``atoms_exporter_samples_skipped_total``."""
 
@@ -71,7 +73,7 @@ def seconds(value: int | float, unit: Unit, timestamp: Timestamp) -> float | Ski
     if unit is _AUTO:
         if value >= _SHORTEST_MILLISECONDS:
             return plausible(value / 1000)
-        if value == value // 1:  # whole: also 2.0; NaN and the infinities are not
+        if not value % 1:  # whole: also 2.0; NaN and the infinities are not
             if isinstance(timestamp, datetime):
                 return plausible(value / 1000)
             if timestamp is None and value != 0:

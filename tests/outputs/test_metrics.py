@@ -11,8 +11,9 @@ from exporter.calls import observations
 from exporter.calls.observations import Agent, DispositionGiven, Observation
 from exporter.calls.telemetry import Telemetry
 from exporter.calls.tracker import Recorder
+from exporter.outputs.call_metrics import disposition_fact
 from exporter.outputs.catalogue import CALL_METRICS, CHANNELS, OUTCOMES
-from exporter.outputs.metrics import Metrics, disposition_fact
+from exporter.outputs.metrics import Metrics
 from exporter.outputs.series import OTHER
 from tests.golden import SCENARIOS, events_of, played
 from tests.support.lives import AGENT, Life, lived
@@ -31,7 +32,7 @@ def test_every_fact_is_counted() -> None:
         for kind in vars(observations).values()
         if isinstance(kind, type) and issubclass(kind, Observation) and kind.__name__ not in BASES
     }
-    assert set(Metrics(version="0").recorders) == facts
+    assert set(Metrics(version="0").calls.recorders) == facts
 
 
 def test_every_metric_of_a_call_is_fed_by_a_golden_call_or_by_dispositions() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -26,6 +26,13 @@ SPECS = (
     MetricSpec("e", Kind.HISTOGRAM, "No labels.", (), (1.0, 10.0, 1_000_000.0, 1e7)),
     MetricSpec("f_seconds", Kind.HISTOGRAM, "Adjustable.", ("m",), LATENCY_BUCKETS, "seconds", adjustable=True),
 )
+
+
+class Span(NamedTuple):
+    trace_id: str
+    span_id: str
+
+
 TRACE = "58d627047e6d17f865220ea849aea2d6"
 
 _texts = st.sampled_from(("", "x", "y", 'q"\\\n', "ü", "a b")) | st.text(max_size=5)
@@ -57,7 +64,7 @@ def _apply(store: Store, changes: list[Change]) -> None:
         elif number % 2:
             child.observe(value)
         else:
-            child.observe_with(value, TRACE, f"{number:016x}", 1758124305.25 + number)
+            child.observe_with(value, 1758124305.25 + number, Span(TRACE, f"{number:016x}"))
 
 
 def _registry(store: Store) -> Any:
@@ -122,10 +129,10 @@ def test_adjustable_buckets_are_the_operator_s_and_the_others_are_not() -> None:
 def test_an_exemplar_is_the_last_of_its_bucket() -> None:
     store = Store(SPECS)
     child: Any = store["d_seconds"].labels("a", "z")
-    child.observe_with(0.05, TRACE, "1" * 16, 1758124305.25)
-    child.observe_with(0.07, TRACE, "2" * 16, 1758124306)
+    child.observe_with(0.05, 1758124305.25, Span(TRACE, "1" * 16))
+    child.observe_with(0.07, 1758124306, Span(TRACE, "2" * 16))
     child.observe(0.06)
-    child.observe_with(9, TRACE, "3" * 16, 1758124307.5)
+    child.observe_with(9, 1758124307.5, Span(TRACE, "3" * 16))
     lines = [line for line in store.render(True).splitlines() if line.startswith("d_seconds_bucket")]
     assert [line.partition(" # ")[2] for line in lines] == [
         f'{{span_id="{"2" * 16}",trace_id="{TRACE}"}} 0.07 1758124306.0',
