@@ -33,6 +33,7 @@ from exporter.receivers.client import AtomsApi
 from exporter.receivers.directory import Directory
 from exporter.receivers.discovery import ENDED, FoundCall, Poll, static_calls
 from exporter.receivers.following import Earlier, Followed, Following, Limits
+from exporter.receivers.gathering import Gathering
 from exporter.receivers.history import History
 from exporter.receivers.webhook import Webhooks
 from exporter.state_store import SavedState, SQLiteCheckpoints
@@ -209,6 +210,7 @@ class Service:
             if poll.ended:
                 self._spawn(self._poll(ENDED, since=self._started_at).run())
         self._spawn(self._probe_loop())
+        self._spawn(Gathering(lambda: self.metrics.live_events).run())
         if self._config.metrics.series_ttl > 0:
             self._spawn(self._sweep())
         if self._deliveries is not None:

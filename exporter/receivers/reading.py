@@ -36,11 +36,12 @@ class Reader(Protocol):
 class PushedReader:
     """Payloads straight from the socket's callback: no task wakes up for an event."""
 
-    __slots__ = ("_drain_into", "_frames", "fed")
+    __slots__ = ("_drain_into", "_frames", "_take", "fed")
 
     def __init__(self, drain_into: Callable[[Sink], Awaitable[None]], *, max_event_bytes: int) -> None:
         self._drain_into = drain_into
         self._frames = FrameParser(max_event_bytes)
+        self._take: Callable[[bytes], None] = _nobody
         self.fed = 0
 
     @property
@@ -55,14 +56,18 @@ class PushedReader:
 
     async def drain(self, take: Callable[[bytes], None]) -> None:
         """Hand over each event's payload until the body ends, then close."""
-        feed = self._frames.feed
+        self._take = take
+        await self._drain_into(self._push)
 
-        def sink(chunk: bytes) -> None:
-            self.fed += 1
-            for payload in feed(chunk):
-                take(payload)
+    def _push(self, chunk: bytes) -> None:
+        # A method, and no closure: thousands of streams take turns, and each object on the way is cold by then.
+        self.fed += 1
+        for payload in self._frames.feed(chunk):
+            self._take(payload)
 
-        await self._drain_into(sink)
+
+def _nobody(payload: bytes) -> None:
+    """Nobody drains it yet."""
 
 
 def reader_for(response: httpx.Response, max_event_bytes: int) -> Reader:
