@@ -104,34 +104,35 @@ def _say(text: str) -> None:
 def _live(rig: Rig, figures: dict[str, Any], quick: bool, file: Path) -> None:
     seconds = 4.0 if quick else 7.0
     everyone = tuple(CANDIDATES)
-    plan: list[tuple[int, bool, tuple[str, ...], int]] = (
-        [(100, False, ("ours", "floor"), 1), (1_000, False, everyone, 1), (1_000, True, ("ours",), 1)]
+    plan: list[tuple[int, str, tuple[str, ...], int]] = (
+        [(100, "", ("ours", "floor"), 1), (1_000, "", everyone, 1), (1_000, "tls", ("ours",), 1)]
         if quick
         else [
-            (100, False, everyone, 1),
-            (1_000, False, everyone, 2),
-            (2_000, False, everyone, 3),
-            (4_000, False, everyone, 1),
-            (10_000, False, everyone, 1),
-            (100, True, ("floor", "ours"), 1),
-            (1_000, True, ("floor", "ours", "aiohttp_reading", "handwritten"), 1),
-            (4_000, True, ("floor", "ours", "aiohttp_reading"), 1),
-            (10_000, True, ("floor", "ours"), 1),
+            (100, "", everyone, 1),
+            (1_000, "", everyone, 2),
+            (2_000, "", everyone, 3),
+            (2_000, "singly", ("floor", "ours", "aiohttp_reading"), 3),
+            (4_000, "", everyone, 1),
+            (10_000, "", everyone, 1),
+            (100, "tls", ("floor", "ours"), 1),
+            (1_000, "tls", ("floor", "ours", "aiohttp_reading", "handwritten"), 1),
+            (4_000, "tls", ("floor", "ours", "aiohttp_reading"), 1),
+            (10_000, "tls", ("floor", "ours"), 1),
         ]
     )
-    for streams, tls, names, repeat in plan:
+    for streams, how, names, repeat in plan:
         if rig.only_streams not in (0, streams):
             continue
         names = tuple(name for name in names if streams <= _MOST_STREAMS.get(name, streams))
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-        with rig.source(streams, tls=tls) as load:
+        with rig.source(streams, tls=how == "tls", singly=how == "singly") as load:
             for _ in range(repeat):
                 for name in names:  # in turn, so that a busy minute of the machine falls on all
                     if (found := _point(rig, load, name, streams, seconds, figures)) is not None:
                         runs[name].append(found)
         for name, found_runs in runs.items():
             if found_runs:
-                figures["live"][f"{name}/{streams}{'/tls' if tls else ''}"] = _of_several(found_runs)
+                figures["live"][f"{name}/{streams}{f'/{how}' if how else ''}"] = _of_several(found_runs)
         _write(figures, file)
 
 

@@ -102,14 +102,15 @@ class Rig:
     only_streams: int = 0
 
     @contextmanager
-    def source(self, calls: int, *, tls: bool) -> Iterator[Load]:
-        """The replaying API."""
+    def source(self, calls: int, *, tls: bool, singly: bool = False) -> Iterator[Load]:
+        """The replaying API. ``singly``: each event comes when it is due, not with those of the same millisecond."""
         files = (
             ("--tls-certificate", f"{self.certificates}/server.crt", "--tls-key", f"{self.certificates}/server.key")
             if tls
             else ()
         )
-        child = Child("benchmarks.source", "--calls", str(calls), *files, cpu=self.source_cpu)
+        tick = ("--tick-milliseconds", "0") if singly else ()
+        child = Child("benchmarks.source", "--calls", str(calls), *tick, *files, cpu=self.source_cpu)
         sink = Child("benchmarks.sink", cpu=self.source_cpu)
         try:
             urls = json.loads(child.line(30))

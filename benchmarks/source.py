@@ -29,7 +29,6 @@ from exporter.simulator.call_logs import agents_page, one_agent
 from exporter.simulator.dialects import call_id, connection_frame
 from exporter.simulator.steady import SteadyCall
 
-TICK_SECONDS = 0.001
 MOST_AT_ONCE = 100
 """Events written between two turns of the loop."""
 MOST_BUFFERED = 256 * 1024
@@ -102,7 +101,8 @@ def _template(data: bytes) -> tuple[bytes, tuple[bytes | int, ...]]:
 class Source:
     """The calls, the open streams, and the pace."""
 
-    def __init__(self, calls: int) -> None:
+    def __init__(self, calls: int, tick_seconds: float) -> None:
+        self._tick_seconds = tick_seconds
         now_ms = int(time.time() * 1000)
         self.frames = [Frames(number) for number in range(len(AGENTS) - 1)]
         self.calls = {call_id(1, number, now_ms): number for number in range(calls)}
@@ -163,7 +163,7 @@ class Source:
             streams = self.streams
             due = (time.perf_counter() - self._began) * self._each * len(streams) - self._due_before
             if due < 1 or not streams:
-                await asyncio.sleep(TICK_SECONDS)
+                await asyncio.sleep(self._tick_seconds)
                 continue
             if due > 2 * MOST_AT_ONCE * 100:  # this process is the slower one: do not pile up
                 self.pace(self._each)
@@ -264,7 +264,7 @@ async def _serve(given: argparse.Namespace) -> None:
     if given.tls_certificate:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(given.tls_certificate, given.tls_key)
-    source = Source(given.calls)
+    source = Source(given.calls, given.tick_milliseconds / 1e3)
     server = await asyncio.get_running_loop().create_server(
         lambda: Connection(source), "127.0.0.1", 0, backlog=4096, ssl=tls
     )
@@ -281,6 +281,12 @@ def main() -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=100)
+    parser.add_argument(
+        "--tick-milliseconds",
+        type=float,
+        default=1.0,
+        help="look this often for what is due, and send it all; 0: all the time, each event as soon as it is due",
+    )
     parser.add_argument("--tls-certificate", default="")
     parser.add_argument("--tls-key", default="")
     given = parser.parse_args()
