@@ -142,7 +142,13 @@ async def test_thirty_minutes_of_mild_faults_compressed(tmp_path: Path) -> None:
 async def test_an_hour_of_three_hundred_calls_with_every_fault_at_once(tmp_path: Path) -> None:
     backend = await Backend().start()
     speed = 6.0
-    options = {"calls": 300, "total_calls": None, "speed": speed, "faults": parse_faults(EVERY_FAULT)}
+    options = {
+        "calls": 300,
+        "total_calls": None,
+        "speed": speed,
+        "faults": parse_faults(EVERY_FAULT),
+        "history": 100_000,  # the ledger must still know every call by name when its trace is looked for
+    }
     settings = {
         "api.idle_timeout": "5s",
         "state.path": str(tmp_path / "state.db"),
