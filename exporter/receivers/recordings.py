@@ -54,9 +54,7 @@ def _frames(start: bytes, file: BinaryIO) -> Iterator[bytes]:
 
 
 def _lines(lines: Iterable[bytes]) -> Iterator[bytes]:
-    for line in lines:
-        if payload := line.strip():
-            yield payload
+    return filter(None, map(bytes.strip, lines))
 
 
 def _is_event(line: bytes) -> bool:
