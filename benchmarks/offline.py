@@ -45,7 +45,7 @@ def replay(quick: bool) -> dict[str, Any]:
 
     from exporter.calls.observations import Agent
     from exporter.config import load
-    from exporter.offline import replay as replayed
+    from exporter.offline.replay import replay as replayed
 
     text, events = _recording(60 if quick else RECORDED_CALLS, 4 if quick else 8)
     config, log = load({}, {}, None), structlog.get_logger("bench")
@@ -94,9 +94,9 @@ def spans(quick: bool) -> dict[str, Any]:
 
     from exporter.calls.observations import Agent
     from exporter.calls.tracker import Tracker
-    from exporter.outputs.otlp_encode import SpanEncoder
-    from exporter.outputs.otlp_sdk import SCOPE, resource
-    from exporter.outputs.otlp_settings import attribute_limits
+    from exporter.outputs.otlp.encode import SpanEncoder
+    from exporter.outputs.otlp.sdk import SCOPE, resource
+    from exporter.outputs.otlp.settings import attribute_limits
     from exporter.outputs.recorder import SpansOnly
     from exporter.outputs.spans import SHOWN, SpanRecord, spans_of
 
@@ -157,7 +157,7 @@ def ended_calls(quick: bool) -> dict[str, Any]:
     is followed twice: the growth is theirs, and after 200,000 it must be over."""
     from exporter.calls.observations import Agent
     from exporter.calls.tracker import Tracker
-    from exporter.outputs.metrics import Metrics
+    from exporter.outputs.prometheus.metrics import Metrics
     from exporter.outputs.recorder import Outputs
     from exporter.simulator import recorded
 
@@ -196,7 +196,7 @@ def hour(quick: bool) -> dict[str, Any]:
     """Memory of calls of an hour at 6 events/s each: state, identities of their events, and all."""
     from exporter.calls.observations import Agent
     from exporter.calls.tracker import Tracker
-    from exporter.outputs.metrics import Metrics
+    from exporter.outputs.prometheus.metrics import Metrics
     from exporter.outputs.recorder import Outputs
     from exporter.simulator.steady import SteadyCall
 

@@ -13,9 +13,9 @@ from prometheus_client import Counter as ClientCounter
 from prometheus_client import Histogram as ClientHistogram
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_latest
 
-from exporter.outputs.catalogue import CATALOGUE, PROCESSOR_BUCKETS
-from exporter.outputs.exposition import render
-from exporter.outputs.series import Histogram, Store
+from exporter.outputs.prometheus.catalogue import CATALOGUE, PROCESSOR_BUCKETS
+from exporter.outputs.prometheus.exposition import render
+from exporter.outputs.prometheus.series import Histogram, Store
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 FILLED = ("atoms_processor_latency_seconds", "atoms_turn_stage_latency_seconds", "atoms_llm_tokens_total")

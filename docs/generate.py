@@ -18,7 +18,7 @@ import yaml
 
 from exporter.cli import app
 from exporter.config import reference
-from exporter.outputs.catalogue import AGENT, CALL_METRICS, NODE, PROCESSOR, SELF_METRICS, MetricSpec
+from exporter.outputs.prometheus.catalogue import AGENT, CALL_METRICS, NODE, PROCESSOR, SELF_METRICS, MetricSpec
 from exporter.simulator.faults import FAULTS
 
 DOCS = Path(__file__).resolve().parent

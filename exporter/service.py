@@ -20,23 +20,23 @@ from structlog.typing import FilteringBoundLogger
 from exporter import __version__
 from exporter.calls.observations import Observation
 from exporter.calls.tracker import Tracker
-from exporter.checkpointing import Checkpointing
 from exporter.config import Config, api_key
-from exporter.deliveries import Deliveries
-from exporter.outputs.exposition import render
-from exporter.outputs.metrics import Metrics
 from exporter.outputs.otlp import metric_push, trace_export
+from exporter.outputs.prometheus.exposition import render
+from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.recorder import Outputs
 from exporter.protocol.units import Unit, UnitRules
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
+from exporter.receivers.deliveries import Deliveries
 from exporter.receivers.directory import Directory
 from exporter.receivers.discovery import ENDED, FoundCall, Poll, static_calls
 from exporter.receivers.following import Earlier, Followed, Following, Limits
 from exporter.receivers.gathering import Gathering
 from exporter.receivers.history import History
 from exporter.receivers.webhook import Webhooks
-from exporter.state_store import SavedState, SQLiteCheckpoints
+from exporter.state.checkpointing import Checkpointing
+from exporter.state.sqlite import SavedState, SQLiteCheckpoints
 from exporter.web import CallView, FollowAnswer, RunningWeb, WebConfigFile, WebPorts, build_app, serve
 
 _CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")

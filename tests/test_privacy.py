@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from exporter.errors import Malformed
-from exporter.outputs.call_metrics import disposition_fact
-from exporter.outputs.exposition import render
+from exporter.outputs.prometheus.call_metrics import disposition_fact
+from exporter.outputs.prometheus.exposition import render
 from exporter.outputs.spans import SpanRecord
 from exporter.protocol.decode import decode_event
 from exporter.protocol.events import EVENT_CLASSES

@@ -17,10 +17,10 @@ import structlog
 
 from exporter.calls.tracker import Progress, TrackedCall
 from exporter.config import load
-from exporter.deliveries import Deliveries
 from exporter.errors import ConfigError
-from exporter.outputs.exposition import render
-from exporter.outputs.metrics import Metrics
+from exporter.outputs.prometheus.exposition import render
+from exporter.outputs.prometheus.metrics import Metrics
+from exporter.receivers.deliveries import Deliveries
 from exporter.receivers.discovery import FoundCall
 from exporter.receivers.webhook import Webhooks
 from exporter.service import Service

@@ -12,7 +12,7 @@ from benchmarks.measuring import arguments, obey, rss_kib, run
 from benchmarks.pages import fill
 from exporter.config import load
 from exporter.logs import set_up_logs
-from exporter.outputs.series import Histogram
+from exporter.outputs.prometheus.series import Histogram
 from exporter.service import Service
 from exporter.web import RunningWeb
 

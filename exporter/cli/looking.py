@@ -19,19 +19,12 @@ from exporter.cli.options import BaseUrl, ConfigFile, LogLevel, Settings, config
 from exporter.cli.printing import fail, remark, say
 from exporter.config import Config
 from exporter.errors import ConfigError
-from exporter.explain import explained
-from exporter.offline import (
-    Backfill,
-    by_trace,
-    history_of,
-    replay,
-    spans_of_call,
-    spans_of_file,
-    trace_export_or_error,
-    undelivered,
-)
-from exporter.outputs.catalogue import CHANNELS
-from exporter.outputs.metrics import Metrics
+from exporter.offline.backfill import Backfill, trace_export_or_error
+from exporter.offline.explain import explained
+from exporter.offline.fetching import history_of, spans_of_call
+from exporter.offline.replay import by_trace, replay, spans_of_file, undelivered
+from exporter.outputs.prometheus.catalogue import CHANNELS
+from exporter.outputs.prometheus.metrics import Metrics
 
 _PIPED_WIDTH = 100
 _FLUSH_SECONDS = 60.0

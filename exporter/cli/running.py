@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from exporter.cli.demo import Demo
 from exporter.cli.options import (
     BaseUrl,
     ConfigFile,
@@ -24,7 +25,6 @@ from exporter.cli.options import (
     logging_as,
 )
 from exporter.cli.printing import say
-from exporter.demo import Demo
 from exporter.errors import ConfigError
 from exporter.service import Service, run_until_signalled
 from exporter.simulator import SimulatorOptions, parse_faults, run_forever

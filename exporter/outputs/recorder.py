@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from exporter.calls.observations import Observation
-from exporter.outputs.metrics import Metrics
+from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.spans import SHOWN, SpanRecord, spans_of
 from exporter.protocol.events import Event
 

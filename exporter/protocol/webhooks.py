@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -11,6 +12,17 @@ from exporter.protocol.api import UNKNOWN, channel_of, outcome_of
 from exporter.protocol.fields import Fields, object_of
 
 KINDS: Final = ("pre-conversation", "post-conversation", "analytics-completed")
+
+
+class WebhookAnswer(StrEnum):
+    """What became of a webhook delivery; the words are those of ``atoms_exporter_webhooks_total{outcome}``."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    BAD_SIGNATURE = "bad_signature"
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    UNAVAILABLE = "unavailable"
 
 
 class Disposition(msgspec.Struct, frozen=True):

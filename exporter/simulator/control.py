@@ -5,22 +5,49 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
-from .faults import FAULTS, Fault, fault_from
+from .faults import FAULTS, Fault, Faults, fault_from
 from .ledger import Book
 from .live import Call, agent_of
+from .options import SimulatorOptions
+from .streams import Wire
+from .switchboard import Switchboard
+from .webhooks import Postman
 
-if TYPE_CHECKING:
-    from .server import Simulator
+
+class Controlled(Protocol):
+    """What the side door reads and moves of a simulator."""
+
+    options: SimulatorOptions
+    faults: Faults
+    wire: Wire
+    switchboard: Switchboard
+    postman: Postman
+
+    @property
+    def running(self) -> bool:
+        """Whether it plays."""
+
+    def now_ms(self) -> int:
+        """The simulated clock, Unix milliseconds."""
+
+    def change_faults(self, faults: tuple[Fault, ...]) -> None:
+        """Set these faults from now on, leave the others as they are."""
+
+    def clear_faults(self) -> None:
+        """Behave from now on."""
+
+    def drain(self) -> None:
+        """No new calls."""
 
 
 class Control:
     """Reads the books and changes the faults of one simulator."""
 
-    def __init__(self, simulator: Simulator) -> None:
+    def __init__(self, simulator: Controlled) -> None:
         self._simulator = simulator
 
     def add_routes(self, app: web.Application) -> None:

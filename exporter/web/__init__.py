@@ -6,9 +6,10 @@ It gets plain callables (:class:`WebPorts`) and knows nothing of calls, streams 
 from __future__ import annotations
 
 from exporter.address import ListenAddress
+from exporter.protocol.webhooks import WebhookAnswer
 from exporter.web.access import WebConfigFile
 from exporter.web.app import build_app
-from exporter.web.ports import CallView, FollowAnswer, WebhookAnswer, WebPorts
+from exporter.web.ports import CallView, FollowAnswer, WebPorts
 from exporter.web.serving import Limits, RunningWeb, serve
 
 __all__ = [

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 
+from exporter.protocol.webhooks import WebhookAnswer
+
 __all__ = ["CallView", "FollowAnswer", "WebPorts", "WebhookAnswer"]
 
 
@@ -36,17 +38,6 @@ class FollowAnswer(StrEnum):
     MALFORMED = "malformed"
     UNAVAILABLE = "unavailable"
     """Draining, or as many streams as allowed."""
-
-
-class WebhookAnswer(StrEnum):
-    """What became of a webhook delivery; the words are those of ``atoms_exporter_webhooks_total{outcome}``."""
-
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    BAD_SIGNATURE = "bad_signature"
-    MALFORMED = "malformed"
-    TOO_LARGE = "too_large"
-    UNAVAILABLE = "unavailable"
 
 
 def _nothing(answer: WebhookAnswer) -> None:

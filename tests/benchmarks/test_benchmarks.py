@@ -16,8 +16,8 @@ from benchmarks.pages import change, fill, lines_of
 from benchmarks.report import machine, markdown, plot
 from benchmarks.source import Frames
 from benchmarks.targets import TARGETS, table
-from exporter.outputs.catalogue import CATALOGUE
-from exporter.outputs.series import Store
+from exporter.outputs.prometheus.catalogue import CATALOGUE
+from exporter.outputs.prometheus.series import Store
 from exporter.simulator import AGENTS
 
 RESULTS = Path(__file__).parent.parent.parent / "benchmarks" / "results"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.calls.observations import Agent
-from exporter.outputs.catalogue import EVENT_TYPES
+from exporter.outputs.prometheus.catalogue import EVENT_TYPES
 from exporter.simulator import AGENTS, LABELS, Conditions, recorded, script
 from exporter.simulator.ledger import book_of
 from tests.support.lives import Life, lived, summed

@@ -18,7 +18,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from dashboards.expressions import FILLED, filled, questions
 from dashboards.generate import HERE, dashboards, generated
 from dashboards.not_shown import NOT_SHOWN
-from exporter.outputs.catalogue import CATALOGUE
+from exporter.outputs.prometheus.catalogue import CATALOGUE
 
 UIDS = {"atoms-overview", "atoms-node", "atoms-flow", "atoms-cost", "atoms-slo", "atoms-exporter"}
 CORE_PANELS = {"row", "timeseries", "stat", "bargauge", "heatmap", "table", "nodeGraph"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from exporter.outputs.catalogue import CATALOGUE
+from exporter.outputs.prometheus.catalogue import CATALOGUE
 
 HERE = Path(__file__).parents[2] / "dashboards"
 RUNBOOK = (HERE / "runbook.md").read_text()

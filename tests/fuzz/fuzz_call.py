@@ -19,7 +19,7 @@ import msgspec
 
 from exporter.calls.observations import Agent, Observation
 from exporter.calls.tracker import TrackedCall, Tracker
-from exporter.outputs.metrics import Metrics
+from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.recorder import Outputs, built
 from exporter.outputs.spans import SpanRecord
 from exporter.protocol.events import Event

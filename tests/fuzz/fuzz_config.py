@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from exporter.config import Config, effective, load, reference
-from exporter.config_sources import dotted, environment_name, leaf_keys
+from exporter.config.sources import dotted, environment_name, leaf_keys
 from exporter.errors import ConfigError
 
 CANARY = "sk-canary-5e7d1c"

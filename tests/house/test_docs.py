@@ -16,9 +16,9 @@ import yaml
 
 from exporter.cli import app
 from exporter.config import Config, load, reference
-from exporter.config_sources import environment_name
-from exporter.offline import spans_of_file
-from exporter.outputs.catalogue import CATALOGUE, Kind
+from exporter.config.sources import environment_name
+from exporter.offline.replay import spans_of_file
+from exporter.outputs.prometheus.catalogue import CATALOGUE, Kind
 from exporter.protocol.webhooks import PreConversation, decode_delivery
 
 from .pages import PAGES, ROOT, RUNBOOK, blocks, exporter_commands, generator, inline, shell_lines

@@ -28,7 +28,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as trace_grpc
 
 from exporter.outputs.otlp import trace_export
-from exporter.outputs.otlp_retry import Backoff
+from exporter.outputs.otlp.retry import Backoff
 from exporter.outputs.spans import SpanRecord
 
 _RESPONSES = {"/v1/traces": trace_pb.ExportTraceServiceResponse, "/v1/metrics": metrics_pb.ExportMetricsServiceResponse}

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from exporter.calls.observations import Agent, Observation
 from exporter.calls.tracker import Tracker
-from exporter.outputs.metrics import Metrics
+from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.recorder import Outputs
 from exporter.outputs.spans import SpanRecord, span_count, spans_of, trace_of
 from tests.golden import SCENARIOS, events_of, played

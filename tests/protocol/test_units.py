@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.outputs.catalogue import SKIP_REASONS
+from exporter.outputs.prometheus.catalogue import SKIP_REASONS
 from exporter.protocol import units
 from exporter.protocol.units import (
     LONGEST_PLAUSIBLE_SECONDS,

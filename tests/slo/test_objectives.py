@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.errors import ConfigError
-from exporter.outputs.catalogue import CATALOGUE
+from exporter.outputs.prometheus.catalogue import CATALOGUE
 from exporter.slo import BY_NODE, DEFAULT_OBJECTIVES, INDICATORS, BurnRate, Objective, bucket_thresholds
 from exporter.slo import check_objectives as check
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exporter.outputs.catalogue import CATALOGUE
+from exporter.outputs.prometheus.catalogue import CATALOGUE
 from exporter.slo import BY_NODE, DEFAULT_OBJECTIVES, INDICATORS, BurnRate, Objective, render_rules
 from exporter.slo.promql import duration, escaped_regex, le_matcher, quoted
 

@@ -12,7 +12,7 @@ import msgspec
 from exporter.calls.identity import SeenEvents
 from exporter.calls.observations import Agent
 from exporter.calls.tracker import Progress, TrackedCall, Tracker
-from exporter.outputs.metrics import Metrics
+from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.recorder import Outputs, built
 from exporter.outputs.spans import SpanRecord
 from exporter.protocol.units import UnitRules

@@ -1,0 +1,42 @@
+"""The configuration: flags > environment > file > defaults → one frozen Config, and where each value came from."""
+
+from __future__ import annotations
+
+from exporter.config.loading import ConfigErrors, api_key, effective, load, objectives, reference
+from exporter.config.model import (
+    Api,
+    Config,
+    Discovery,
+    History,
+    Log,
+    Metrics,
+    Poll,
+    SloEntry,
+    State,
+    Traces,
+    Units,
+    Web,
+    Webhook,
+)
+
+__all__ = [
+    "Api",
+    "Config",
+    "ConfigErrors",
+    "Discovery",
+    "History",
+    "Log",
+    "Metrics",
+    "Poll",
+    "SloEntry",
+    "State",
+    "Traces",
+    "Units",
+    "Web",
+    "Webhook",
+    "api_key",
+    "effective",
+    "load",
+    "objectives",
+    "reference",
+]

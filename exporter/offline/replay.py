@@ -1,0 +1,142 @@
+"""Recordings through the pipeline, without a clock and without a network."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from structlog.typing import FilteringBoundLogger
+
+from exporter import __version__
+from exporter.calls.observations import Agent
+from exporter.calls.tracker import UNKNOWN_CHANNEL, Recorder, Tracker, natural_outcome
+from exporter.config import Config
+from exporter.errors import ConfigError, Malformed
+from exporter.outputs.otlp import trace_export
+from exporter.outputs.prometheus.metrics import Metrics
+from exporter.outputs.recorder import Outputs, SpansOnly
+from exporter.outputs.spans import SpanRecord
+from exporter.protocol.api import CallLog
+from exporter.protocol.units import Unit, UnitRules
+from exporter.receivers.recordings import Recording, read_recording
+
+FLUSH_SECONDS = 60.0
+MOST_PENDING_SPANS = 5_000
+
+
+def unit_rules(config: Config) -> UnitRules:
+    """The operator's word on units."""
+    units = config.metrics.units
+    return UnitRules(Unit(units.turn_latency), Unit(units.tts_latency), Unit(units.processor))
+
+
+@contextmanager
+def opened(path: str) -> Iterator[BinaryIO]:
+    """A file, or standard input for ``-``. Raises ConfigError for what cannot be opened."""
+    if path == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        file = Path(path).open("rb")  # noqa: SIM115 - closed below; opening and reading fail differently
+    except OSError as problem:
+        raise ConfigError("FILE", f"{path}: {problem.strerror}") from problem
+    with file:
+        yield file
+
+
+class Replay:
+    """Recordings through the pipeline, without a clock and without a network.
+
+    :param agent: who answered, where a recording does not say.
+    """
+
+    def __init__(self, recorder: Recorder, config: Config, agent: Agent, channel: str = UNKNOWN_CHANNEL) -> None:
+        self._tracker = Tracker(
+            recorder, units=unit_rules(config), capture_content=config.traces.capture_content, remember=0
+        )
+        self._agent = agent
+        self._channel = channel
+
+    def take(self, recording: Recording, after_each: Callable[[], None] = lambda: None) -> None:
+        """All events of one recording, and the end of every call in it."""
+        tracker, agent, channel, log = self._tracker, self._agent, self._channel, recording.call_log
+        if log is not None:
+            self.take_log(log)
+            return
+        for number, payload in enumerate(recording.payloads):
+            tracker.replay(payload, agent=agent, channel=channel)
+            if not number % 4096:
+                after_each()
+        tracker.end_all()
+
+    def take_log(self, log: CallLog) -> None:
+        """The events of a call log, and the end it tells of."""
+        agent = self._agent
+        if log.agent_id is not None:
+            agent = Agent(log.agent_id, log.agent_name or "unknown", log.workflow_type == "single_prompt")
+        tracked = self._tracker.open(log.call_id, agent=agent, channel=log.channel)
+        self._tracker.replay_history(tracked, log.events)
+        if not log.events:
+            self._tracker.fill_turns(tracked, log.turn_latencies, 0.0)
+        self._tracker.end(log.call_id, log.outcome or natural_outcome(tracked.call), at=log.ended_at)
+
+
+def replay(
+    paths: Sequence[str], config: Config, env: Mapping[str, str], agent: Agent, channel: str, log: FilteringBoundLogger
+) -> str:
+    """OpenMetrics text of the recordings; their traces go out when an OTLP endpoint is set.
+
+    :raises ConfigError: a file cannot be opened, or is no recording.
+    """
+    metrics = Metrics(
+        version=__version__,
+        latency_buckets=config.metrics.latency_buckets,
+        max_series_per_metric=config.metrics.max_series_per_metric,
+    )
+    traces = trace_export(env, metrics, max_queue_spans=None)
+    replaying = Replay(Outputs(metrics, traces.show if traces is not None else None), config, agent, channel)
+
+    def pace() -> None:
+        if traces is not None and traces.pending > MOST_PENDING_SPANS:
+            traces.flush(FLUSH_SECONDS)
+
+    for path in paths:
+        with opened(path) as file:
+            try:
+                replaying.take(read_recording(file), pace)
+            except Malformed as problem:
+                raise ConfigError("FILE", f"{path}: {problem}") from problem
+    if traces is not None:
+        traces.close(FLUSH_SECONDS)
+        if lost := undelivered(metrics):
+            log.error("spans were not delivered", spans=lost)
+    metrics.refresh()
+    return metrics.store.render(openmetrics=True) + "# EOF\n"
+
+
+def undelivered(metrics: Metrics) -> int:
+    """Spans that were given up, for whatever reason."""
+    return round(sum(sample.value for sample in metrics.store["atoms_exporter_spans_dropped_total"].metric().samples))
+
+
+def spans_of_file(path: str, config: Config) -> dict[int, list[SpanRecord]]:
+    """The spans in a recording, by trace. Raises ConfigError for a file that is none."""
+    spans: list[SpanRecord] = []
+    replaying = Replay(SpansOnly(spans.append), config, Agent())
+    with opened(path) as file:
+        try:
+            replaying.take(read_recording(file))
+        except Malformed as problem:
+            raise ConfigError("FILE", f"{path}: {problem}") from problem
+    return by_trace(spans)
+
+
+def by_trace(spans: Sequence[SpanRecord]) -> dict[int, list[SpanRecord]]:
+    """Spans of several calls apart, in the order in which the calls appear."""
+    traces: dict[int, list[SpanRecord]] = {}
+    for span in spans:
+        traces.setdefault(span.trace_id, []).append(span)
+    return traces

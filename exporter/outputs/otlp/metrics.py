@@ -1,0 +1,161 @@
+"""Metrics out over OTLP: every interval the registry is walked and sent, by a thread of its own."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+import structlog
+from opentelemetry.sdk.metrics.export import MetricsData
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from prometheus_client import CollectorRegistry
+
+from exporter.outputs.otlp.answer import Answer
+from exporter.outputs.otlp.bridge import Window, metrics_of, pack
+from exporter.outputs.otlp.delta import Deltas
+from exporter.outputs.otlp.retry import Backoff, ExportCounts
+from exporter.outputs.otlp.starts import Starts
+
+_log = structlog.get_logger(__name__)
+_POINTS_IN_A_REQUEST = 5_000  # about 2 MB with our histograms; gRPC servers take 4 MiB by default
+_LAST_MINUTE_FIRST_SECONDS = 0.2
+_LAST_MINUTE_MOST_SECONDS = 2.0
+
+
+class MetricsSender(Protocol):
+    """One attempt at a time to hand metrics to a backend."""
+
+    def send(self, batch: MetricsData, limit_seconds: float) -> Answer:
+        """Send, within ``limit_seconds``; never raises for what a backend or a network can do."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+class MetricPush:
+    """Pushes a registry every ``interval_seconds`` and once more at the end.
+
+    A push that fails is not kept: the next one carries newer numbers of the same series, after the back-off when that
+    is shorter than the interval.
+    """
+
+    def __init__(
+        self,
+        sender: MetricsSender,
+        registry: CollectorRegistry,
+        *,
+        resource: Resource,
+        scope: InstrumentationScope,
+        counts: ExportCounts,
+        interval_seconds: float,
+        timeout_seconds: float,
+        delta: bool = False,
+        exemplars: bool = True,
+        units: Mapping[str, str] | None = None,
+        backoff: Backoff | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._sender = sender
+        self._registry = registry
+        self._resource = resource
+        self._scope = scope
+        self._counts = counts
+        self._interval = interval_seconds
+        self._timeout = timeout_seconds
+        self._starts = Starts()
+        self._deltas = Deltas() if delta else None
+        self._exemplars = exemplars
+        self._units = dict(units or {})
+        self._backoff = backoff or Backoff(random.Random())
+        self._clock = clock
+        self._now_ns = now_ns
+        self._start_ns = now_ns()
+        self._failing = False
+        self._closing = threading.Event()
+        self._given_up = threading.Event()  # close() has returned: what a late answer says is no news
+        self._deadline = float("inf")
+        self._last_push_arrived = False
+        self._thread = threading.Thread(target=self._run, name="otlp-metrics", daemon=True)
+        self._thread.start()
+
+    def close(self, deadline_seconds: float) -> bool:
+        """Push the final numbers within the deadline and stop; say whether they arrived. Blocks, never longer."""
+        if not self._closing.is_set():
+            self._deadline = self._clock() + deadline_seconds
+            self._closing.set()
+            self._thread.join(deadline_seconds)
+            self._given_up.set()
+            self._sender.close()
+        return self._last_push_arrived
+
+    def _run(self) -> None:
+        pause = self._interval
+        while not self._closing.wait(pause):
+            answer = self._push(self._clock() + self._timeout)
+            pause = self._interval  # also after a refusal: at once it would only be refused again
+            if answer is None:
+                self._backoff.reset()
+            elif answer.verdict == "later":
+                delay = self._backoff.next_seconds(answer.retry_after_seconds)
+                pause = delay if answer.retry_after_seconds else min(delay, self._interval)
+        self._push_the_last()
+
+    def _push_the_last(self) -> None:
+        backoff = Backoff(
+            random.Random(), first_seconds=_LAST_MINUTE_FIRST_SECONDS, most_seconds=_LAST_MINUTE_MOST_SECONDS
+        )
+        nobody_sets_it = threading.Event()
+        while self._clock() < self._deadline:
+            answer = self._push(self._deadline)
+            if answer is None:
+                self._last_push_arrived = not self._given_up.is_set()
+                return
+            if answer.verdict != "later":
+                break
+            nobody_sets_it.wait(max(0.0, min(backoff.next_seconds(), self._deadline - self._clock())))
+        if not self._given_up.is_set():
+            _log.warning("the last metrics were not pushed")
+
+    def _push(self, deadline: float) -> Answer | None:
+        """Walk and send once; None when everything arrived, else the answer that stopped it."""
+        try:
+            for request in self._requests():
+                answer = self._sender.send(request, min(self._timeout, deadline - self._clock()))
+                self._judge(answer)
+                if answer.verdict != "taken":
+                    return answer
+                if self._deltas is not None:
+                    self._deltas.taken(request)
+        except Exception as error:  # noqa: BLE001  # a collector that fails once must not end all pushes
+            answer = Answer("never", "other", f"{type(error).__name__} while reading the registry")
+            self._judge(answer)
+            return answer
+        return None
+
+    def _requests(self) -> Iterator[MetricsData]:
+        window = Window(self._start_ns, self._now_ns())
+        metrics = metrics_of(self._registry.collect(), window, units=self._units, exemplars=self._exemplars)
+        metrics = self._starts.of(metrics, window.start_ns, window.now_ns)
+        if self._deltas is not None:
+            metrics = self._deltas.since_last(metrics)
+        return pack(metrics, self._resource, self._scope, _POINTS_IN_A_REQUEST)
+
+    def _judge(self, answer: Answer) -> None:
+        """Count a failure; say in the log when it starts to fail and when it works again."""
+        if self._given_up.is_set():
+            return
+        if answer.reason is not None:
+            self._counts.export_failed("metrics", answer.reason)
+        failing = answer.verdict != "taken"
+        if answer.rejected:
+            _log.warning("metrics rejected", detail=answer.detail, points=answer.rejected)
+        if failing and not self._failing:
+            _log.warning("metric push fails", reason=answer.reason, detail=answer.detail)
+        elif self._failing and not failing:
+            _log.info("metric push works again")
+        self._failing = failing

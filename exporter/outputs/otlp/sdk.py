@@ -1,0 +1,86 @@
+"""What the SDK knows about spans: resource, instrumentation scope, sampling."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import uuid
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    Decision,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    TraceIdRatioBased,
+)
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanKind
+
+from exporter import __version__
+from exporter.errors import ConfigError
+from exporter.outputs.otlp.settings import DEFAULT_SERVICE_NAME, resource_attributes
+
+SCOPE = InstrumentationScope(DEFAULT_SERVICE_NAME, __version__)
+_FIXED_SAMPLERS = {
+    "always_on": ALWAYS_ON,
+    "always_off": ALWAYS_OFF,
+    "parentbased_always_on": DEFAULT_ON,
+    "parentbased_always_off": DEFAULT_OFF,
+}
+_RATIO_SAMPLERS = {"traceidratio": TraceIdRatioBased, "parentbased_traceidratio": ParentBasedTraceIdRatio}
+
+
+def resource(env: Mapping[str, str], instance_id: str | None = None) -> Resource:
+    """Who sends: ``OTEL_RESOURCE_ATTRIBUTES``, the service's name and version, and an id for this very process.
+
+    ``service.instance.id`` keeps replicas apart that push metrics under one name. It is ``instance_id``, a random one
+    when that is None; an operator who wants series to survive a restart sets it in ``OTEL_RESOURCE_ATTRIBUTES``.
+    """
+    known = {"service.version": __version__, "service.instance.id": instance_id or str(uuid.uuid4())}
+    return Resource.create({**known, **resource_attributes(env)})
+
+
+def sampling(env: Mapping[str, str]) -> Callable[[int], bool]:
+    """Whether a trace id is sampled, by ``OTEL_TRACES_SAMPLER``: one of the SDK's, or an installed sampler's name.
+
+    A call is a root: the parent-based samplers decide as their root does. A decision is remembered, so that a sampler
+    that throws dice gives all spans of a call the same answer.
+    """
+    sampler = _sampler(env)
+    if sampler in (ALWAYS_ON, DEFAULT_ON):
+        return lambda _trace_id: True
+    if sampler in (ALWAYS_OFF, DEFAULT_OFF):
+        return lambda _trace_id: False
+
+    @lru_cache(maxsize=65_536)
+    def sampled(trace_id: int) -> bool:
+        return sampler.should_sample(None, trace_id, "call", SpanKind.INTERNAL).decision is Decision.RECORD_AND_SAMPLE
+
+    return sampled
+
+
+def _sampler(env: Mapping[str, str]) -> Sampler:
+    name = env.get("OTEL_TRACES_SAMPLER", "").strip().lower() or "parentbased_always_on"
+    argument = env.get("OTEL_TRACES_SAMPLER_ARG", "").strip()
+    if name in _FIXED_SAMPLERS:
+        return _FIXED_SAMPLERS[name]
+    if name in _RATIO_SAMPLERS:
+        try:
+            return _RATIO_SAMPLERS[name](float(argument or 1.0))
+        except ValueError:
+            raise ConfigError(
+                "OTEL_TRACES_SAMPLER_ARG", f"must be a probability from 0 to 1, not {argument!r}"
+            ) from None
+    installed = importlib.metadata.entry_points(group="opentelemetry_traces_sampler", name=name)
+    if not installed:
+        known = ", ".join((*_FIXED_SAMPLERS, *_RATIO_SAMPLERS))
+        raise ConfigError("OTEL_TRACES_SAMPLER", f"must be one of {known}, or an installed sampler, not {name!r}")
+    sampler = next(iter(installed)).load()(argument)
+    if not isinstance(sampler, Sampler):
+        raise ConfigError("OTEL_TRACES_SAMPLER", f"{name} does not make a sampler")
+    return sampler

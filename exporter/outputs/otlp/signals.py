@@ -1,0 +1,155 @@
+"""OTLP out, built from the ``OTEL_*`` environment: traces and metrics, each only when an endpoint is set for it.
+
+The SDK and the exporters are imported where they are needed: without an endpoint they cost neither time nor memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from exporter.outputs.otlp import settings as settings
+from exporter.outputs.otlp.answer import FAILURE_REASONS, FailureReason
+from exporter.outputs.otlp.retry import DROP_REASONS, Backoff, DropReason, ExportCounts
+from exporter.outputs.otlp.settings import Signal
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from exporter.outputs.otlp.metrics import MetricPush, MetricsSender
+    from exporter.outputs.otlp.traces import SpanSender, TraceExport
+
+__all__ = [
+    "DROP_REASONS",
+    "FAILURE_REASONS",
+    "DropReason",
+    "ExportCounts",
+    "FailureReason",
+    "Signal",
+    "describe",
+    "metric_push",
+    "trace_export",
+]
+
+DEFAULT_MAX_RETRY_AGE_SECONDS = 3_600.0
+_STOCK_LOGGERS = ("opentelemetry.exporter.otlp", "opentelemetry.util.re")
+
+
+def trace_export(
+    env: Mapping[str, str],
+    counts: ExportCounts,
+    *,
+    max_queue_spans: int | None = None,
+    max_retry_age_seconds: float = DEFAULT_MAX_RETRY_AGE_SECONDS,
+    instance_id: str | None = None,
+    backoff: Backoff | None = None,
+) -> TraceExport | None:
+    """Where spans go, started; None when no endpoint is set for traces. Raises ConfigError naming the variable.
+
+    ``max_queue_spans`` None leaves it to ``OTEL_BSP_MAX_QUEUE_SIZE``, else 50,000. ``instance_id`` becomes
+    ``service.instance.id``: give traces and metrics the same. Close what you get.
+    """
+    endpoint = settings.endpoint(env, "traces")
+    if endpoint is None:
+        return None
+    from exporter.outputs.otlp.encode import SpanEncoder
+    from exporter.outputs.otlp.sdk import SCOPE, resource, sampling
+    from exporter.outputs.otlp.traces import TraceExport
+
+    _quiet_stock_loggers()
+    sender: SpanSender
+    if endpoint.protocol == "grpc":
+        from exporter.outputs.otlp.grpc import GrpcSpans
+
+        sender = GrpcSpans(endpoint)
+    else:
+        from exporter.outputs.otlp.http import HttpSpans
+
+        sender = HttpSpans(endpoint)
+    return TraceExport(
+        sender,
+        SpanEncoder(resource(env, instance_id), SCOPE, settings.attribute_limits(env)),
+        sampled=sampling(env),
+        counts=counts,
+        batching=settings.batching(env, max_queue_spans),
+        max_retry_age_seconds=max_retry_age_seconds,
+        backoff=backoff,
+    )
+
+
+def metric_push(
+    env: Mapping[str, str],
+    registry: CollectorRegistry,
+    counts: ExportCounts,
+    *,
+    units: Mapping[str, str] | None = None,
+    instance_id: str | None = None,
+    backoff: Backoff | None = None,
+) -> MetricPush | None:
+    """What pushes the registry, started; None when no endpoint is set for metrics. Raises ConfigError.
+
+    Counters are taken to have started at zero now: call it before anything is counted. ``units`` gives the UCUM unit
+    of metrics whose name does not end in one. Close what you get.
+    """
+    endpoint = settings.endpoint(env, "metrics")
+    if endpoint is None:
+        return None
+    from exporter.outputs.otlp.metrics import MetricPush
+    from exporter.outputs.otlp.sdk import SCOPE, resource
+
+    _quiet_stock_loggers()
+    sender: MetricsSender
+    if endpoint.protocol == "grpc":
+        from exporter.outputs.otlp.grpc import GrpcMetrics
+
+        sender = GrpcMetrics(endpoint)
+    else:
+        from exporter.outputs.otlp.http import HttpMetrics
+
+        sender = HttpMetrics(endpoint)
+    return MetricPush(
+        sender,
+        registry,
+        resource=resource(env, instance_id),
+        scope=SCOPE,
+        counts=counts,
+        interval_seconds=settings.push_interval_seconds(env),
+        timeout_seconds=settings.push_timeout_seconds(env),
+        delta=settings.delta_temporality(env),
+        exemplars=settings.exemplars_wanted(env),
+        units=units,
+        backoff=backoff,
+    )
+
+
+def describe(env: Mapping[str, str]) -> dict[str, str]:
+    """What would be pushed where, as lines for ``check-config``; header values and credentials in URLs are masked.
+
+    Raises ConfigError for all that ``trace_export`` and ``metric_push`` would refuse, but starts nothing.
+    """
+    lines = settings.describe_endpoints(env)
+    if settings.endpoint(env, "traces") is not None:
+        from exporter.outputs.otlp.sdk import sampling
+
+        sampling(env)
+        limits, batching = settings.attribute_limits(env), settings.batching(env)
+        sampler = env.get("OTEL_TRACES_SAMPLER") or "parentbased_always_on"
+        lines["otlp.traces.sampler"] = f"{sampler} {env.get('OTEL_TRACES_SAMPLER_ARG', '')}".strip()
+        lines["otlp.traces.batch"] = (
+            f"up to {batching.max_batch_spans} spans every {batching.schedule_delay_seconds:g}s"
+        )
+        lines["otlp.traces.attributes"] = f"at most {limits.max_attributes} a span"
+    if settings.endpoint(env, "metrics") is not None:
+        settings.push_timeout_seconds(env)
+        settings.exemplars_wanted(env)
+        lines["otlp.metrics.interval"] = f"{settings.push_interval_seconds(env):g}s"
+        lines["otlp.metrics.temporality"] = "delta" if settings.delta_temporality(env) else "cumulative"
+    lines |= {f"otlp.resource.{key}": value for key, value in sorted(settings.resource_attributes(env).items())}
+    return lines
+
+
+def _quiet_stock_loggers() -> None:
+    """What they say is said by us, once and without secrets: they log every attempt, and what a backend echoes."""
+    for name in _STOCK_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,1 @@
+"""Prometheus out: the catalogue of all metrics, their series, and the pages that show them."""

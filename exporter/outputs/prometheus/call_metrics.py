@@ -1,0 +1,308 @@
+"""What each fact about a call counts in which series.
+
+Children are looked up once per place and kept; an observation on the way from the wire costs one dictionary look-up
+and one bisection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from exporter.calls.observations import (
+    Agent,
+    AgentFailed,
+    ApiCalled,
+    AudioTranscribed,
+    CallEnded,
+    CallResumed,
+    CallStarted,
+    CharactersSpoken,
+    DispositionGiven,
+    HopAnswered,
+    Hopped,
+    KnowledgebaseQueried,
+    LoopClosed,
+    NodeEntered,
+    NodeLeft,
+    Observation,
+    Place,
+    ProcessorMeasured,
+    SampleSkipped,
+    Shown,
+    SpeechSynthesised,
+    TokensUsed,
+    ToolCalled,
+    ToolFailed,
+    ToolTimed,
+    TurnAnswered,
+    UserSpoke,
+    VariablesExtracted,
+    Where,
+)
+from exporter.outputs.prometheus.catalogue import CALL_METRICS, OUTCOMES
+from exporter.outputs.prometheus.series import Gauge, Store
+from exporter.outputs.spans import speech_span_id, turn_span_id
+
+_MOST_KEPT_PLACES = 50_000
+_LARGEST_DISPOSITION = 1e15
+_BY_KIND = {
+    "latency": "atoms_processor_latency_seconds",
+    "first_audio": "atoms_tts_first_audio_seconds",
+    "first_answer": "atoms_llm_first_answer_seconds",
+    "end_of_turn": "atoms_end_of_turn_prediction_seconds",
+}
+_Kept = dict[Any, Any]  # children of one place, by what distinguishes them there
+
+
+class _OwnSpan:
+    """The span of a fact, other than that of the visit it belongs to. Its id is a hash: taken when somebody looks."""
+
+    __slots__ = ("_fact", "_identify")
+
+    def __init__(self, fact: Shown, identify: Callable[[Shown], int]) -> None:
+        self._fact = fact
+        self._identify = identify
+
+    @property
+    def trace_id(self) -> str:
+        return self._fact.where.trace_id
+
+    @property
+    def span_id(self) -> str:
+        return f"{self._identify(self._fact):016x}"
+
+
+class CallMetrics:
+    """Counts facts. ``recorders`` has a way to count for every class of them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._places: dict[Place, _Kept] = {}
+        self.recorders: dict[type[Observation], Callable[[Any], None]] = {
+            ProcessorMeasured: self._processor_measured,
+            SampleSkipped: self._sample_skipped,
+            TurnAnswered: self._turn_answered,
+            SpeechSynthesised: self._speech_synthesised,
+            TokensUsed: self._tokens_used,
+            CharactersSpoken: self._characters_spoken,
+            AudioTranscribed: self._audio_transcribed,
+            UserSpoke: self._counts("atoms_user_turns_total"),
+            NodeEntered: self._node_entered,
+            LoopClosed: self._counts("atoms_node_loops_total"),
+            NodeLeft: self._node_left,
+            Hopped: self._hopped,
+            HopAnswered: self._hop_answered,
+            ToolCalled: self._tool_called,
+            ToolTimed: self._tool_timed,
+            ToolFailed: self._tool_failed,
+            KnowledgebaseQueried: self._looks_up("atoms_knowledgebase", "queries"),
+            VariablesExtracted: self._looks_up("atoms_variable_extraction", "s"),
+            ApiCalled: self._api_called,
+            AgentFailed: self._agent_failed,
+            CallStarted: self._call_started,
+            CallResumed: lambda fact: self._active(fact.agent).inc(),
+            CallEnded: self._call_ended,
+            DispositionGiven: self._disposition_given,
+        }
+
+    def sweep(self) -> None:
+        """Forget series that did not change since the last sweep."""
+        self._places.clear()
+        self._store.sweep(spec.name for spec in CALL_METRICS)
+
+    def _turn_answered(self, fact: TurnAnswered) -> None:
+        where, kept = fact.where, self._kept(fact.where.place)
+        turn = self._in(kept, "atoms_turn_latency_seconds", where.place, "true" if fact.interrupted else "false")
+        turn.observe_with(fact.seconds, fact.at, _OwnSpan(fact, turn_span_id))
+        for stage, took in fact.stages:
+            self._stage(kept, where, stage, took, fact.at)
+        if fact.unattributed_seconds is not None:
+            self._stage(kept, where, "unattributed", fact.unattributed_seconds, fact.at)
+
+    def _stage(self, kept: _Kept, where: Where, stage: str, took: float, at: float) -> None:
+        child = self._in(kept, "atoms_turn_stage_latency_seconds", where.place, stage)
+        child.observe_with(took, at, where)
+
+    def _speech_synthesised(self, fact: SpeechSynthesised) -> None:
+        where = fact.where
+        child = self._in(self._kept(where.place), "atoms_tts_latency_seconds", where.place)
+        child.observe_with(fact.seconds, fact.at, _OwnSpan(fact, speech_span_id))
+
+    def _processor_measured(self, fact: ProcessorMeasured) -> None:
+        where = fact.where
+        kept = self._places.get(where.place)
+        if kept is None:
+            kept = self._kept(where.place)
+        key = (fact.kind, fact.processor, fact.model)
+        child = kept.get(key)
+        if child is None:
+            child = kept[key] = self._child(_BY_KIND[fact.kind], where.place, fact.processor, fact.model)
+        child.observe_with(fact.seconds, fact.at, where)
+
+    def _tokens_used(self, fact: TokensUsed) -> None:
+        kept, place = self._kept(fact.where.place), fact.where.place
+        for kind, count in (("prompt", fact.prompt), ("completion", fact.completion)):
+            if count is not None:
+                labels = (fact.processor, fact.model, kind)
+                self._in(kept, "atoms_llm_tokens_total", place, *labels).inc(count)
+                self._in(kept, "atoms_llm_request_tokens", place, *labels).observe(count)
+        for detail, count in fact.details:
+            labels = (fact.processor, fact.model, detail)
+            self._in(kept, "atoms_llm_token_details_total", place, *labels).inc(count)
+
+    def _characters_spoken(self, fact: CharactersSpoken) -> None:
+        place = fact.where.place
+        kept = self._places.get(place)
+        if kept is None:
+            kept = self._kept(place)
+        key = ("characters", fact.processor, fact.model)
+        child = kept.get(key)
+        if child is None:
+            child = kept[key] = self._child("atoms_tts_characters_total", place, fact.processor, fact.model)
+        child.value += fact.count
+
+    def _audio_transcribed(self, fact: AudioTranscribed) -> None:
+        place = fact.where.place
+        kept = self._kept(place)
+        self._in(kept, "atoms_stt_audio_seconds_total", place, fact.processor, fact.model).inc(fact.seconds)
+
+    def _node_entered(self, fact: NodeEntered) -> None:
+        place = fact.where.place
+        kept = self._kept(place)
+        self._in(kept, "atoms_node_visits_total", place).inc()
+        self._in(kept, "atoms_node_loops_total", place)  # at 0 from the first visit
+
+    def _node_left(self, fact: NodeLeft) -> None:
+        if fact.duration_seconds is not None:
+            where = fact.where
+            child = self._in(self._kept(where.place), "atoms_node_duration_seconds", where.place)
+            child.observe_with(fact.duration_seconds, fact.at, where)
+
+    def _hopped(self, fact: Hopped) -> None:
+        origin, target = fact.origin, fact.target
+        labels = (target.agent_id, target.agent_name, origin.node_id, origin.node_name)
+        self._store.counter("atoms_node_hops_total", *labels, target.node_id, target.node_name).inc()
+
+    def _hop_answered(self, fact: HopAnswered) -> None:
+        where = fact.where
+        child = self._in(self._kept(where.place), "atoms_hop_response_seconds", where.place)
+        child.observe_with(fact.seconds, fact.at, where)
+
+    def _tool_called(self, fact: ToolCalled) -> None:
+        place = fact.where.place
+        kept = self._kept(place)
+        self._in(kept, "atoms_tool_calls_total", place, fact.function).inc()
+        self._in(kept, "atoms_tool_call_failures_total", place, fact.function)  # at 0 from the first call
+
+    def _tool_failed(self, fact: ToolFailed) -> None:
+        place = fact.where.place
+        self._in(self._kept(place), "atoms_tool_call_failures_total", place, fact.function).inc()
+
+    def _tool_timed(self, fact: ToolTimed) -> None:
+        where = fact.where
+        child = self._in(self._kept(where.place), "atoms_tool_call_latency_seconds", where.place, fact.function)
+        child.observe_with(fact.seconds, fact.at, where)
+
+    def _api_called(self, fact: ApiCalled) -> None:
+        place = fact.where.place
+        kept = self._kept(place)
+        self._in(kept, "atoms_api_calls_total", place, fact.phase, fact.method).inc()
+        failures = self._in(kept, "atoms_api_call_failures_total", place, fact.phase, fact.method)
+        if fact.failed:
+            failures.inc()
+
+    def _agent_failed(self, fact: AgentFailed) -> None:
+        place = fact.where.place
+        self._in(self._kept(place), "atoms_agent_errors_total", place, fact.code).inc()
+
+    def _call_started(self, fact: CallStarted) -> None:
+        agent = fact.agent
+        self._store.counter("atoms_calls_started_total", agent.agent_id, agent.name, fact.channel).inc()
+        self._active(agent).inc()
+        for outcome in OUTCOMES:  # at 0 from the start: increase() does not see a series' first step
+            self._store.counter("atoms_calls_ended_total", agent.agent_id, agent.name, fact.channel, outcome)
+
+    def _call_ended(self, fact: CallEnded) -> None:
+        agent = fact.agent
+        self._store.counter("atoms_calls_ended_total", agent.agent_id, agent.name, fact.channel, fact.outcome).inc()
+        self._active(agent).inc(-1)
+        if fact.duration_seconds is not None:
+            child = self._store.histogram("atoms_call_duration_seconds", agent.agent_id, agent.name, fact.channel)
+            child.observe(fact.duration_seconds)
+
+    def _active(self, agent: Agent) -> Gauge:
+        return self._store.gauge("atoms_calls_active", agent.agent_id, agent.name)
+
+    def _disposition_given(self, fact: DispositionGiven) -> None:
+        agent = fact.agent
+        if fact.word is not None:
+            self._store.counter(
+                "atoms_disposition_results_total", agent.agent_id, agent.name, fact.identifier, fact.word
+            ).inc()
+        if fact.number is not None:
+            self._store.histogram("atoms_disposition_value", agent.agent_id, agent.name, fact.identifier).observe(
+                fact.number
+            )
+
+    def _sample_skipped(self, fact: SampleSkipped) -> None:
+        self._store.counter("atoms_exporter_samples_skipped_total", fact.reason).inc()
+
+    def _counts(self, name: str) -> Callable[[Any], None]:
+        def count(fact: Any) -> None:
+            place = fact.where.place
+            self._in(self._kept(place), name, place).inc()
+
+        return count
+
+    def _looks_up(self, prefix: str, calls: str) -> Callable[[Any], None]:
+        total = f"{prefix}_{calls}_total" if calls != "s" else f"{prefix}s_total"
+
+        def count(fact: KnowledgebaseQueried | VariablesExtracted) -> None:
+            where = fact.where
+            kept = self._kept(where.place)
+            self._in(kept, total, where.place).inc()
+            failures = self._in(kept, f"{prefix}_failures_total", where.place)
+            if fact.failed:
+                failures.inc()
+            if fact.seconds is not None:
+                latency = self._in(kept, f"{prefix}_latency_seconds", where.place)
+                latency.observe_with(fact.seconds, fact.at, where)
+
+        return count
+
+    def _kept(self, place: Place) -> _Kept:
+        kept = self._places.get(place)
+        if kept is None:
+            if len(self._places) >= _MOST_KEPT_PLACES:
+                self._places.clear()
+            kept = self._places[place] = {}
+        return kept
+
+    def _in(self, kept: _Kept, name: str, place: Place, *labels: str) -> Any:
+        key = (name, *labels)
+        child = kept.get(key)
+        if child is None:
+            child = kept[key] = self._child(name, place, *labels)
+        return child
+
+    def _child(self, name: str, place: Place, *labels: str) -> Any:
+        return self._store[name].labels(place.agent_id, place.agent_name, place.node_id, place.node_name, *labels)
+
+
+def disposition_fact(
+    agent: Agent, identifier: str, value: object, kind: str | None, allowed: Mapping[str, frozenset[str]]
+) -> DispositionGiven | None:
+    """A disposition as a fact fit for labels: yes/no as they are, numbers as numbers, words only from the operator's
+    list for that identifier; every other word may be somebody's name and becomes ``other``."""
+    if isinstance(value, bool):
+        return DispositionGiven(agent, identifier, "true" if value else "false", None)
+    if isinstance(value, int | float):
+        credible = abs(value) <= _LARGEST_DISPOSITION  # NaN is not
+        return DispositionGiven(agent, identifier, None, float(value)) if credible else None
+    if not isinstance(value, str):
+        return None
+    if kind == "BOOLEAN" and value.lower() in ("true", "false", "yes", "no"):
+        return DispositionGiven(agent, identifier, "true" if value.lower() in ("true", "yes") else "false", None)
+    word = value if value in allowed.get(identifier, frozenset()) else "other"
+    return DispositionGiven(agent, identifier, word, None)

@@ -1,0 +1,177 @@
+"""The registry and everything in it: what calls count (``call_metrics``), and what the exporter says about itself.
+
+Nothing here is shared between threads but the counters of the OTLP export, which take a lock.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from threading import Lock
+
+from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCollector
+
+from exporter.calls.observations import Observation
+from exporter.outputs.prometheus.call_metrics import CallMetrics
+from exporter.outputs.prometheus.catalogue import CATALOGUE
+from exporter.outputs.prometheus.series import Store
+from exporter.protocol.events import WIRE_NAMES, Event
+
+
+class Metrics:
+    """The registry, and everything that is counted into it. Implements ``Recorder``, ``Telemetry`` and the OTLP
+    export's counters.
+
+    :param latency_buckets: bounds in seconds for the adjustable histograms; empty for the catalogue's.
+    :param max_series_per_metric: label sets a metric may hold before they are folded into ``__other__``.
+    """
+
+    def __init__(
+        self, *, version: str, latency_buckets: tuple[float, ...] = (), max_series_per_metric: int = 2000
+    ) -> None:
+        self.store = Store(CATALOGUE, budget=max_series_per_metric, bounds=latency_buckets)
+        self.others = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=self.others)
+        GCCollector(registry=self.others)
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry.register(_Fresh(self))
+        ProcessCollector(registry=self.registry)
+        self.api_has_answered = False
+        """The API gave a good answer once: what readiness means."""
+        self._export_lock = Lock()
+        self.store.gauge("atoms_exporter_build_info", version, platform.python_version()).set(1)
+        self._up = self.store.gauge("atoms_exporter_up")
+        self._lag = self.store.histogram("atoms_exporter_event_lag_seconds")
+        self._events = {
+            kind: self.store.counter("atoms_exporter_events_total", name) for kind, name in WIRE_NAMES.items()
+        }
+        self._duplicates = self.store.counter("atoms_exporter_events_duplicate_total")
+        self._recovered = self.store.counter("atoms_exporter_events_recovered_total")
+        self._loop_lag = self.store.histogram("atoms_exporter_event_loop_lag_seconds")
+        self._scrape = self.store.histogram("atoms_exporter_scrape_duration_seconds")
+        self._spans_exported = self.store.counter("atoms_exporter_spans_exported_total")
+        self._span_queue = self.store.gauge("atoms_exporter_span_queue")
+        self.calls = CallMetrics(self.store)
+
+    @property
+    def live_events(self) -> int:
+        """Events of live streams counted so far, those without a time left out."""
+        return self._lag.count
+
+    # -- Recorder
+
+    def observed(self, facts: Iterable[Observation]) -> None:
+        """Count what became known."""
+        recorders = self.calls.recorders
+        for fact in facts:
+            recorders[type(fact)](fact)
+
+    def event_received(self, kind: type[Event], lag_seconds: float | None) -> None:
+        """An event was counted."""
+        self._events[kind].value += 1
+        if lag_seconds is not None:
+            self._lag.observe(lag_seconds if lag_seconds > 0 else 0.0)
+
+    def event_duplicate(self) -> None:
+        """An event came again."""
+        self._duplicates.inc()
+
+    def event_recovered(self) -> None:
+        """An event that a stream missed was counted."""
+        self._recovered.inc()
+
+    def event_rejected(self, reason: str) -> None:
+        """A payload that could not become an event of its call."""
+        self.store.counter("atoms_exporter_events_rejected_total", reason).inc()
+
+    def sample_skipped(self, reason: str) -> None:
+        """A value was not counted."""
+        self.store.counter("atoms_exporter_samples_skipped_total", reason).inc()
+
+    # -- Telemetry
+
+    def stream_state(self, before: str | None, after: str | None) -> None:
+        """A stream moved from one state to another."""
+        if before is not None:
+            self.store.gauge("atoms_exporter_streams", before).inc(-1)
+        if after is not None:
+            self.store.gauge("atoms_exporter_streams", after).inc()
+
+    def stream_reconnected(self, reason: str) -> None:
+        """A stream is opened again."""
+        self.store.counter("atoms_exporter_stream_reconnects_total", reason).inc()
+
+    def stream_failed(self, status: str) -> None:
+        """An attempt to open a stream failed."""
+        self.store.counter("atoms_exporter_stream_failures_total", status).inc()
+
+    def discovery_request(self, source: str, outcome: str) -> None:
+        """A request for calls or names was answered, or not."""
+        self.store.counter("atoms_exporter_discovery_requests_total", source, outcome).inc()
+
+    def api_answered(self, good: bool) -> None:
+        """Whether the API's last answer was good."""
+        self._up.set(1.0 if good else 0.0)
+        self.api_has_answered = self.api_has_answered or good
+
+    def webhook(self, event: str, outcome: str) -> None:
+        """A webhook delivery."""
+        self.store.counter("atoms_exporter_webhooks_total", event, outcome).inc()
+
+    def checkpoint_failed(self) -> None:
+        """A checkpoint could not be written."""
+        self.store.counter("atoms_exporter_checkpoint_failures_total").inc()
+
+    def loop_lagged(self, seconds: float) -> None:
+        """The event loop woke up late."""
+        self._loop_lag.observe(seconds)
+
+    def scraped(self, seconds: float) -> None:
+        """``/metrics`` was rendered."""
+        self._scrape.observe(seconds)
+
+    # -- the OTLP export, from its own threads
+
+    def spans_exported(self, n: int) -> None:
+        """A backend accepted spans."""
+        with self._export_lock:
+            self._spans_exported.inc(n)
+
+    def spans_dropped(self, reason: str, n: int) -> None:
+        """Spans were given up."""
+        with self._export_lock:
+            self.store.counter("atoms_exporter_spans_dropped_total", reason).inc(n)
+
+    def export_failed(self, signal: str, reason: str) -> None:
+        """An OTLP request failed."""
+        with self._export_lock:
+            self.store.counter("atoms_exporter_export_failures_total", signal, reason).inc()
+
+    def export_queue(self, n: int) -> None:
+        """Spans that wait."""
+        self._span_queue.set(n)
+
+    # -- housekeeping
+
+    def refresh(self) -> None:
+        """Bring the metrics about metrics up to date: before a scrape or a push."""
+        for name, family in self.store.families.items():
+            self.store.gauge("atoms_exporter_series", name).set(len(family.children))
+            overflow = self.store.counter("atoms_exporter_series_overflow_total", name)
+            overflow.value = float(family.overflows)
+
+    def sweep(self) -> None:
+        """Forget call metrics' series that did not change since the last sweep."""
+        self.calls.sweep()
+
+
+class _Fresh:
+    """The store as a collector whose metrics about metrics are up to date."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        """For prometheus_client."""
+        self._metrics.refresh()
+        return self._metrics.store.collect()

@@ -1,0 +1,106 @@
+"""What a webhook delivery sets in motion. The answer goes out at once; the work is done from a bounded queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from structlog.typing import FilteringBoundLogger
+
+from exporter.calls.telemetry import Telemetry
+from exporter.errors import Malformed, Refused
+from exporter.outputs.prometheus.call_metrics import disposition_fact
+from exporter.outputs.prometheus.metrics import Metrics
+from exporter.protocol.labels import label
+from exporter.protocol.webhooks import AnalyticsCompleted, PostConversation, PreConversation, WebhookAnswer
+from exporter.receivers.directory import Directory
+from exporter.receivers.discovery import FoundCall
+from exporter.receivers.following import Following
+from exporter.receivers.webhook import AnyDelivery, DuplicateDelivery, Webhooks
+
+_UNUSABLE = {413: WebhookAnswer.TOO_LARGE, 401: WebhookAnswer.BAD_SIGNATURE}
+
+
+class Deliveries:
+    """Takes deliveries in and works them off.
+
+    :param allowed_words: words that may become ``value`` labels of dispositions, by identifier.
+    :param longest_queue: deliveries that may wait; the next one is turned away.
+    """
+
+    def __init__(
+        self,
+        webhooks: Webhooks,
+        following: Following,
+        directory: Directory,
+        metrics: Metrics,
+        *,
+        allowed_words: Mapping[str, tuple[str, ...]],
+        log: FilteringBoundLogger,
+        longest_queue: int = 10_000,
+    ) -> None:
+        self._webhooks = webhooks
+        self._following = following
+        self._directory = directory
+        self._metrics = metrics
+        self._log = log
+        self._allowed = {name: frozenset(words) for name, words in allowed_words.items()}
+        self._queue: asyncio.Queue[AnyDelivery] = asyncio.Queue(longest_queue)
+        self.draining = False
+
+    async def take(self, raw: bytes, signature: str | None) -> WebhookAnswer:
+        """Check a delivery and queue it."""
+        telemetry: Telemetry = self._metrics
+        if self.draining:
+            telemetry.webhook("other", "unavailable")
+            return WebhookAnswer.UNAVAILABLE
+        try:
+            delivery = self._webhooks.accept(raw, signature)
+        except DuplicateDelivery:
+            return WebhookAnswer.DUPLICATE
+        except Refused as refused:
+            return _UNUSABLE.get(refused.status, WebhookAnswer.MALFORMED)
+        except Malformed:
+            return WebhookAnswer.MALFORMED
+        try:
+            self._queue.put_nowait(delivery)
+        except asyncio.QueueFull:
+            self._webhooks.forget(delivery, raw)
+            telemetry.webhook(delivery.kind, "unavailable")
+            return WebhookAnswer.UNAVAILABLE
+        return WebhookAnswer.ACCEPTED
+
+    async def run(self) -> None:
+        """Work the queue off, until cancelled."""
+        log = self._log
+        while True:
+            delivery = await self._queue.get()
+            try:
+                await self._work(delivery)
+            except Exception:  # the edge between one delivery and all the others
+                log.exception("a delivery could not be worked off", webhook=delivery.kind)
+
+    async def _work(self, delivery: AnyDelivery) -> None:
+        match delivery:
+            case PreConversation():
+                self._metrics.discovery_request("webhook", "ok")
+                self._following.follow(
+                    FoundCall(delivery.call_id, delivery.agent_id, delivery.channel, source="webhook")
+                )
+            case PostConversation():
+                if not self._following.over(delivery.call_id, delivery.outcome):
+                    # Its beginning was missed: its history is followed instead, and nothing if it is known already.
+                    found = FoundCall(delivery.call_id, delivery.agent_id, delivery.channel, source="webhook")
+                    self._following.follow(found, outcome=delivery.outcome)
+            case AnalyticsCompleted():
+                await self._analysed(delivery)
+            case _:
+                pass
+
+    async def _analysed(self, delivery: AnalyticsCompleted) -> None:
+        agent = await self._directory.resolve(delivery.agent_id or "unknown")
+        facts = [
+            disposition_fact(agent, label(given.identifier), given.value, given.kind, self._allowed)
+            for given in delivery.dispositions
+        ]
+        self._metrics.observed([fact for fact in facts if fact is not None])

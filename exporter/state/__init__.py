@@ -1,0 +1,1 @@
+"""What survives the process, and when it is written."""
