@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from exporter.outputs.catalogue import CALL_METRICS
+from exporter.outputs.prometheus.catalogue import CALL_METRICS
 from exporter.outputs.spans import SpanRecord
 from tests.golden.scenarios import SCENARIOS, Scenario
 from tests.support.lives import Life

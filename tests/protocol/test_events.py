@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import gc
-import re
-from pathlib import Path
 
 import msgspec
 import pytest
 
-from exporter.outputs.catalogue import EVENT_TYPES
+from exporter.outputs.prometheus.catalogue import EVENT_TYPES
 from exporter.protocol.decode import decode_event
 from exporter.protocol.events import EVENT_CLASSES, WIRE_NAMES, Event, Unknown
-
-API = Path(__file__).parents[3] / "shared" / "reference" / "ATOMS_API.md"
 
 DOCUMENTED = {
     "sse_init": "",
@@ -50,13 +46,6 @@ NEVER_READ = ("headers", "body", "recording_url", "extracted_variables", "variab
 
 def test_every_documented_event_is_known() -> None:
     assert set(EVENT_CLASSES) == set(DOCUMENTED)
-
-
-@pytest.mark.skipif(not API.is_file(), reason="the description of the API is not part of the repository")
-def test_the_documented_events_are_those_of_the_description() -> None:
-    table = API.read_text().split("### Event types")[1].split("###")[0]
-    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(DOCUMENTED)
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
