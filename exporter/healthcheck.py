@@ -1,6 +1,6 @@
-"""The container's HEALTHCHECK: does the exporter in this container answer?
+"""The container's HEALTHCHECK and Kubernetes' probes: does the exporter in this container answer?
 
-It asks ``/-/healthy`` at ``ATOMS_EXPORTER_WEB__LISTEN_ADDRESS`` (port 9464 without it), in plain HTTP and then in TLS.
+It asks ``/-/healthy``, or the path that is its one argument (``/-/ready``), at ``ATOMS_EXPORTER_WEB__LISTEN_ADDRESS`` (port 9464 without it), in plain HTTP and then in TLS.
 Any answer below 500 is good: one that asks for a password or a client's certificate is alive too. It stands alone,
 without the rest of the package, so that a check costs little.
 """
@@ -23,10 +23,10 @@ def address_of(environment: Mapping[str, str]) -> tuple[str, int]:
     return _LOOPBACK.get(host, host), int(port or 9464)
 
 
-def healthy(host: str, port: int, *, timeout_seconds: float = 2.0) -> bool:
+def healthy(host: str, port: int, path: str = "/-/healthy", *, timeout_seconds: float = 2.0) -> bool:
     """True when something that speaks HTTP there says that it works."""
-    return _answers(http.client.HTTPConnection(host, port, timeout=timeout_seconds)) or _answers(
-        http.client.HTTPSConnection(host, port, timeout=timeout_seconds, context=_without_checks())
+    return _answers(http.client.HTTPConnection(host, port, timeout=timeout_seconds), path) or _answers(
+        http.client.HTTPSConnection(host, port, timeout=timeout_seconds, context=_without_checks()), path
     )
 
 
@@ -38,13 +38,13 @@ def _without_checks() -> ssl.SSLContext:
     return context
 
 
-def _answers(connection: http.client.HTTPConnection) -> bool:
+def _answers(connection: http.client.HTTPConnection, path: str) -> bool:
     try:
         connection.connect()
     except OSError:
         return False
     try:
-        connection.request("GET", "/-/healthy")
+        connection.request("GET", path)
         return connection.getresponse().status < 500
     except TimeoutError:
         return False
@@ -56,4 +56,4 @@ def _answers(connection: http.client.HTTPConnection) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if healthy(*address_of(os.environ)) else 1)
+    sys.exit(0 if healthy(*address_of(os.environ), *sys.argv[1:2]) else 1)
