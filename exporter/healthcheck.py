@@ -1,8 +1,9 @@
 """The container's HEALTHCHECK and Kubernetes' probes: does the exporter in this container answer?
 
-It asks ``/-/healthy``, or the path that is its one argument (``/-/ready``), at ``ATOMS_EXPORTER_WEB__LISTEN_ADDRESS`` (port 9464 without it), in plain HTTP and then in TLS.
-Any answer below 500 is good: one that asks for a password or a client's certificate is alive too. It stands alone,
-without the rest of the package, so that a check costs little.
+It asks ``/-/healthy``, or the path that is its one argument (``/-/ready``), at
+``ATOMS_EXPORTER_WEB__LISTEN_ADDRESS`` (port 9464 without it), in plain HTTP and then in TLS. Any answer below 500 is
+good: one that asks for a password or a client's certificate is alive too. It stands alone, without the rest of the
+package, so that a check costs little.
 """
 
 from __future__ import annotations
