@@ -60,7 +60,7 @@ bench: $(VENV)/.bench ## benchmarks, as ratios against what runs beside them
 image: ## build the container image with docker, podman or buildah
 	sh .ci/image $(ARGS)
 
-servers: ## Prometheus and Alertmanager from the distribution, when root and missing
+servers: ## Prometheus, Alertmanager, nginx and Redis from the distribution, when root and missing
 	@sh .ci/servers
 
 constraints: ## raise constraints.txt to the newest versions that fit pyproject.toml

@@ -6,9 +6,7 @@ import collections
 import dataclasses
 import gzip
 import http.server
-import os
 import random
-import shutil
 import socket
 import subprocess
 import threading
@@ -30,24 +28,10 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as tra
 from exporter.outputs.otlp import trace_export
 from exporter.outputs.otlp.retry import Backoff
 from exporter.outputs.spans import SpanRecord
+from tests.support.peers import missing, need_program
 
 _RESPONSES = {"/v1/traces": trace_pb.ExportTraceServiceResponse, "/v1/metrics": metrics_pb.ExportMetricsServiceResponse}
 _REQUESTS = {"/v1/traces": trace_pb.ExportTraceServiceRequest, "/v1/metrics": metrics_pb.ExportMetricsServiceRequest}
-
-
-def need_program(name: str, how: str) -> str:
-    """The path of a program a test runs against; ``how`` says how to get it."""
-    found = shutil.which(name)
-    if found is None:
-        missing(f"{name} is not installed: {how}")
-    return str(found)
-
-
-def missing(message: str) -> None:
-    """Tests against the real thing must run in CI."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
 
 
 def wait_until(true: Callable[[], Any], seconds: float = 30.0) -> Any:

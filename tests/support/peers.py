@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
 import shutil
 import socket
 import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +23,53 @@ def missing(message: str) -> None:
     pytest.skip(message)
 
 
-def need_program(name: str, how: str) -> str:
-    """The path of a program; ``how`` says how to get it."""
-    found = shutil.which(name)
+def need_program(name: str, how: str = "") -> str:
+    """The path of a program; ``how`` says how to get it, where Debian's package is not called like the program."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if found is None:
-        missing(f"{name} is not installed: {how}")
+        missing(f"{name} is not installed: {how or f'on Debian: apt-get install {name}'}")
     return str(found)
+
+
+@contextlib.contextmanager
+def nginx_in(folder: Path, http: str) -> Iterator[None]:
+    """nginx as its distribution ships it, with ``http`` as what stands in its ``http {}`` block, until the block ends.
+
+    It listens where the block says (ask ``free_port`` for a port); its log is ``folder/error.log``.
+    """
+    program = need_program("nginx")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = "".join(
+        f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    configuration = folder / "nginx.conf"
+    configuration.write_text(
+        f"daemon off;\nmaster_process off;\npid {folder}/pid;\nerror_log {folder}/error.log;\n"
+        f"events {{ worker_connections 1024; }}\nhttp {{\naccess_log off;\n{paths}{http}\n}}\n"
+    )
+    process = subprocess.Popen([program, "-p", str(folder), "-c", str(configuration)], stderr=subprocess.DEVNULL)
+    try:
+        ports = [int(port) for port in re.findall(r"listen\s+(?:[\w.\[\]:]+:)?(\d+)", http)]
+        _wait_for(lambda: all(_listening(port) for port in ports), process, folder / "error.log")
+        yield
+    finally:
+        _end(process)
+
+
+@contextlib.contextmanager
+def redis_in(folder: Path, *options: str) -> Iterator[int]:
+    """A Redis server of its own; gives its port. ``options`` as on its command line."""
+    program = need_program("redis-server")
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+    log = folder / "redis.log"
+    process = subprocess.Popen([*command, "--logfile", str(log), *options])
+    try:
+        _wait_for(lambda: _listening(port), process, log)
+        yield port
+    finally:
+        _end(process)
 
 
 def rotel_in(folder: Path) -> Rotel:
@@ -42,7 +86,7 @@ class Rotel:
 
     def __init__(self, binary: Path, folder: Path) -> None:
         self._out = folder / "rotel.log"
-        self.http_port, self.grpc_port = _free_port(), _free_port()
+        self.http_port, self.grpc_port = free_port(), free_port()
         arguments = {
             "--otlp-http-endpoint": f"127.0.0.1:{self.http_port}",
             "--otlp-grpc-endpoint": f"127.0.0.1:{self.grpc_port}",
@@ -64,15 +108,12 @@ class Rotel:
         return re.sub(r"\x1b\[[0-9;]*m", "", self._out.read_text("utf-8", "replace"))
 
     def stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        """End it."""
+        _end(self._process)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
@@ -83,3 +124,22 @@ def _listening(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _wait_for(true: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 20.0) -> None:
+    """Until a program that was started is ready; fails with its log when it ended or took too long."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if process.poll() is not None or time.monotonic() > deadline:
+            said = log.read_text("utf-8", "replace") if log.exists() else "nothing"
+            pytest.fail(f"{process.args!r} does not listen; it said: {said[-2000:]}")
+        time.sleep(0.02)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
