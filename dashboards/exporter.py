@@ -171,14 +171,20 @@ def _finding() -> list[Any]:
                 f"60 * {rate(f'{OWN}discovery_requests_total', INSTANCE, 'source', 'outcome')} > 0",
                 "{{source}} {{outcome}}",
             ),
-            width=12,
         ),
         graph(
             "Webhooks per minute",
             "bad_signature: the secret differs between here and the vendor. duplicate is harmless.",
             "short",
             Query(f"60 * {rate(f'{OWN}webhooks_total', INSTANCE, 'event', 'outcome')} > 0", "{{event}} {{outcome}}"),
-            width=12,
+        ),
+        graph(
+            "Bounds hit per minute",
+            "Something from outside went beyond its bound and was cut, held back or turned away; SECURITY.md says "
+            "what each is. Now and then is normal; without end it is a mistake upstream, or an attack.",
+            "short",
+            Query(f"60 * {rate(f'{OWN}bounds_hit_total', INSTANCE, 'what')} > 0", "{{what}}"),
+            bars=True,
         ),
     ]
 

@@ -33,6 +33,9 @@ class Telemetry(Protocol):
     def event_rejected(self, reason: str) -> None:
         """Bytes arrived that could not become an event."""
 
+    def bound_hit(self, what: str, n: int = 1) -> None:
+        """Something from outside went beyond its bound (``stream_share``, ``answer_bytes`` …)."""
+
 
 class NoTelemetry:
     """For commands that do one thing and report it themselves."""
@@ -56,4 +59,7 @@ class NoTelemetry:
         """Not counted."""
 
     def event_rejected(self, reason: str) -> None:
+        """Not counted."""
+
+    def bound_hit(self, what: str, n: int = 1) -> None:
         """Not counted."""

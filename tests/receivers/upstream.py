@@ -136,6 +136,9 @@ class Heard:
     def event_rejected(self, reason: str) -> None:
         self.counts["rejected", reason] += 1
 
+    def bound_hit(self, what: str, n: int = 1) -> None:
+        self.counts["bound", what] += n
+
 
 class Naps:
     """A sleep that takes no time and remembers how long it should have been."""

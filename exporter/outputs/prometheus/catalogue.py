@@ -65,6 +65,12 @@ EXPORT_REASONS = (
     "refused", "timeout", "rate_limited", "unavailable", "http_3xx", "http_4xx", "http_5xx", "rejected", "other",
 )  # fmt: skip
 
+BOUNDS_HIT = (
+    "stream_share", "stream_held", "stream_coding", "event_records", "answer_bytes", "history_events", "streams",
+    "calls", "connections", "page_readers", "passwords", "webhook_age",
+)  # fmt: skip
+"""What of the outside went beyond its bound; SECURITY.md says of each what the bound is and what happens then."""
+
 
 class Kind(StrEnum):
     """The Prometheus metric types in use."""
@@ -247,6 +253,12 @@ SELF_METRICS: tuple[MetricSpec, ...] = (
         ("event", "outcome"),
         event=WEBHOOK_EVENTS,
         outcome=WEBHOOK_OUTCOMES,
+    ),
+    _counter(
+        "atoms_exporter_bounds_hit_total",
+        "Times that something from outside went beyond its bound and was cut, held back or turned away.",
+        ("what",),
+        what=BOUNDS_HIT,
     ),
     _counter("atoms_exporter_checkpoint_failures_total", "Checkpoints that could not be written.", ()),
     MetricSpec("atoms_exporter_series", Kind.GAUGE, "Label sets a metric holds.", ("metric",)),

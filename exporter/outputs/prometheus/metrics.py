@@ -118,6 +118,10 @@ class Metrics:
         """A webhook delivery."""
         self.store.counter("atoms_exporter_webhooks_total", event, outcome).inc()
 
+    def bound_hit(self, what: str, n: int = 1) -> None:
+        """Something from outside went beyond its bound."""
+        self.store.counter("atoms_exporter_bounds_hit_total", what).inc(n)
+
     def checkpoint_failed(self) -> None:
         """A checkpoint could not be written."""
         self.store.counter("atoms_exporter_checkpoint_failures_total").inc()
