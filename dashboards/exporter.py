@@ -92,7 +92,8 @@ def _streams() -> list[Any]:
     return [
         graph(
             "Streams by state",
-            "waiting: backing off after a failure. Many of those: see the failures on the right.",
+            "waiting: backing off after a failure; failing: several tries have failed in a row. Many of those: see the "
+            "failures on the right.",
             "short",
             Query(f"sum by (state) (atoms_exporter_streams{{{INSTANCE}}})", "{{state}}"),
             stacked=True,
@@ -171,12 +172,14 @@ def _finding() -> list[Any]:
                 f"60 * {rate(f'{OWN}discovery_requests_total', INSTANCE, 'source', 'outcome')} > 0",
                 "{{source}} {{outcome}}",
             ),
+            width=6,
         ),
         graph(
             "Webhooks per minute",
             "bad_signature: the secret differs between here and the vendor. duplicate is harmless.",
             "short",
             Query(f"60 * {rate(f'{OWN}webhooks_total', INSTANCE, 'event', 'outcome')} > 0", "{{event}} {{outcome}}"),
+            width=6,
         ),
         graph(
             "Bounds hit per minute",
@@ -185,6 +188,16 @@ def _finding() -> list[Any]:
             "short",
             Query(f"60 * {rate(f'{OWN}bounds_hit_total', INSTANCE, 'what')} > 0", "{{what}}"),
             bars=True,
+            width=6,
+        ),
+        graph(
+            "Unknown words per minute",
+            "The API used a word nobody knows where it chooses from a list; the log names each once. What it means is "
+            "told from what else is known of the call.",
+            "short",
+            Query(f"60 * {rate(f'{OWN}unknown_values_total', INSTANCE, 'field')} > 0", "{{field}}"),
+            bars=True,
+            width=6,
         ),
     ]
 

@@ -36,6 +36,9 @@ class Telemetry(Protocol):
     def bound_hit(self, what: str, n: int = 1) -> None:
         """Something from outside went beyond its bound (``stream_share``, ``answer_bytes`` …)."""
 
+    def unknown_value(self, field: str) -> None:
+        """A field held a word nobody knows (``status``)."""
+
 
 class NoTelemetry:
     """For commands that do one thing and report it themselves."""
@@ -62,4 +65,7 @@ class NoTelemetry:
         """Not counted."""
 
     def bound_hit(self, what: str, n: int = 1) -> None:
+        """Not counted."""
+
+    def unknown_value(self, field: str) -> None:
         """Not counted."""

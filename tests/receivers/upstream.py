@@ -139,6 +139,9 @@ class Heard:
     def bound_hit(self, what: str, n: int = 1) -> None:
         self.counts["bound", what] += n
 
+    def unknown_value(self, field: str) -> None:
+        self.counts["unknown", field] += 1
+
 
 class Naps:
     """A sleep that takes no time and remembers how long it should have been."""

@@ -32,10 +32,10 @@ EVENT_TYPES = (
     "metrics", "tool_call_start", "tool_call_end", "tool_call_error", "knowledgebase", "variable_extraction",
     "pre_call_api", "post_call_api", "agent_error", "agent_log", "call_recording", "other",
 )  # fmt: skip
-STREAM_STATES = ("connecting", "open", "waiting")
+STREAM_STATES = ("connecting", "open", "waiting", "failing")
 RECONNECT_REASONS = (
     "cut", "idle", "server_error", "rate_limited", "connect", "timeout", "unauthorized", "not_found", "content_type",
-    "sse_close", "other",
+    "sse_close", "refused", "other",
 )  # fmt: skip
 FAILURE_STATUSES = (
     "400",
@@ -70,6 +70,10 @@ BOUNDS_HIT = (
     "calls", "connections", "page_readers", "passwords", "webhook_age",
 )  # fmt: skip
 """What of the outside went beyond its bound; SECURITY.md says of each what the bound is and what happens then."""
+
+
+UNKNOWN_FIELDS = ("status",)
+"""Fields in which a word may come that nobody knows; what it means is then told from what else is known."""
 
 
 class Kind(StrEnum):
@@ -259,6 +263,12 @@ SELF_METRICS: tuple[MetricSpec, ...] = (
         "Times that something from outside went beyond its bound and was cut, held back or turned away.",
         ("what",),
         what=BOUNDS_HIT,
+    ),
+    _counter(
+        "atoms_exporter_unknown_values_total",
+        "Words nobody knows where the API chooses from a list; the log names each once.",
+        ("field",),
+        field=UNKNOWN_FIELDS,
     ),
     _counter("atoms_exporter_checkpoint_failures_total", "Checkpoints that could not be written.", ()),
     MetricSpec("atoms_exporter_series", Kind.GAUGE, "Label sets a metric holds.", ("metric",)),

@@ -122,6 +122,10 @@ class Metrics:
         """Something from outside went beyond its bound."""
         self.store.counter("atoms_exporter_bounds_hit_total", what).inc(n)
 
+    def unknown_value(self, field: str) -> None:
+        """A word nobody knows."""
+        self.store.counter("atoms_exporter_unknown_values_total", field).inc()
+
     def checkpoint_failed(self) -> None:
         """A checkpoint could not be written."""
         self.store.counter("atoms_exporter_checkpoint_failures_total").inc()
