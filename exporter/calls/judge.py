@@ -250,4 +250,4 @@ def _next(case: Case, patience: Patience, question_at: float) -> float:
     last = case.asked_at
     if last < question_at:
         return question_at
-    return last + min(max((last - question_at) * 0.7, 1.0), patience.again)
+    return last + min(max(last - question_at, 1.0), patience.again)
