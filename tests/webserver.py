@@ -102,13 +102,14 @@ async def site(
     webhook: bool = True,
     limits: Limits | None = None,
     verify: Any = True,
+    bound_hit: Callable[[str], None] = lambda _: None,
     **options: Any,
 ) -> AsyncIterator[Site]:
     """Run the server with its watch, and end both."""
     backstage = backstage or Backstage()
     access = WebConfigFile(config_file, webhook_open=webhook)
     app = build_app(backstage.ports(webhook=webhook), access, **options)
-    web = await serve(app, ListenAddress("127.0.0.1", 0), access, limits or Limits(look_every_seconds=0.05))
+    web = await serve(app, ListenAddress("127.0.0.1", 0), access, limits or Limits(look_every_seconds=0.05), bound_hit)
     base = web.urls[0]
     async with (
         asyncio.TaskGroup() as group,

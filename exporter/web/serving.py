@@ -13,6 +13,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from exporter.address import ListenAddress, listening_socket
 from exporter.web.access import WebConfigFile
+from exporter.web.connections import Client, Clients
+from exporter.web.door import Door
 
 __all__ = ["Limits", "RunningWeb", "serve"]
 
@@ -22,6 +24,7 @@ class Limits:
     """What one client may take up, and all together."""
 
     connections: int = 512
+    """At one time, TLS handshakes included. Beyond it the oldest idle one makes room."""
     handshake_seconds: float = 10.0
     first_request_seconds: float = 15.0
     """From connecting to the end of the first request's headers."""
@@ -33,6 +36,9 @@ class Limits:
 
 
 _SLACK_SECONDS = 5.0
+LONGEST_LINE_BYTES = 8_190
+"""Of a request line, and of one header."""
+MOST_HEADERS = 64
 
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -42,14 +48,17 @@ async def serve(
     listen: ListenAddress,
     web_config: WebConfigFile | None = None,
     limits: Limits | None = None,
+    bound_hit: Callable[[str], None] = lambda _: None,
 ) -> RunningWeb:
     """Start answering. Raises ConfigError naming the address when it cannot be had.
 
     The caller runs :meth:`RunningWeb.watch` in its task group and ends with :meth:`RunningWeb.close`.
+
+    :param bound_hit: told ``connections`` whenever a client was sent away for want of room.
     """
     access = web_config or WebConfigFile()
     sock = listening_socket(listen)
-    running = RunningWeb(app, listen, sock, access, limits or Limits())
+    running = RunningWeb(app, listen, sock, access, limits or Limits(), bound_hit)
     try:
         await running.start()
     except BaseException:
@@ -68,15 +77,16 @@ class RunningWeb:
         sock: socket.socket,
         access: WebConfigFile,
         limits: Limits,
+        bound_hit: Callable[[str], None],
     ) -> None:
         self.port: int = sock.getsockname()[1]
         self._address = ListenAddress(listen.host, self.port)
         self._socket = sock
         self._access = access
         self._limits = limits
-        self._busy: dict[object, float] = {}
-        self._answered: dict[object, float] = {}
-        self._met: dict[object, float] = {}
+        self._clients = Clients(limits.connections)
+        self._inside: dict[object, Client] = {}
+        self._door = Door(sock, self._clients, self._enter, self._forget_the_gone, bound_hit)
         app.middlewares.insert(0, self._mark)
         self._runner = web.AppRunner(
             app,
@@ -85,11 +95,12 @@ class RunningWeb:
             keepalive_timeout=limits.idle_seconds,
             lingering_time=2.0,
             auto_decompress=False,  # a webhook is signed as it came over the wire, and unpacking needs no limit then
-            max_line_size=8_190,
-            max_field_size=8_190,
+            max_line_size=LONGEST_LINE_BYTES,
+            max_field_size=LONGEST_LINE_BYTES,
+            max_headers=MOST_HEADERS,
             logger=_logger(),
         )
-        self._listener: asyncio.Server | None = None
+        self._accepting: asyncio.Task[None] | None = None
 
     @property
     def urls(self) -> list[str]:
@@ -99,84 +110,85 @@ class RunningWeb:
     @property
     def connections(self) -> int:
         """Clients connected now."""
-        return len(self._runner.server.connections) if self._runner.server is not None else 0
+        self._forget_the_gone()
+        return sum(client.established for client in self._inside.values())
 
     async def start(self) -> None:
         """Begin to accept connections."""
         await self._runner.setup()
-        self._listener = await self._listen()
+        self._accepting = asyncio.ensure_future(self._door.run())
 
-    async def _listen(self) -> asyncio.Server:
-        context = self._access.context
-        return await asyncio.get_running_loop().create_server(
-            self._connection,
-            sock=self._socket.dup(),
-            ssl=context,
-            ssl_handshake_timeout=self._limits.handshake_seconds if context else None,
-            ssl_shutdown_timeout=2.0 if context else None,
-            backlog=128,
-        )
-
-    def _connection(self) -> asyncio.BaseProtocol:
+    async def _enter(self, sock: socket.socket, client: Client) -> None:
+        """One connection, until it is established: with the TLS settings as they are now. Raises OSError."""
         server = self._runner.server
-        if server is None or len(server.connections) >= self._limits.connections:
-            return _Full()
-        return server()
+        if server is None:
+            raise ConnectionAbortedError
+        context = self._access.context
+        handler = server()
+        self._inside[handler] = client
+        try:
+            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: handler,
+                sock,
+                ssl=context,
+                ssl_handshake_timeout=self._limits.handshake_seconds if context else None,
+                ssl_shutdown_timeout=2.0 if context else None,
+            )
+        except BaseException:
+            del self._inside[handler]
+            raise
+        client.end, client.established = transport.abort, True
+
+    def _forget_the_gone(self) -> None:
+        there = set(self._runner.server.connections) if self._runner.server is not None else set()
+        gone = [handler for handler, client in self._inside.items() if client.established and handler not in there]
+        for handler in gone:
+            self._clients.discard(self._inside.pop(handler))
 
     @web.middleware
     async def _mark(self, request: web.Request, handler: Next) -> web.StreamResponse:
         clock = asyncio.get_running_loop().time
-        self._busy[request.protocol] = clock()
+        client = self._inside[request.protocol]
+        client.busy_since = clock()
         try:
-            return await handler(request)
+            response = await handler(request)
+            if request.path == "/metrics" and response.status == 200:
+                self._clients.scrape_answered(client)
+            return response
         finally:
-            self._busy.pop(request.protocol, None)
-            self._answered[request.protocol] = clock()
+            client.busy_since, client.answered_at = None, clock()
 
     async def watch(self) -> None:
         """Until cancelled: serve renewed certificates, turn away clients that only hold their connection."""
         while True:
             await asyncio.sleep(self._limits.look_every_seconds)
-            if await asyncio.to_thread(self._access.changed):
-                await self.renew()
+            await asyncio.to_thread(self._access.changed)
             self.turn_away_the_slow(asyncio.get_running_loop().time())
-
-    async def renew(self) -> None:
-        """Accept new connections with the TLS settings as they are now; open connections and the queue stay."""
-        before, self._listener = self._listener, await self._listen()
-        if before is not None:
-            before.close()
 
     def turn_away_the_slow(self, now: float) -> int:
         """Close connections that sent no request in time, or whose request takes for ever; gives how many.
 
         ``now`` is the event loop's time.
         """
-        server = self._runner.server
-        if server is None:
-            return 0
-        closed = 0
-        connections = server.connections
-        self._met = {connection: self._met.get(connection, now) for connection in connections}
-        self._answered = {one: at for one, at in self._answered.items() if one in self._met}
-        for connection in connections:
-            if self._overdue(connection, now) and isinstance(connection.transport, asyncio.Transport):
-                connection.transport.abort()
-                closed += 1
-        return closed
+        self._forget_the_gone()
+        overdue = [client for client in self._inside.values() if client.established and self._overdue(client, now)]
+        for client in overdue:
+            client.end()
+        return len(overdue)
 
-    def _overdue(self, connection: object, now: float) -> bool:
-        if (started := self._busy.get(connection)) is not None:
-            return now - started > self._limits.request_seconds
-        if (answered := self._answered.get(connection)) is not None:
+    def _overdue(self, client: Client, now: float) -> bool:
+        if client.busy_since is not None:
+            return now - client.busy_since > self._limits.request_seconds
+        if client.answered_at is not None:
             # aiohttp closes idle connections itself; who is still here does not read the answer.
-            return now - answered > self._limits.idle_seconds + _SLACK_SECONDS
-        return now - self._met[connection] > self._limits.first_request_seconds
+            return now - client.answered_at > self._limits.idle_seconds + _SLACK_SECONDS
+        return now - client.came_at > self._limits.first_request_seconds
 
     async def close(self, timeout: float) -> None:
         """Stop accepting, let running requests finish within ``timeout`` seconds, then end them."""
-        if self._listener is not None:
-            self._listener.close()
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.gather(self._accepting, return_exceptions=True)
         self._socket.close()
         server = self._runner.server
         if server is not None:
@@ -184,16 +196,6 @@ class RunningWeb:
             server.pre_shutdown()
             await server.shutdown(timeout / 2)  # aiohttp waits so long for the answer, then again for the connection
         await self._runner.cleanup()
-
-
-class _Full(asyncio.Protocol):
-    """The answer to a connection too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            transport.abort()
-        else:
-            transport.close()
 
 
 def _logger() -> logging.Logger:

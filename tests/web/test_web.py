@@ -458,18 +458,6 @@ async def test_who_does_not_read_a_small_answer_is_sent_away_too() -> None:
         assert await gone(reader)
 
 
-async def test_connections_beyond_the_limit_are_closed_at_once() -> None:
-    async with site(limits=Limits(connections=5)) as at:
-        held = [await at.raw() for _ in range(5)]
-        await until(lambda: at.web.connections == 5)
-        extra, _ = await at.raw()
-        assert await gone(extra)
-        for _, writer in held:
-            writer.close()
-        await until(lambda: at.web.connections == 0)
-        assert (await at.client.get("/-/healthy")).status_code == 200
-
-
 async def test_a_failure_inside_is_a_500_that_tells_nothing_and_a_log_that_does(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
