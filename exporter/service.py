@@ -12,6 +12,7 @@ import re
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +23,7 @@ from exporter.calls.observations import Observation
 from exporter.calls.tracker import Tracker
 from exporter.config import Config, api_key
 from exporter.outputs.otlp import metric_push, trace_export
-from exporter.outputs.prometheus.exposition import render
+from exporter.outputs.prometheus.exposition import OPENMETRICS, TEXT, render, wants_openmetrics
 from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.recorder import Outputs
 from exporter.protocol.units import Unit, UnitRules
@@ -132,6 +133,7 @@ class Service:
         self._checkpointing = self._make_checkpointing()
         self._deliveries = self._make_deliveries()
         self._saved = SavedState()
+        self._selections = asyncio.Semaphore(1)
         self._rendering: dict[tuple[str, tuple[str, ...]], asyncio.Future[tuple[str, bytes]]] = {}
 
     def _make_checkpointing(self) -> Checkpointing | None:
@@ -172,7 +174,7 @@ class Service:
         await self._restore()
         access = WebConfigFile(self._config.web.config_file, webhook_open=self._deliveries is not None)
         app = build_app(self._ports(), access, allow_unauthenticated_api=self._config.web.allow_unauthenticated_api)
-        web = await serve(app, self._config.web.listen_address, access)
+        web = await serve(app, self._config.web.listen_address, access, bound_hit=self.metrics.bound_hit)
         web_watch = asyncio.ensure_future(web.watch())
         deadline = loop.time() + float("inf")
         try:
@@ -286,10 +288,14 @@ class Service:
             webhook=self._deliveries.take if self._deliveries is not None else None,
             webhook_path=self._config.discovery.webhook.path,
             webhook_turned_away=lambda answer: self.metrics.webhook("other", answer.value),
+            bound_hit=self.metrics.bound_hit,
         )
 
     async def _render(self, accept: str, names: tuple[str, ...]) -> tuple[str, bytes]:
-        """One page at a time for each format, off the loop: whoever asks meanwhile gets the same page."""
+        """One page at a time for each of the two formats, off the loop: whoever asks meanwhile gets the same page."""
+        accept = (
+            OPENMETRICS if wants_openmetrics(accept) else TEXT
+        )  # a page for each header would be one for each client
         key = (accept, names)
         rendering = self._rendering.get(key)
         if rendering is None:
@@ -299,8 +305,9 @@ class Service:
         return await asyncio.shield(rendering)
 
     async def _render_in_thread(self, accept: str, names: tuple[str, ...]) -> tuple[str, bytes]:
-        began = time.perf_counter()
-        page = await asyncio.to_thread(render, self.metrics.store, self.metrics.others, accept, names)
+        async with self._selections if names else nullcontext():  # each selection of names is a page of its own
+            began = time.perf_counter()
+            page = await asyncio.to_thread(render, self.metrics.store, self.metrics.others, accept, names)
         self.metrics.scraped(time.perf_counter() - began)
         return page
 

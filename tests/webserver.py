@@ -37,6 +37,7 @@ class Backstage:
     followed: list[str] = dataclasses.field(default_factory=list)
     deliveries: list[tuple[bytes, str | None]] = dataclasses.field(default_factory=list)
     turned_away: list[WebhookAnswer] = dataclasses.field(default_factory=list)
+    bounds_hit: list[str] = dataclasses.field(default_factory=list)
     asked_names: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
     ready: tuple[bool, str] = (True, "")
     follow_answer: FollowAnswer = FollowAnswer.ACCEPTED
@@ -75,6 +76,7 @@ class Backstage:
             follow=self.follow,
             webhook=self.webhook if webhook else None,
             webhook_turned_away=self.turned_away.append,
+            bound_hit=self.bounds_hit.append,
         )
 
 

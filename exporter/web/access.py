@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import ipaddress
 import os
-import secrets
 import ssl
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import bcrypt
 import structlog
 
 from exporter.errors import ConfigError
 from exporter.web.tls import remarks, server_context
 from exporter.web.web_config import RateLimit, WebConfig, read_web_config
 
-__all__ = ["Passwords", "TokenBucket", "WebConfigFile", "certificate_names"]
-
-_LONGEST_BCRYPT_PASSWORD = 72
-_REMEMBERED = 100
-_MAX_WAITING_CHECKS = 16
-_NOBODY = "a7G6TfwF8vRk9wrLr61s9.vw4I3dwkaTWNXgONMiTWycunoTKGxr6"
-"""Salt and hash that no password is known for, checked for users that do not exist so that they take as long."""
+__all__ = ["TokenBucket", "WebConfigFile", "certificate_names"]
 
 
 class WebConfigFile:
@@ -90,73 +79,6 @@ def _signature(files: list[Path]) -> tuple[object, ...]:
         else:
             found.append((status.st_mtime_ns, status.st_size, status.st_ino))
     return tuple(found)
-
-
-class Passwords:
-    """Checks passwords against bcrypt hashes: in a thread, one at a time, what was checked remembered.
-
-    What is remembered is a keyed digest, never a password, and a bounded number of right ones and of wrong ones,
-    so that guessing does not push a scraper's out.
-    """
-
-    def __init__(self) -> None:
-        self._key = secrets.token_bytes(32)
-        self._right: OrderedDict[bytes, None] = OrderedDict()
-        self._wrong: OrderedDict[bytes, None] = OrderedDict()
-        self._turn = asyncio.Semaphore(1)
-        self._waiting = 0
-
-    async def right(self, users: Mapping[str, str], user: str, password: str) -> bool | None:
-        """Whether this is that user's password; None when too many wait for an answer already."""
-        hashed = users.get(user)
-        digest = self._digest(user, hashed or "", password)
-        if (known := self._remembered(digest)) is not None:
-            return known and hashed is not None
-        if self._waiting >= _MAX_WAITING_CHECKS:
-            return None
-        self._waiting += 1
-        try:
-            async with self._turn:
-                if (known := self._remembered(digest)) is None:
-                    matches = await asyncio.to_thread(_matches, password, hashed or _nobody(users))
-                    known = matches and hashed is not None
-                    self._remember(digest, known)
-        finally:
-            self._waiting -= 1
-        return known
-
-    def _digest(self, *parts: str) -> bytes:
-        digest = hashlib.blake2b(key=self._key, digest_size=32)
-        for part in parts:
-            encoded = part.encode("utf-8", "surrogateescape")
-            digest.update(len(encoded).to_bytes(8, "big") + encoded)
-        return digest.digest()
-
-    def _remembered(self, digest: bytes) -> bool | None:
-        if digest in self._right:
-            self._right.move_to_end(digest)
-            return True
-        return False if digest in self._wrong else None
-
-    def _remember(self, digest: bytes, right: bool) -> None:
-        known = self._right if right else self._wrong
-        known[digest] = None
-        if len(known) > _REMEMBERED:
-            known.popitem(last=False)
-
-
-def _nobody(users: Mapping[str, str]) -> str:
-    """A hash as expensive as the real ones."""
-    cost = max((hashed[4:6] for hashed in users.values()), default="10")
-    return f"$2b${cost}${_NOBODY}"
-
-
-def _matches(password: str, hashed: str) -> bool:
-    # Longer passwords are cut as htpasswd and Prometheus cut them; the library would refuse.
-    try:
-        return bcrypt.checkpw(password.encode("utf-8", "surrogateescape")[:_LONGEST_BCRYPT_PASSWORD], hashed.encode())
-    except ValueError:
-        return False
 
 
 class TokenBucket:

@@ -17,13 +17,13 @@ from exporter.web.access import WebConfigFile
 from exporter.web.gatekeeper import Gatekeeper, cross_origin
 from exporter.web.landing import CONTENT_SECURITY_POLICY, landing_page, not_found_page
 from exporter.web.ports import FollowAnswer, WebhookAnswer, WebPorts
+from exporter.web.sending import Bodies, BodyTooLarge, NoRoomForBody, Pages
 
 __all__ = ["build_app"]
 
 MAX_WEBHOOK_BYTES = 1 << 20
 MAX_API_BYTES = 16 << 10
 SLOW_BODY_SECONDS = 10.0
-_PIECE_BYTES = 256 << 10
 _GZIP_LEVEL = 1
 _GZIP_FROM_BYTES = 1_400
 
@@ -72,7 +72,8 @@ def build_app(
     """The application; ``web_config`` is the same object that :func:`exporter.web.serve` is given."""
     access = web_config or WebConfigFile()
     site = _Site(ports, access, allow_unauthenticated_api, slow_body_seconds)
-    gate = Gatekeeper(access, open_paths=frozenset({ports.webhook_path}) if ports.webhook else frozenset())
+    open_paths = frozenset({ports.webhook_path}) if ports.webhook else frozenset()
+    gate = Gatekeeper(access, open_paths=open_paths, bound_hit=ports.bound_hit)
     app = web.Application(middlewares=[_plain_errors, gate.middleware], client_max_size=MAX_API_BYTES)
     app.router.add_get("/", site.landing)
     app.router.add_get("/metrics", site.metrics)
@@ -109,23 +110,6 @@ def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = N
     return web.Response(status=status, text=text, content_type="application/json", headers=together)
 
 
-class _BodyTooLarge(Exception):
-    """More bytes than allowed; the rest is not read."""
-
-
-async def _body(request: web.Request, limit: int, seconds: float) -> bytes:
-    """The body as it came over the wire. Raises _BodyTooLarge, or TimeoutError when the client is too slow."""
-    if request.content_length is not None and request.content_length > limit:
-        raise _BodyTooLarge
-    body = bytearray()
-    async with asyncio.timeout(seconds):
-        async for piece in request.content.iter_any():
-            body += piece
-            if len(body) > limit:
-                raise _BodyTooLarge
-    return bytes(body)
-
-
 class _Site:
     """The answers, one method per path."""
 
@@ -133,7 +117,8 @@ class _Site:
         self._ports = ports
         self._access = access
         self._api_open = api_open
-        self._slow_body_seconds = slow_body_seconds
+        self._pages = Pages(ports.bound_hit)
+        self._bodies = Bodies(slow_body_seconds, ports.bound_hit)
         self._gzipping: dict[int, tuple[bytes, asyncio.Future[bytes]]] = {}
 
     async def landing(self, request: web.Request) -> web.Response:
@@ -157,9 +142,7 @@ class _Site:
         if len(page) >= _GZIP_FROM_BYTES and _takes_gzip(",".join(request.headers.getall("Accept-Encoding", []))):
             page = await self._gzipped(page)
             headers["Content-Encoding"] = "gzip"
-        if request.method == "HEAD" or len(page) <= _PIECE_BYTES:
-            return web.Response(body=page, headers=headers)
-        return await _in_pieces(request, page, headers)
+        return await self._pages.send(request, page, headers)
 
     async def _gzipped(self, page: bytes) -> bytes:
         """Compressed in a thread, once for all who wait for the same page."""
@@ -182,8 +165,8 @@ class _Site:
         if cross_origin(request):
             return _problem(403, "requests from pages of other sites are refused")
         try:
-            body = await _body(request, MAX_API_BYTES, self._slow_body_seconds)
-        except _BodyTooLarge:
+            body = await self._bodies.receive(request, MAX_API_BYTES)
+        except BodyTooLarge:
             return _problem(413, f"the body may have {MAX_API_BYTES} bytes", {"Connection": "close"})
         except TimeoutError:
             return _problem(408, "the body came too slowly", {"Connection": "close"})
@@ -199,13 +182,16 @@ class _Site:
         if self._ports.webhook is None:
             raise web.HTTPNotFound
         try:
-            body = await _body(request, MAX_WEBHOOK_BYTES, self._slow_body_seconds)
-        except _BodyTooLarge:
+            body = await self._bodies.receive(request, MAX_WEBHOOK_BYTES)
+        except BodyTooLarge:
             self._ports.webhook_turned_away(WebhookAnswer.TOO_LARGE)
             return _problem(413, f"the body may have {MAX_WEBHOOK_BYTES} bytes", {"Connection": "close"})
         except TimeoutError:
             self._ports.webhook_turned_away(WebhookAnswer.MALFORMED)
             return _problem(408, "the body came too slowly", {"Connection": "close"})
+        except NoRoomForBody:
+            self._ports.webhook_turned_away(WebhookAnswer.UNAVAILABLE)
+            return _problem(503, "too many large bodies at once", {"Connection": "close", "Retry-After": "1"})
         answer = await self._ports.webhook(body, request.headers.get("X-Signature"))
         status = _WEBHOOK_STATUS[answer]
         if status == 202:
@@ -246,15 +232,3 @@ def _takes_gzip(accepted: str) -> bool:
 
 def _gzip(page: bytes) -> bytes:
     return gzip.compress(page, _GZIP_LEVEL, mtime=0)
-
-
-async def _in_pieces(request: web.Request, page: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
-    """A large page piece by piece: a slow reader costs one piece of memory, and the loop is never held up."""
-    response = web.StreamResponse(headers=headers)
-    response.content_length = len(page)
-    await response.prepare(request)
-    view = memoryview(page)
-    for start in range(0, len(page), _PIECE_BYTES):
-        await response.write(view[start : start + _PIECE_BYTES])
-    await response.write_eof()
-    return response

@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from exporter.web.access import Passwords, TokenBucket, WebConfigFile, certificate_names
+from exporter.web.access import TokenBucket, WebConfigFile, certificate_names
+from exporter.web.connections import network
+from exporter.web.passwords import Passwords
 from exporter.web.web_config import TlsServer
 
 __all__ = ["Gatekeeper", "cross_origin"]
@@ -26,10 +28,11 @@ class Gatekeeper:
         access: WebConfigFile,
         open_paths: frozenset[str] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
+        bound_hit: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._access = access
         self._open_paths = open_paths
-        self._passwords = Passwords()
+        self._passwords = Passwords(bound_hit, clock)
         self._bucket = TokenBucket(clock)
 
     @web.middleware
@@ -44,7 +47,8 @@ class Gatekeeper:
             return _refusal(403, says)
         if config.users:
             given = _credentials(request)
-            right = await self._passwords.right(config.users, *given) if given is not None else False
+            place = network(request.get_extra_info("peername"))
+            right = await self._passwords.right(config.users, *given, place) if given is not None else False
             if right is None:
                 return _refusal(503, "too many passwords are being checked", {"Retry-After": "1"})
             if not right:

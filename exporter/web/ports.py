@@ -44,6 +44,10 @@ def _nothing(answer: WebhookAnswer) -> None:
     """Nobody counts."""
 
 
+def _not_counted(what: str) -> None:
+    """Nobody counts."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WebPorts:
     """Everything the web server asks.
@@ -51,7 +55,8 @@ class WebPorts:
     ``render`` takes the Accept header and the metric names asked for (empty: all) and gives content type and page.
     ``ready`` says whether the process does its job, and if not, why. ``webhook`` takes the raw body and
     ``X-Signature``; None means there is no secret and the endpoint does not exist. ``webhook_turned_away`` is told of
-    deliveries that were not even read (too large, too slow), for the counters.
+    deliveries that were not even read (too large, too slow), for the counters; ``bound_hit`` of clients that took more
+    than their share (``passwords``, ``page_readers``, ``bodies``).
     """
 
     version: str
@@ -62,3 +67,4 @@ class WebPorts:
     webhook: Callable[[bytes, str | None], Awaitable[WebhookAnswer]] | None = None
     webhook_path: str = "/webhooks/atoms"
     webhook_turned_away: Callable[[WebhookAnswer], None] = _nothing
+    bound_hit: Callable[[str], None] = _not_counted

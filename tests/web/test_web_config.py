@@ -19,7 +19,8 @@ from structlog.testing import capture_logs
 
 from exporter.errors import ConfigError
 from exporter.web import Limits, WebConfigFile
-from exporter.web.access import Passwords, TokenBucket, certificate_names
+from exporter.web.access import TokenBucket, certificate_names
+from exporter.web.passwords import PLACES_PER_NETWORK, Passwords
 from exporter.web.web_config import RateLimit, read_web_config
 from tests.certificates import Certificates
 from tests.webserver import Backstage, Site, file_in, site, until
@@ -306,7 +307,43 @@ async def test_too_many_guesses_at_once_are_not_queued() -> None:
     users = {"alice": HASH}
     answers = await asyncio.gather(*(passwords.right(users, "alice", f"guess {number}") for number in range(60)))
     assert set(answers) == {False, None}
+    assert answers.count(False) <= 1 + PLACES_PER_NETWORK, "they came from one network"
     assert await passwords.right(users, "alice", "secret") is True
+
+
+async def test_who_has_not_guessed_comes_before_all_who_have() -> None:
+    hits: list[str] = []
+    passwords = Passwords(hits.append)
+    users = {"alice": bcrypt.hashpw(b"secret", bcrypt.gensalt(8)).decode()}
+    for number in range(100):  # every guesser has failed once
+        assert await passwords.right(users, "alice", f"first {number}", f"192.0.2.{number}") is False
+    answered: list[str] = []
+
+    async def ask(who: str, password: str) -> bool | None:
+        right = await passwords.right(users, "alice", password, who)
+        answered.append(who)
+        return right
+
+    guessing = [asyncio.ensure_future(ask(f"192.0.2.{number}", f"second {number}")) for number in range(100)]
+    await asyncio.sleep(0)  # they wait, and every place is taken
+    assert await ask("198.51.100.1", "secret") is True
+    checked = [who for who, task in zip(answered, guessing, strict=False) if task.done() and task.result() is False]
+    assert len(checked) <= 1, "all but the check that was running came later"
+    await asyncio.gather(*guessing)
+    assert set(hits) == {"passwords"}
+
+
+async def test_who_leaves_while_waiting_gives_his_turn_to_the_next() -> None:
+    passwords = Passwords()
+    users = {"alice": bcrypt.hashpw(b"secret", bcrypt.gensalt(8)).decode()}
+    first = asyncio.ensure_future(passwords.right(users, "alice", "guess", "192.0.2.1"))
+    leaving = asyncio.ensure_future(passwords.right(users, "alice", "other guess", "192.0.2.2"))
+    staying = asyncio.ensure_future(passwords.right(users, "alice", "secret", "192.0.2.3"))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await staying is True
+    assert await first is False
+    assert await passwords.right(users, "alice", "another", "192.0.2.4") is False
 
 
 async def test_headers_the_operator_wants_are_on_every_answer_but_the_webhook(tmp_path: Path) -> None:
