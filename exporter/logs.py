@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-__all__ = ["Redaction", "set_up_logs"]
+__all__ = ["Redaction", "also_mask", "set_up_logs"]
 
 MASK = "<secret>"
 _PHONE_MASK = "<phone number>"
@@ -58,7 +58,13 @@ class Redaction:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = sorted({secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}, key=len, reverse=True)
+        self._known: set[str] = set()
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Mask these as well: a secret was rotated. The old one stays masked."""
+        self._known |= {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
+        known = sorted(self._known, key=len, reverse=True)
         self._longest = len(known[0]) if known else 0
         self._secrets = re.compile("|".join(re.escape(secret) for secret in known)) if known else None
 
@@ -93,13 +99,24 @@ class Redaction:
         return self.text(value if isinstance(value, str) else str(value))
 
 
+_redaction = Redaction()
+"""As logging itself: one for the process."""
+
+
+def also_mask(secrets: Iterable[str]) -> None:
+    """Mask these in all logs from now on."""
+    _redaction.learn(secrets)
+
+
 def set_up_logs(
     level: str = "info", style: str = "logfmt", *, secrets: Iterable[str] = (), stream: TextIO | None = None
 ) -> None:
     """Send every log of this process, dependencies included, to ``stream`` (stderr) in one format.
 
-    ``level`` is debug, info, warning or error; ``style`` is logfmt or json. Calling it again replaces what was set.
+    ``level`` is debug, info, warning or error; ``style`` is logfmt or json. Calling it again replaces what was set,
+    but for the secrets: one that was ever given stays masked.
     """
+    _redaction.learn(secrets)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -107,7 +124,7 @@ def set_up_logs(
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
-        Redaction(secrets),
+        _redaction,
         _names,
     ]
     renderer: Processor = structlog.processors.LogfmtRenderer(bool_as_flag=False)

@@ -21,7 +21,8 @@ from structlog.typing import FilteringBoundLogger
 from exporter import __version__
 from exporter.calls.observations import Observation
 from exporter.calls.tracker import Tracker
-from exporter.config import Config, api_key
+from exporter.config import Config, api_key, token_in
+from exporter.logs import also_mask
 from exporter.outputs.otlp import metric_push, trace_export
 from exporter.outputs.prometheus.exposition import OPENMETRICS, TEXT, render, wants_openmetrics
 from exporter.outputs.prometheus.metrics import Metrics
@@ -35,6 +36,7 @@ from exporter.receivers.discovery import ENDED, FoundCall, Poll, static_calls
 from exporter.receivers.following import Earlier, Followed, Following, Limits
 from exporter.receivers.gathering import Gathering
 from exporter.receivers.history import History
+from exporter.receivers.token import Token
 from exporter.receivers.webhook import Webhooks
 from exporter.state.checkpointing import Checkpointing
 from exporter.state.sqlite import SavedState, SQLiteCheckpoints
@@ -75,7 +77,7 @@ class Service:
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
-        token = api_key(config)
+        self._token = Token(api_key(config), self._token_in_file)
         self.metrics = Metrics(
             version=__version__,
             latency_buckets=config.metrics.latency_buckets,
@@ -99,7 +101,7 @@ class Service:
         self._store = SQLiteCheckpoints(config.state.path) if config.state.path is not None else None
         self._api = AtomsApi(
             config.api.base_url,
-            token,
+            self._token,
             telemetry=self.metrics,
             log=log,
             user_agent=f"atoms-exporter/{__version__}",
@@ -135,6 +137,14 @@ class Service:
         self._saved = SavedState()
         self._selections = asyncio.Semaphore(1)
         self._rendering: dict[tuple[str, tuple[str, ...]], asyncio.Future[tuple[str, bytes]]] = {}
+
+    def _token_in_file(self) -> str | None:
+        """The bearer token as its file has it now; None when the token came from no file."""
+        if self._config.api.api_key_file is None:
+            return None
+        token = token_in(self._config.api.api_key_file)
+        also_mask([token])
+        return token
 
     def _make_checkpointing(self) -> Checkpointing | None:
         if self._store is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,7 @@ from exporter.calls.identity import trace_id
 from exporter.calls.observations import Agent
 from exporter.cli.options import BaseUrl, ConfigFile, LogLevel, Settings, configured, logging_as
 from exporter.cli.printing import fail, remark, say
-from exporter.config import Config
+from exporter.config import Config, environment
 from exporter.errors import ConfigError
 from exporter.offline.backfill import Backfill, trace_export_or_error
 from exporter.offline.explain import explained
@@ -53,7 +52,7 @@ def replay_command(
         raise ConfigError("--channel", f"must be one of {', '.join(CHANNELS)}")
     config = configured(file, settings, log__level=level)
     agent = Agent(agent_id, agent_name, single_prompt)
-    say(replay(files, config, os.environ, agent, channel, logging_as(config)))
+    say(replay(files, config, environment(), agent, channel, logging_as(config)))
 
 
 def explain_command(
@@ -73,7 +72,7 @@ def explain_command(
     elif "/" in call or call.endswith((".json", ".jsonl", ".txt", ".sse")):
         raise ConfigError("FILE", f"{call} does not exist")
     else:
-        traces = by_trace(asyncio.run(spans_of_call(call, config, logging_as(config))))
+        traces = by_trace(asyncio.run(spans_of_call(call, config, environment(), logging_as(config))))
     console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False)
     for spans in traces.values():
         console.print(explained(spans))
@@ -107,9 +106,9 @@ def backfill_command(
 async def _backfill(calls: list[str], last: int | None, config: Config) -> None:
     log = logging_as(config)
     metrics = Metrics(version=__version__)
-    traces = trace_export_or_error(os.environ, config, metrics)
+    traces = trace_export_or_error(environment(), config, metrics)
     try:
-        async with history_of(config, log) as history:
+        async with history_of(config, environment(), log) as history:
             backfill = Backfill(config, traces, history)
             if last is not None:
                 calls += [call for call in await backfill.call_ids(last) if call not in calls]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ import structlog
 import typer
 from structlog.typing import FilteringBoundLogger
 
-from exporter.config import Config, load
+from exporter.config import Config, environment, load
 from exporter.errors import ConfigError
 from exporter.logs import set_up_logs
 
@@ -69,7 +68,7 @@ def configured(
         if not equals:
             raise ConfigError("--set", f"{setting!r} must be KEY=VALUE, such as api.idle_timeout=30s")
         given[key.strip().replace("-", "_")] = value
-    return load(given, os.environ if env is None else env, file)
+    return load(given, environment() if env is None else env, file)
 
 
 def logging_as(config: Config) -> FilteringBoundLogger:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import yaml
 
 from exporter.cli.options import BaseUrl, ConfigFile, ListenAddress, Settings, WebConfig, configured
 from exporter.cli.printing import remark, say
-from exporter.config import api_key, effective, objectives
+from exporter.config import api_key, effective, environment, objectives
 from exporter.errors import ConfigError
 from exporter.outputs.otlp import describe
 from exporter.slo import render_pyrra, render_rules, render_sloth
@@ -91,7 +90,7 @@ def check_config_command(
     WebConfigFile(config.web.config_file)
     if config.state.path is not None and not config.state.path.resolve().parent.is_dir():
         raise ConfigError("state.path", f"{config.state.path}: its directory does not exist")
-    pushed = describe(os.environ)
+    pushed = describe(environment())
     say(yaml.safe_dump(effective(config), sort_keys=False, allow_unicode=True))
     for line, meaning in pushed.items():
         say(f"# {line}: {meaning}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -25,6 +24,7 @@ from exporter.cli.options import (
     logging_as,
 )
 from exporter.cli.printing import say
+from exporter.config import environment
 from exporter.errors import ConfigError
 from exporter.service import Service, run_until_signalled
 from exporter.simulator import SimulatorOptions, parse_faults, run_forever
@@ -74,7 +74,10 @@ def run_command(
 
     async def main() -> None:
         service = Service(
-            config, os.environ, log, on_started=lambda web: log.info("listening", url=web.urls[0], metrics="/metrics")
+            config,
+            environment(),
+            log,
+            on_started=lambda web: log.info("listening", url=web.urls[0], metrics="/metrics"),
         )
         await run_until_signalled(service)
 
@@ -110,7 +113,7 @@ def demo_command(
     options = SimulatorOptions(
         calls=calls, speed=speed, seed=seed, dialect="2025" if dialect == "2025" else "2026", ramp_seconds=5.0 * speed
     )
-    in_loop(Demo(options, listen=listen, level=level or "warning", duration=duration).run(os.environ))
+    in_loop(Demo(options, listen=listen, level=level or "warning", duration=duration).run(environment()))
 
 
 def simulate_command(

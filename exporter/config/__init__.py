@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from exporter.config.loading import ConfigErrors, api_key, effective, load, objectives, reference
+from exporter.config.environment import environment
+from exporter.config.loading import ConfigErrors, api_key, effective, load, objectives, reference, token_in
 from exporter.config.model import (
     Api,
     Config,
@@ -36,7 +37,9 @@ __all__ = [
     "Webhook",
     "api_key",
     "effective",
+    "environment",
     "load",
     "objectives",
     "reference",
+    "token_in",
 ]

@@ -39,6 +39,7 @@ from exporter.config.sources import (
     sections,
     suggestion,
 )
+from exporter.config.types import Secrets
 from exporter.errors import ConfigError
 from exporter.slo import Objective, bucket_thresholds, check_objectives
 from exporter.strict_yaml import read_bounded
@@ -63,6 +64,7 @@ __all__ = [
     "load",
     "objectives",
     "reference",
+    "token_in",
 ]
 
 _MAX_SECRET_BYTES = 64 * 1024
@@ -131,17 +133,30 @@ def _read_secret_files(settings: Leaves, problems: list[ConfigError]) -> None:
         if setting is None or not path or secret in settings:
             continue
         try:
-            text = read_bounded(Path(path).expanduser(), _MAX_SECRET_BYTES).decode("utf-8-sig").strip()
+            settings[secret] = Setting(_text_of(path), path)
         except ConfigError as error:
             problems.append(ConfigError(dotted(file), f"{error} ({setting.source()})"))
-            continue
-        except (UnicodeDecodeError, RuntimeError):
-            problems.append(ConfigError(dotted(file), f"{path}: is not a text file ({setting.source()})"))
-            continue
-        if not text:
-            problems.append(ConfigError(dotted(file), f"{path}: is empty ({setting.source()})"))
-            continue
-        settings[secret] = Setting(text, path)
+
+
+def _text_of(path: str) -> str:
+    """What a file of a secret holds. Raises ConfigError that names the file and quotes nothing of it."""
+    try:
+        text = read_bounded(Path(path).expanduser(), _MAX_SECRET_BYTES).decode("utf-8-sig").strip()
+    except (UnicodeDecodeError, RuntimeError):
+        raise ConfigError(path, "is not a text file") from None
+    if not text:
+        raise ConfigError(path, "is empty")
+    return text
+
+
+def token_in(path: Path) -> str:
+    """The bearer token in a file as it is now. Raises ConfigError when it holds none that could be sent."""
+    text = _text_of(str(path))
+    try:
+        Secrets()(text)
+    except ValueError as error:
+        raise ConfigError(str(path), str(error)) from None
+    return text
 
 
 def _validated(settings: Leaves, problems: list[ConfigError]) -> Config | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from structlog.typing import FilteringBoundLogger
@@ -20,8 +20,8 @@ from exporter.receivers.history import History
 
 
 @asynccontextmanager
-async def history_of(config: Config, log: FilteringBoundLogger) -> AsyncIterator[History]:
-    """The account's call logs. Raises ConfigError without a token."""
+async def history_of(config: Config, env: Mapping[str, str], log: FilteringBoundLogger) -> AsyncIterator[History]:
+    """The account's call logs. ``env`` says how to get out. Raises ConfigError without a token."""
     api = AtomsApi(
         config.api.base_url,
         api_key(config),
@@ -37,9 +37,11 @@ async def history_of(config: Config, log: FilteringBoundLogger) -> AsyncIterator
         await api.aclose()
 
 
-async def spans_of_call(call_id: str, config: Config, log: FilteringBoundLogger) -> list[SpanRecord]:
+async def spans_of_call(
+    call_id: str, config: Config, env: Mapping[str, str], log: FilteringBoundLogger
+) -> list[SpanRecord]:
     """The spans of a call from its log at the API."""
     spans: list[SpanRecord] = []
-    async with history_of(config, log) as history:
+    async with history_of(config, env, log) as history:
         Replay(SpansOnly(spans.append), config, Agent()).take_log(await history.fetch(call_id, attempts=3))
     return spans

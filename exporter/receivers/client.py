@@ -6,8 +6,8 @@ import asyncio
 import ipaddress
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -16,10 +16,13 @@ from structlog.typing import FilteringBoundLogger
 from exporter.calls.telemetry import Telemetry
 from exporter.errors import ConfigError, Interrupted, Malformed, Refused
 from exporter.receivers.answers import failure_label, judge, media_type, transport_failure
+from exporter.receivers.token import Token
 from exporter.receivers.transport import PushTransport
 
 MAX_ANSWER_BYTES: Final = 64 << 20
 """A call of hours has some megabytes of history; more than this is not an answer."""
+
+Answer = TypeVar("Answer")
 
 _OUTCOMES: Final = {"timeout": "timeout", "rate_limited": "rate_limited"}
 _OUTCOMES_BY_STATUS: Final = {401: "unauthorized", 403: "unauthorized", 404: "not_found"}
@@ -28,7 +31,8 @@ _OUTCOMES_BY_STATUS: Final = {401: "unauthorized", 403: "unauthorized", 404: "no
 class AtomsApi:
     """Asks the API, and tells operators once when it stops or starts to accept the token.
 
-    :param token: the bearer token; it is sent to ``base_url`` only, redirects are not followed.
+    :param token: the bearer token; it is sent to ``base_url`` only, redirects are not followed. One that comes from a
+        file is read again when the API refuses it.
     :param connect_timeout: seconds to open a connection.
     :param connect_concurrency: streams being opened at one time.
     :param read_timeout: seconds until an ordinary request must have been answered.
@@ -38,7 +42,7 @@ class AtomsApi:
     def __init__(
         self,
         base_url: str,
-        token: str,
+        token: str | Token,
         *,
         telemetry: Telemetry,
         log: FilteringBoundLogger,
@@ -53,15 +57,13 @@ class AtomsApi:
         self.telemetry = telemetry
         self.log = log
         self.clock = clock
+        self.token = token if isinstance(token, Token) else Token(token)
         self._token_refused = False
+        self._told_of = self.token.value
         # Thousands of calls may be found at once, and httpx takes 0.3 ms to make and send a request: a few at a
         # time between two turns of the loop keep the open streams running (449 ms of stall without, measured).
         self._building = asyncio.Semaphore(4)
-        headers = {
-            "Authorization": f"Bearer {token}",
-            "User-Agent": user_agent,
-            "Accept-Encoding": "identity",
-        }
+        headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
         try:
             self._streams = httpx.AsyncClient(
                 base_url=base_url,
@@ -84,8 +86,11 @@ class AtomsApi:
 
         Raises Refused or Interrupted for everything that is not an event stream.
         """
+        return await self._authenticated(lambda authorization: self._open(call_id, authorization))
+
+    async def _open(self, call_id: str, authorization: Mapping[str, str]) -> httpx.Response:
         async with self._building:
-            request = self._streams.build_request("GET", "/events", params={"callId": call_id})
+            request = self._streams.build_request("GET", "/events", params={"callId": call_id}, headers=authorization)
             await asyncio.sleep(0)
         try:
             response = await self._streams.send(request, stream=True)
@@ -111,7 +116,8 @@ class AtomsApi:
         """
         outcome = "error"
         try:
-            body = await self._get("/" + "/".join(quote(segment, safe="") for segment in path), params)
+            where = "/" + "/".join(quote(segment, safe="") for segment in path)
+            body = await self._authenticated(lambda authorization: self._get(where, params, authorization))
             outcome = "ok"
         except Refused as refused:
             outcome = _OUTCOMES_BY_STATUS.get(refused.status, "error")
@@ -123,10 +129,31 @@ class AtomsApi:
             self.telemetry.discovery_request(source, outcome)
         return body
 
-    async def _get(self, path: str, params: Mapping[str, Any] | None) -> bytes:
+    async def _authenticated(self, ask: Callable[[Mapping[str, str]], Awaitable[Answer]]) -> Answer:
+        """Ask with the token; where it is refused and its file holds another by now, once more with that."""
+        token = self.token.value
+        try:
+            return await ask({"Authorization": f"Bearer {token}"})
+        except Refused as refused:
+            if refused.status != 401:
+                raise
+            if not await self.token.renewed(token):
+                self._refused_us()
+                raise
+        if self._told_of != self.token.value:
+            self._told_of = self.token.value
+            self.log.info("the API refused the token; its file holds another one, which is used from now on")
+        try:
+            return await ask({"Authorization": f"Bearer {self.token.value}"})
+        except Refused as refused:
+            if refused.status == 401:
+                self._refused_us()
+            raise
+
+    async def _get(self, path: str, params: Mapping[str, Any] | None, authorization: Mapping[str, str]) -> bytes:
         body = bytearray()
         try:
-            async with self._answers.stream("GET", path, params=params) as response:
+            async with self._answers.stream("GET", path, params=params, headers=authorization) as response:
                 problem = judge(response, now=self.clock()) or _not_a(response, "json")
                 self._learn(response.status_code, problem)
                 if problem is not None:
@@ -141,14 +168,19 @@ class AtomsApi:
         return bytes(body)
 
     def _learn(self, status: int, problem: Refused | Interrupted | None) -> None:
-        """400, 403 and 404 are about one call: the API works and knows us."""
-        self.telemetry.api_answered(problem is None or (isinstance(problem, Refused) and status != 401))
-        if status == 401 and not self._token_refused:
-            self._token_refused = True
-            self.log.error("the API refuses the token", status=401, hint="check ATOMS_API_KEY; retrying slowly")
-        elif self._token_refused and problem is None:
+        """400, 403 and 404 are about one call: the API works and knows us. 401 waits until no other token is left."""
+        if status == 401:
+            return
+        self.telemetry.api_answered(problem is None or isinstance(problem, Refused))
+        if self._token_refused and problem is None:
             self._token_refused = False
             self.log.info("the API accepts the token again")
+
+    def _refused_us(self) -> None:
+        self.telemetry.api_answered(False)
+        if not self._token_refused:
+            self._token_refused = True
+            self.log.error("the API refuses the token", status=401, hint="check ATOMS_API_KEY; retrying slowly")
 
     async def aclose(self) -> None:
         """Close both clients and every stream."""

@@ -168,7 +168,7 @@ class MostlyOne(random.Random):
 async def api_for(url: str, **options: Any) -> AsyncIterator[tuple[AtomsApi, Heard]]:
     heard = Heard()
     log = options.pop("log", structlog.get_logger())
-    api = AtomsApi(url, "secret-token", telemetry=heard, log=log, **options)
+    api = AtomsApi(url, options.pop("token", "secret-token"), telemetry=heard, log=log, **options)
     try:
         yield api, heard
     finally:
