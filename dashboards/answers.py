@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from .expressions import filled
+from .expressions import Chosen, filled
 
 Panel = Mapping[str, Any]
 
@@ -33,7 +33,7 @@ class Source:
     start: float
     end: float
     step: float
-    variables: Mapping[str, str]
+    variables: Mapping[str, Chosen]
 
     def lines(self, panel: Panel) -> list[Series]:
         """A panel's series over the time range."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .frame import Board, agents, datasources, nodes, price
+from .frame import Board, agents, datasources, nodes, price, scraped
 from .panels import graph, number, ranking, rows
-from .queries import NODE, Query, increase, quantile, rate, share
+from .queries import AGENT, BY_AGENT, BY_NODE, NODE, Query, increase, quantile, rate, share
 
 TOKENS, DETAILS = "atoms_llm_tokens_total", "atoms_llm_token_details_total"
 TURNS = "atoms_turn_latency_seconds_count"
@@ -22,11 +22,13 @@ def cost() -> dict[str, Any]:
         "Usage is measured; money is an estimate from the prices typed in above.",
         variables=[
             *datasources(),
+            *scraped(),
             agents(),
             nodes(),
             price("price_prompt", "$ / 1M prompt tokens", "0.40", f"Prompt tokens that were not cached. {_EXAMPLE}"),
             price("price_cached", "$ / 1M cached tokens", "0.10", f"Prompt tokens read from the cache. {_EXAMPLE}"),
             price("price_completion", "$ / 1M completion tokens", "1.60", f"Tokens of answers. {_EXAMPLE}"),
+            price("price_other", "$ / 1M other tokens", "0.40", f"Tokens a provider counts as neither. {_EXAMPLE}"),
             price("price_tts", "$ / 1k characters spoken", "0.02", f"Speech. {_EXAMPLE}"),
             price("price_stt", "$ / hour transcribed", "0.25", f"Transcription. {_EXAMPLE}"),
         ],
@@ -37,28 +39,33 @@ def cost() -> dict[str, Any]:
 
 
 def _money(*by: str, count: Callable[..., str] = increase) -> str:
-    """Dollars in the time range (or per second, counting with ``rate``).
+    """Dollars in the time range (or per second, counting with ``rate``); never below zero.
 
     A part nobody used has no series and costs nothing.
     """
 
-    def part(metric: str, selector: str, price_per_one: str) -> str:
-        return f"{count(metric, selector, *by)} * {price_per_one}"
+    def used(metric: str, selector: str = NODE) -> str:
+        return count(metric, selector, *by)
 
-    prompt = part(TOKENS, f'{NODE},type="prompt"', "$price_prompt / 1e6")
-    reread = part(DETAILS, f'{NODE},detail="cache_read"', "($price_prompt - $price_cached) / 1e6")
-    answer = part(TOKENS, f'{NODE},type="completion"', "$price_completion / 1e6")
-    spoken = part("atoms_tts_characters_total", NODE, "$price_tts / 1e3")
-    heard = part("atoms_stt_audio_seconds_total", NODE, "$price_stt / 3600")
+    prompt, cached = used(TOKENS, f'{NODE},type="prompt"'), used(DETAILS, f'{NODE},detail="cache_read"')
+    # What came from the cache is part of the prompt. Extrapolated apart, the part may exceed the whole a little.
+    fresh = f"clamp_min({prompt} - ({cached} or 0 * {prompt}), 0)"
+    parts = {
+        "prompt": f"{fresh} * $price_prompt / 1e6",
+        "cached": f"{cached} * $price_cached / 1e6",
+        "answer": used(TOKENS, f'{NODE},type="completion"') + " * $price_completion / 1e6",
+        "other": used(TOKENS, f'{NODE},type!~"prompt|completion"') + " * $price_other / 1e6",
+        "spoken": used("atoms_tts_characters_total") + " * $price_tts / 1e3",
+        "heard": used("atoms_stt_audio_seconds_total") + " * $price_stt / 3600",
+    }
     # The parts are stacked by a label of their own, so that a missing one leaves the sum alone.
-    parts = {"prompt": prompt, "reread": f"-1 * {reread}", "answer": answer, "spoken": spoken, "heard": heard}
     labelled = " or ".join(f'label_replace({expr}, "part", "{name}", "", "")' for name, expr in parts.items())
     grouping = f"sum by ({', '.join(by)})" if by else "sum"
     return f"{grouping} ({labelled})"
 
 
 def _estimate() -> list[Any]:
-    calls = 'sum(increase(atoms_calls_ended_total{agent_name=~"$agent",outcome="completed"}[$__range]))'
+    calls = increase("atoms_calls_ended_total", f'{AGENT},outcome="completed"')
     turns = increase(TURNS, NODE)
     cached = increase(DETAILS, f'{NODE},detail="cache_read"')
     prompt = increase(TOKENS, f'{NODE},type="prompt"')
@@ -76,7 +83,7 @@ def _estimate() -> list[Any]:
             "The estimate over the calls completed in the time range. Filter by agent, not by node, "
             "for this to make sense.",
             "currencyUSD",
-            Query(f"{_money()} / {calls}"),
+            Query(f"{_money()} / ({calls} > 0)"),
             width=5,
             decimals=4,
         ),
@@ -84,7 +91,7 @@ def _estimate() -> list[Any]:
             "Per turn",
             "The estimate over all turns.",
             "currencyUSD",
-            Query(f"{_money()} / {turns}"),
+            Query(f"{_money()} / ({turns} > 0)"),
             width=5,
             decimals=5,
         ),
@@ -100,8 +107,7 @@ def _estimate() -> list[Any]:
 
 
 def _tokens() -> list[Any]:
-    by_agent = ("agent_name",)
-    per_turn = f"{rate(TOKENS, NODE, *by_agent)} / {rate(TURNS, NODE, *by_agent)}"
+    per_turn = f"{rate(TOKENS, NODE, *BY_AGENT)} / ({rate(TURNS, NODE, *BY_AGENT)} > 0)"
     cached, prompt = (
         rate(metric, f"{NODE},{selector}", "processor", "model")
         for metric, selector in ((DETAILS, 'detail="cache_read"'), (TOKENS, 'type="prompt"'))
@@ -146,8 +152,8 @@ def _tokens() -> list[Any]:
             "Size of a model request",
             "p50 and p95 of prompt and completion tokens of one request.",
             "short",
-            Query(quantile(0.5, "atoms_llm_request_tokens", NODE, "type"), "{{type}} p50"),
             Query(quantile(0.95, "atoms_llm_request_tokens", NODE, "type"), "{{type}} p95"),
+            Query(quantile(0.5, "atoms_llm_request_tokens", NODE, "type"), "{{type}} p50"),
         ),
     ]
 
@@ -178,17 +184,18 @@ def _speech() -> list[Any]:
 
 
 def _who() -> list[Any]:
-    by = ("agent_name", "node_name")
     return [
         rows(
             "By agent and node",
             "Sort by cost and start at the top.",
-            Query(_money(*by)),
-            Query(increase(TOKENS, NODE, *by)),
-            Query(f"{increase(TOKENS, NODE, *by)} / {increase(TURNS, NODE, *by)}"),
-            Query(increase("atoms_tts_characters_total", NODE, *by)),
-            Query(increase("atoms_stt_audio_seconds_total", NODE, *by)),
+            Query(_money(*BY_NODE)),
+            Query(increase(TOKENS, NODE, *BY_NODE)),
+            Query(f"{increase(TOKENS, NODE, *BY_NODE)} / ({increase(TURNS, NODE, *BY_NODE)} > 0)"),
+            Query(increase("atoms_tts_characters_total", NODE, *BY_NODE)),
+            Query(increase("atoms_stt_audio_seconds_total", NODE, *BY_NODE)),
             columns={
+                "agent_id": "AgentId",
+                "node_id": "NodeId",
                 "agent_name": "Agent",
                 "node_name": "Node",
                 "Value #A": "Estimate",
@@ -204,6 +211,8 @@ def _who() -> list[Any]:
                 "Characters": "short",
                 "Audio": "s",
             },
+            decimals={"Estimate": 2, "Tokens": 0, "Tokens per turn": 0, "Characters": 0},
+            hidden=["AgentId", "NodeId"],
             sort="Estimate",
             width=16,
             height=10,

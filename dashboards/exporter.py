@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from .frame import Board, agents, datasources, filter_by
+from .frame import Board, agents, datasources, scraped
 from .panels import ANY_IS_BAD_STEPS, SLOWEST_STEPS, graph, number, ranking, rows
-from .queries import AGENT, INSTANCE, WHOLE, Query, increase, quantile, rate
+from .queries import AGENT, BY_AGENT, INSTANCE, LATELY, WHOLE, Query, increase, known, quantile, rate
 
 OWN = "atoms_exporter_"
+_OF_EXPORTERS = f"and on (job, instance) atoms_exporter_build_info{{{INSTANCE}}}"
+"""With all jobs chosen, other processes have CPU and memory as well."""
 UP_STEPS = ((None, "red"), (1.0, "green"))
 COVERAGE_STEPS = ((None, "red"), (0.5, "#EAB839"), (0.8, "green"))
 
 
 def exporter() -> dict[str, Any]:
     """Streams, lag, what was rejected, coverage, series, spans, the event loop."""
-    query = "label_values(atoms_exporter_build_info, instance)"
     board = Board(
         "atoms-exporter",
         "Atoms / Exporter",
         "Whether the exporter hears everything, keeps up, and hands everything on.",
-        variables=[*datasources(), filter_by("instance", "Instance", query, "Exporters, by address."), agents()],
+        variables=[*datasources(), *scraped(), agents()],
     )
-    board.row("Now", *_now()).row("Streams", *_streams()).row("Events", *_events()).row("Finding calls", *_finding())
+    board.row("Now: the last 15 minutes, whatever the time range", *_now()).row("Streams", *_streams()).row(
+        "Events", *_events()
+    ).row("Finding calls", *_finding())
     return board.row("Handing on", *_handing_on()).row("Keeping up", *_keeping_up()).document()
 
 
 def _now() -> list[Any]:
-    measured = increase("atoms_turn_latency_seconds_count", AGENT)
-    spoken = increase("atoms_user_turns_total", AGENT)
+    measured = increase("atoms_turn_latency_seconds_count", AGENT, window=LATELY)
+    spoken = increase("atoms_user_turns_total", AGENT, window=LATELY)
     return [
         number(
             "API answers",
@@ -48,9 +51,9 @@ def _now() -> list[Any]:
         ),
         number(
             "Events per second",
-            "Counted once each.",
+            "Of the last 15 minutes, counted once each.",
             "short",
-            Query(rate(f"{OWN}events_total", INSTANCE)),
+            Query(f"{increase(f'{OWN}events_total', INSTANCE, window=LATELY)} / {15 * 60}"),
             width=3,
             decimals=1,
         ),
@@ -58,7 +61,7 @@ def _now() -> list[Any]:
             "Event lag p99",
             "From an event's own time to its arrival. Minutes: a clock is wrong. Seconds: the network or this process.",
             "s",
-            Query(quantile(0.99, f"{OWN}event_lag_seconds", INSTANCE)),
+            Query(known(quantile(0.99, f"{OWN}event_lag_seconds", INSTANCE, window=LATELY))),
             width=3,
         ),
         number(
@@ -66,7 +69,7 @@ def _now() -> list[Any]:
             "Turns with a latency against turns spoken. Below half an alert fires: latency then "
             "rests on a part of the turns.",
             "percentunit",
-            Query(f"{measured} / {spoken}"),
+            Query(f"{measured} / ({spoken} > 0)"),
             width=4,
             steps=COVERAGE_STEPS,
         ),
@@ -116,8 +119,8 @@ def _streams() -> list[Any]:
 
 
 def _events() -> list[Any]:
-    measured = rate("atoms_turn_latency_seconds_count", AGENT, "agent_name", window="[1h]")
-    spoken = rate("atoms_user_turns_total", AGENT, "agent_name", window="[1h]")
+    measured = increase("atoms_turn_latency_seconds_count", AGENT, *BY_AGENT, window="[1h]")
+    spoken = increase("atoms_user_turns_total", AGENT, *BY_AGENT, window="[1h]")
     return [
         graph(
             "Events per second by type",
@@ -146,7 +149,7 @@ def _events() -> list[Any]:
             "Coverage by agent over the last hour",
             "Turns with a latency against turns spoken.",
             "percentunit",
-            Query(f"{measured} / {spoken}", "{{agent_name}}"),
+            Query(f"{measured} / ({spoken} > 0)", "{{agent_name}}"),
             width=12,
             steps=COVERAGE_STEPS,
         ),
@@ -154,8 +157,8 @@ def _events() -> list[Any]:
             "Event lag",
             "From an event's own time to its arrival here.",
             "s",
-            Query(quantile(0.5, f"{OWN}event_lag_seconds", INSTANCE, "instance"), "p50 {{instance}}"),
             Query(quantile(0.99, f"{OWN}event_lag_seconds", INSTANCE, "instance"), "p99 {{instance}}"),
+            Query(quantile(0.5, f"{OWN}event_lag_seconds", INSTANCE, "instance"), "p50 {{instance}}"),
             width=12,
             steps=SLOWEST_STEPS,
         ),
@@ -264,15 +267,17 @@ def _keeping_up() -> list[Any]:
             steps=ANY_IS_BAD_STEPS,
         ),
         graph(
-            "CPU and memory",
-            "Cores in use and resident memory.",
-            "short",
-            Query(
-                f'rate(process_cpu_seconds_total{{{INSTANCE},job=~".*atoms.*"}}[$__rate_interval])',
-                "cores {{instance}}",
-            ),
-            Query(f'process_resident_memory_bytes{{{INSTANCE},job=~".*atoms.*"}} / 2^30', "GiB {{instance}}"),
-            width=16,
+            "CPU",
+            "Cores in use. One process uses at most a little more than one.",
+            "none",
+            Query(f"rate(process_cpu_seconds_total{{{INSTANCE}}}[$__rate_interval]) {_OF_EXPORTERS}", "{{instance}}"),
+            height=6,
+        ),
+        graph(
+            "Memory",
+            "Resident memory.",
+            "bytes",
+            Query(f"process_resident_memory_bytes{{{INSTANCE}}} {_OF_EXPORTERS}", "{{instance}}"),
             height=6,
         ),
     ]

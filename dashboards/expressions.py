@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-FILLED = {
+from exporter.slo.promql import escaped_regex
+
+Chosen = str | Sequence[str]
+"""What is chosen in a filter: text as it stands (``.*`` for "All"), or the values somebody ticked."""
+
+FILLED: Mapping[str, Chosen] = {
     "agent:queryparam": "var-agent=.*",
+    "node:queryparam": "var-node=.*",
     "__rate_interval": "5m",
     "__range": "1h",
+    "job": ".*",
+    "instance": ".*",
     "agent": ".*",
     "node": ".*",
     "channel": ".*",
     "slo": ".*",
-    "instance": ".*",
     "price_prompt": "0.40",
     "price_cached": "0.10",
     "price_completion": "1.60",
+    "price_other": "0.40",
     "price_tts": "0.02",
     "price_stt": "0.25",
 }
@@ -35,15 +43,34 @@ class Question:
     expr: str
 
 
-def filled(expr: str, values: Mapping[str, str] = FILLED) -> str:
+def filled(expr: str, values: Mapping[str, Chosen] = FILLED) -> str:
     """The expression as Grafana sends it; raises ``KeyError`` for a variable nobody knows."""
-    return re.sub(r"\$(?:\{([\w:]+)\}|([a-z_]\w*))", lambda found: values[found[1] or found[2]], expr)
+
+    def fill(found: re.Match[str]) -> str:
+        name, form = found[1] or found[3], found[2] or ""
+        chosen = values[name] if f"{name}:{form}" not in values else values[f"{name}:{form}"]
+        if isinstance(chosen, str):
+            return chosen
+        # Grafana's formats: with "regex" a name stands between backticks, without between double quotes.
+        escaped = [escaped_regex(one) for one in chosen]
+        if form != "regex":
+            escaped = [one.replace("\\", "\\\\") for one in escaped]
+        return escaped[0] if len(escaped) == 1 else f"({'|'.join(escaped)})"
+
+    return re.sub(r"\$(?:\{(\w+)(?::(\w+))?\}|([a-z_]\w*))", fill, expr)
+
+
+def every_panel(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A dashboard's panels in order, rows and what lies in closed rows as well."""
+    for panel in document["panels"]:
+        yield panel
+        yield from panel.get("panels", ())
 
 
 def questions(document: Mapping[str, Any]) -> Iterator[Question]:
     """Every Prometheus expression of a dashboard, variables not yet filled in."""
     uid = document["uid"]
-    for panel in document["panels"]:
+    for panel in every_panel(document):
         for target in panel.get("targets", ()):
             if target["datasource"]["type"] == "prometheus":
                 yield Question(uid, panel["title"], target["refId"], target["expr"])

@@ -11,7 +11,9 @@ from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
+from .expressions import every_panel
 from .panels import PROMETHEUS
+from .queries import AGENT, AGENT_NAME, INSTANCE
 
 FILTERS = "var-datasource=${datasource}&var-traces=${traces}"
 TIME = "${__url_time_range}"
@@ -37,21 +39,25 @@ SLOW_TURNS = "Slow turns in the traces"
 """The title of links from a latency to the turns behind it."""
 
 
+def _slow_turns_of(agent_id: str, node_id: str) -> tuple[str, str]:
+    """By ids: a quote in a name would end the search's text, and the JSON around it."""
+    where = f'span.gen_ai.agent.id = "{agent_id}" && span.atoms.node.id = "{node_id}"'
+    return SLOW_TURNS, to_traces(f'{{ name = "turn" && duration > 2s && {where} }}')
+
+
 def slow_turns_of_node() -> tuple[str, str]:
     """A link from a series labelled by node to that node's turns over two seconds."""
-    node = "${__field.labels.node_name:percentencode}"
-    return SLOW_TURNS, to_traces(f'{{ name = "turn" && duration > 2s && span.atoms.node.name = "{node}" }}')
+    return _slow_turns_of("${__field.labels.agent_id:percentencode}", "${__field.labels.node_id:percentencode}")
 
 
 def slow_turns_of_row() -> tuple[str, str]:
-    """The same for a table's cell that holds a node's name."""
-    node = "${__value.text:percentencode}"
-    return SLOW_TURNS, to_traces(f'{{ name = "turn" && duration > 2s && span.atoms.node.name = "{node}" }}')
+    """The same for a table whose (hidden) columns hold the ids."""
+    return _slow_turns_of("${__data.fields.AgentId:percentencode}", "${__data.fields.NodeId:percentencode}")
 
 
 def slow_turns() -> tuple[str, str]:
-    """A link to all turns over two seconds."""
-    return SLOW_TURNS, to_traces('{ name = "turn" && duration > 2s }')
+    """A link to the list of turns over two seconds on the SLO dashboard, which filters by agent and node."""
+    return SLOW_TURNS, to_dashboard("atoms-slo", "${agent:queryparam}&${node:queryparam}")
 
 
 def node_of_series() -> tuple[str, str]:
@@ -89,20 +95,38 @@ class Board:
             self._board.with_panel(panel)
         return self
 
+    def closed_row(self, title: str, *panels: Any) -> Board:
+        """A row that asks nothing until somebody opens it; the last one, for what costs most."""
+        row = builders.Row(title).collapsed(True)
+        for panel in panels:
+            row.with_panel(panel)
+        self._board.with_row(row)
+        return self
+
     def document(self) -> dict[str, Any]:
         """The dashboard as Grafana stores it; panel ids count up, so that links to a panel survive."""
         document: dict[str, Any] = json.loads(json.dumps(self._board.build(), cls=JSONEncoder))
-        for number, panel in enumerate(document["panels"], start=1):
+        for number, panel in enumerate(every_panel(document), start=1):
             panel["id"] = number
-            _tidy_links(panel)
+            _tidy(panel)
+        for variable in document["templating"]["list"]:
+            for key in _OF_INTERVALS:
+                variable.pop(key, None)
         return document
 
 
-def _tidy_links(panel: dict[str, Any]) -> None:
-    """Data links have three fields; the SDK writes those of dashboard links."""
+_OF_INTERVALS = ("auto", "auto_count", "auto_min")
+"""Fields of interval variables, which the SDK gives to all of them."""
+
+
+def _tidy(panel: dict[str, Any]) -> None:
+    """What the SDK writes and Grafana does not read, or no longer."""
     defaults = panel.get("fieldConfig", {}).get("defaults", {})
     if "links" in defaults:
+        # Data links have three fields; the SDK writes those of dashboard links.
         defaults["links"] = [{key: link[key] for key in ("title", "url", "targetBlank")} for link in defaults["links"]]
+    # A table's foot is no option of the panel any more since Grafana 12.2.
+    panel.get("options", {}).pop("footer", None)
 
 
 def datasources() -> list[Any]:
@@ -131,17 +155,27 @@ def filter_by(name: str, label: str, query: str, what: str) -> Any:
     )
 
 
+def scraped() -> list[Any]:
+    """Which exporters: ``job`` and ``instance``, as Prometheus gives them to whatever it scrapes."""
+    info = "atoms_exporter_build_info"
+    return [
+        filter_by("job", "Job", f"label_values({info}, job)", "Scrape jobs that hold exporters."),
+        filter_by("instance", "Instance", f'label_values({info}{{job=~"$job"}}, instance)', "Exporters, by address."),
+    ]
+
+
 def agents() -> Any:
-    return filter_by("agent", "Agent", "label_values(atoms_calls_started_total, agent_name)", "Agents, by name.")
+    query = f"label_values(atoms_calls_started_total{{{INSTANCE}}}, agent_name)"
+    return filter_by("agent", "Agent", query, "Agents, by name.")
 
 
 def nodes() -> Any:
-    query = 'label_values(atoms_turn_latency_seconds_count{agent_name=~"$agent"}, node_name)'
-    return filter_by("node", "Node", query, "Workflow nodes of the chosen agents; none for single-prompt agents.")
+    query = f"label_values(atoms_node_visits_total{{{AGENT}}}, node_name)"
+    return filter_by("node", "Node", query, "Workflow nodes the chosen agents' calls have visited.")
 
 
 def channels() -> Any:
-    query = 'label_values(atoms_calls_started_total{agent_name=~"$agent"}, channel)'
+    query = f"label_values(atoms_calls_started_total{{{AGENT}}}, channel)"
     return filter_by("channel", "Channel", query, "How the calls come in: phone, web or chat.")
 
 
@@ -152,12 +186,21 @@ def price(name: str, label: str, example: str, what: str) -> Any:
 
 
 def _annotations() -> list[Any]:
-    restarts = 'process_start_time_seconds{job=~".*atoms.*"} * 1000'
-    firing = 'count by (alertname, severity, agent_name, slo) (ALERTS{alertname=~"Atoms.*",alertstate="firing"})'
+    # Only exporters' own starts: with the filter on "All", the job would be any job.
+    exporters = f"atoms_exporter_build_info{{{INSTANCE}}}"
+    restarts = f"process_start_time_seconds{{{INSTANCE}}} * 1000 and on (job, instance) {exporters}"
+    firing = f"count by (alertname, severity, agent_name, slo) ({firing_alerts()})"
     return [
         _annotation("Exporter restarts", restarts, "orange", "Exporter started", "{{instance}}", value_is_time=True),
         _annotation("Alerts", firing, "red", "{{alertname}}", "{{severity}} {{agent_name}} {{slo}}"),
     ]
+
+
+def firing_alerts(*matchers: str) -> str:
+    """The alerts that fire for the chosen agents, and those that are about no agent at all."""
+    about = AGENT_NAME.removesuffix("`") + "|`"
+    chosen = ('alertname=~"Atoms.*"', 'alertstate="firing"', about, *matchers)
+    return f"ALERTS{{{','.join(chosen)}}}"
 
 
 def _annotation(name: str, expr: str, colour: str, title: str, text: str, *, value_is_time: bool = False) -> Any:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .frame import Board, agents, datasources, node_of_series, nodes, slow_turns_of_node
+from .frame import Board, agents, datasources, node_of_series, nodes, scraped, slow_turns_of_node
 from .panels import ANY_IS_BAD_STEPS, BAD_SHARE_STEPS, SLOWEST_STEPS, TURN_STEPS, graph, heat, ranking, rows
-from .queries import HEARD, NODE, WHOLE, Query, increase, mean, quantile, rate, share
+from .queries import BY_NODE, HEARD, NODE, NODE_LEGEND, WHOLE, Query, increase, mean, quantile, rate, share
 
 TURNS = "atoms_turn_latency_seconds"
 STAGES = "atoms_turn_stage_latency_seconds"
-_BY_NODE = ("agent_name", "node_name")
 
 
 def node() -> dict[str, Any]:
@@ -19,13 +18,11 @@ def node() -> dict[str, Any]:
         "atoms-node",
         "Atoms / Node",
         "Choose one node, or several to compare. Reads from symptom (turn latency) to cause (stage, processor, tool).",
-        variables=[*datasources(), agents(), nodes()],
+        variables=[*datasources(), *scraped(), agents(), nodes()],
     )
-    board.row("Turn latency", *_latency()).row("Turn latency, node by node", _heat()).row(
-        "What a turn is made of", *_stages()
-    )
+    board.row("Turn latency", *_latency()).row("What a turn is made of", *_stages())
     board.row("Speech and model", *_processors()).row("Tools and other work", *_tools()).row("Lookups", *_lookups())
-    return board.row("Use", *_use()).document()
+    return board.row("Use", *_use()).closed_row("Turn latency, node by node", _heat()).document()
 
 
 def _latency() -> list[Any]:
@@ -34,7 +31,7 @@ def _latency() -> list[Any]:
             "Turn latency p95 by node",
             "Dots are single turns with their trace. One node up: its prompt, tools or model. All up: the platform.",
             "s",
-            Query(quantile(0.95, TURNS, HEARD, *_BY_NODE), "{{node_name}}", exemplars=True),
+            Query(quantile(0.95, TURNS, HEARD, *BY_NODE), NODE_LEGEND, exemplars=True),
             width=12,
             steps=SLOWEST_STEPS,
             links=[slow_turns_of_node(), node_of_series()],
@@ -43,7 +40,7 @@ def _latency() -> list[Any]:
             "Mean turn latency by node",
             "Good below 0.9 s, acceptable below 2 s.",
             "s",
-            Query(f"sort_desc({mean(TURNS, HEARD, 'node_name', window=WHOLE)})", "{{node_name}}"),
+            Query(f"sort_desc({mean(TURNS, HEARD, *BY_NODE, window=WHOLE)})", NODE_LEGEND),
             width=6,
             steps=TURN_STEPS,
         ),
@@ -53,10 +50,10 @@ def _latency() -> list[Any]:
             "percentunit",
             Query(
                 share(
-                    rate(f"{TURNS}_count", f'{NODE},interrupted="true"', "node_name"),
-                    rate(f"{TURNS}_count", NODE, "node_name"),
+                    rate(f"{TURNS}_count", f'{NODE},interrupted="true"', *BY_NODE),
+                    rate(f"{TURNS}_count", NODE, *BY_NODE),
                 ),
-                "{{node_name}}",
+                NODE_LEGEND,
             ),
             width=6,
         ),
@@ -65,7 +62,7 @@ def _latency() -> list[Any]:
 
 def _heat() -> Any:
     return heat(
-        "$node",
+        "Turn latency at $node",
         "How turn latencies spread over time; dots are turns with traces. Two bands mean two kinds of turns, "
         "such as with and without a tool.",
         Query(rate(f"{TURNS}_bucket", HEARD, "le"), "{{le}}", exemplars=True),
@@ -77,7 +74,7 @@ def _heat() -> Any:
 def _stages() -> list[Any]:
     stage = rate(f"{STAGES}_sum", NODE, "stage")
     turns = f"max({rate(f'{STAGES}_count', NODE, 'stage')})"
-    table = mean(STAGES, NODE, "node_name", "stage", window=WHOLE)
+    table = mean(STAGES, NODE, *BY_NODE, "stage", window=WHOLE)
     return [
         graph(
             "Stages of the mean turn",
@@ -93,9 +90,17 @@ def _stages() -> list[Any]:
             "Slowest stages by node",
             "Mean of each stage. Work on the top line first.",
             Query(table),
-            columns={"node_name": "Node", "stage": "Stage", "Value #A": "Mean"},
+            columns={
+                "agent_id": "AgentId",
+                "node_id": "NodeId",
+                "agent_name": "Agent",
+                "node_name": "Node",
+                "stage": "Stage",
+                "Value #A": "Mean",
+            },
             units={"Mean": "s"},
             colours={"Mean": TURN_STEPS},
+            hidden=["AgentId", "NodeId"],
             sort="Mean",
             width=6,
             height=8,
@@ -104,7 +109,7 @@ def _stages() -> list[Any]:
             "Response after a hop p95",
             "From entering a node to its first answer. High only here: the node does work on entry (tools, lookups).",
             "s",
-            Query(quantile(0.95, "atoms_hop_response_seconds", NODE, *_BY_NODE), "{{node_name}}", exemplars=True),
+            Query(quantile(0.95, "atoms_hop_response_seconds", NODE, *BY_NODE), NODE_LEGEND, exemplars=True),
             width=6,
             steps=SLOWEST_STEPS,
             links=[slow_turns_of_node()],
@@ -120,7 +125,7 @@ def _processors() -> list[Any]:
             "Speech (TTS) p95 by node",
             "Until a whole text had become speech: long texts take longer. Compare with characters per utterance.",
             "s",
-            Query(quantile(0.95, "atoms_tts_latency_seconds", NODE, *_BY_NODE), "{{node_name}}", exemplars=True),
+            Query(quantile(0.95, "atoms_tts_latency_seconds", NODE, *BY_NODE), NODE_LEGEND, exemplars=True),
             links=[slow_turns_of_node()],
         ),
         graph(
@@ -223,26 +228,27 @@ def _lookups() -> list[Any]:
 
 
 def _use() -> list[Any]:
-    tokens = increase("atoms_llm_tokens_total", NODE, "node_name", "type")
-    turns = increase(f"{TURNS}_count", NODE, "node_name")
+    tokens = increase("atoms_llm_tokens_total", NODE, *BY_NODE, "type")
+    turns = increase(f"{TURNS}_count", NODE, *BY_NODE)
+    per_turn = f"{tokens} / on ({', '.join(BY_NODE)}) group_left () ({turns} > 0)"
     return [
         graph(
             "Turns and visits per minute",
             "User turns are final transcriptions; many turns per visit mean that callers are stuck.",
             "short",
-            Query(f"60 * {rate('atoms_user_turns_total', NODE, 'node_name')}", "turns {{node_name}}"),
-            Query(f"60 * {rate('atoms_node_visits_total', NODE, 'node_name')}", "visits {{node_name}}"),
+            Query(f"60 * {rate('atoms_user_turns_total', NODE, *BY_NODE)}", f"turns {NODE_LEGEND}"),
+            Query(f"60 * {rate('atoms_node_visits_total', NODE, *BY_NODE)}", f"visits {NODE_LEGEND}"),
         ),
         graph(
             "Time spent per visit p50",
             "How long callers stay in a node.",
             "s",
-            Query(quantile(0.5, "atoms_node_duration_seconds", NODE, "node_name"), "{{node_name}}"),
+            Query(quantile(0.5, "atoms_node_duration_seconds", NODE, *BY_NODE), NODE_LEGEND),
         ),
         ranking(
             "Tokens per turn",
             "By node and type. Prompt tokens cost latency too: the longest prompts are the first to shorten.",
             "short",
-            Query(f"sort_desc({tokens} / on (node_name) group_left () {turns})", "{{node_name}} {{type}}"),
+            Query(f"sort_desc({per_turn})", f"{NODE_LEGEND} {{{{type}}}}"),
         ),
     ]

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from .frame import Board, agents, datasources, filter_by, node_of_series, nodes, slow_turns_of_node, to_dashboard
+from .frame import (
+    Board,
+    agents,
+    datasources,
+    filter_by,
+    node_of_series,
+    nodes,
+    scraped,
+    slow_turns_of_node,
+    slow_turns_of_row,
+    to_dashboard,
+)
 from .panels import BAD_SHARE_STEPS, BUDGET_STEPS, BURN_STEPS, graph, heat, number, rows, traces
-from .queries import HEARD, Query, quantile, rate
+from .queries import BY_NODE, HEARD, NODE_LEGEND, Query, quantile, rate
+from .recorded import (
+    CHOSEN,
+    bad_share_of_nodes,
+    budget_left,
+    burn,
+    burn_by_window,
+    events_in_window,
+    events_of_nodes,
+    objective,
+    thresholds,
+)
 
-CHOSEN = 'slo=~"$slo",agent_name=~"$agent"'
-BUDGET = "on (slo) group_left () (1 - atoms_slo:objective)"
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 TURNS = "atoms_turn_latency_seconds"
 
@@ -23,6 +43,7 @@ def slo() -> dict[str, Any]:
         "Is the promise kept, how fast is the budget spent, by whom, and which calls spent it.",
         variables=[
             *datasources(),
+            *scraped(),
             filter_by("slo", "Objective", "label_values(atoms_slo:objective, slo)", what),
             agents(),
             nodes(),
@@ -39,22 +60,20 @@ def _promise() -> list[Any]:
             "Objective",
             "The share of events that has to be good over the objective's window.",
             "percentunit",
-            Query('max by (slo) (atoms_slo:objective{slo=~"$slo"})', "{{slo}}"),
+            Query(objective(), "{{slo}}"),
             width=5,
-            spark=False,
         ),
         number(
             "Threshold",
             "Slower than this is bad.",
             "s",
-            Query('max by (slo) (atoms_slo:threshold_seconds{slo=~"$slo"})', "{{slo}}"),
-            spark=False,
+            Query(thresholds('{slo=~"$slo"}'), "{{slo}}"),
         ),
         number(
             "Budget left",
             "Of the agent that has the least. Below zero: stop risky changes, and work on latency first.",
             "percentunit",
-            Query(f"min by (slo) (atoms_slo:error_budget_remaining{{{CHOSEN}}})", "{{slo}}"),
+            Query(f"min by (slo) ({budget_left(CHOSEN)})", "{{slo}}"),
             width=5,
             steps=BUDGET_STEPS,
             decimals=1,
@@ -63,7 +82,7 @@ def _promise() -> list[Any]:
             "Burn rate, last hour",
             "Of the agent that burns fastest; 1 spends the budget exactly in its window.",
             "none",
-            Query(f'max by (slo) (atoms_slo:error_ratio{{{CHOSEN},window="1h"}} / {BUDGET})', "{{slo}}"),
+            Query(burn(CHOSEN, window="1h", by=("slo",)), "{{slo}}"),
             width=5,
             steps=BURN_STEPS,
             decimals=1,
@@ -72,10 +91,7 @@ def _promise() -> list[Any]:
             "Measured in the window",
             "Events the budget rests on. None: the objective measures nothing, and an alert says so.",
             "short",
-            Query(
-                f"sum by (slo) (atoms_slo:events{{{CHOSEN}}} and on (slo, window) atoms_slo:objective)",
-                "{{slo}}",
-            ),
+            Query(events_in_window(), "{{slo}}"),
             width=5,
             decimals=0,
         ),
@@ -88,7 +104,7 @@ def _burn() -> list[Any]:
             "Error budget left",
             "Over the objective's own window, by agent. Zero is the promise.",
             "percentunit",
-            Query(f"atoms_slo:error_budget_remaining{{{CHOSEN}}}", "{{agent_name}} {{slo}}"),
+            Query(budget_left(CHOSEN), "{{agent_name}} {{slo}}"),
             width=12,
             height=9,
             bottom=None,
@@ -99,7 +115,7 @@ def _burn() -> list[Any]:
             "Short windows react first, long ones forget last. It pages when 1h and 5m are above 14.4, or 6h and 30m "
             "above 6; it warns when 1d and 2h are above 3, or 3d and 6h above 1.",
             "none",
-            Query(f"max by (slo, window) (atoms_slo:error_ratio{{{CHOSEN}}} / {BUDGET})", "{{window}} {{slo}}"),
+            Query(burn_by_window(CHOSEN), "{{window}} {{slo}}"),
             width=12,
             height=9,
             steps=BURN_STEPS,
@@ -108,17 +124,10 @@ def _burn() -> list[Any]:
 
 
 def _who() -> list[Any]:
-    burns = [
-        Query(f'sum by (slo, agent_name) (atoms_slo:error_ratio{{{CHOSEN},window="{window}"}} / {BUDGET})')
-        for window in WINDOWS
-    ]
-    budget = Query(f"sum by (slo, agent_name) (atoms_slo:error_budget_remaining{{{CHOSEN}}})")
-    columns = {"slo": "Objective", "agent_name": "Agent", "Value #A": "Budget left"}
+    budget, burns = Query(budget_left(CHOSEN)), [Query(burn(CHOSEN, window=window)) for window in WINDOWS]
+    columns = {"agent_id": "AgentId", "slo": "Objective", "agent_name": "Agent", "Value #A": "Budget left"}
     columns |= {f"Value #{chr(ord('B') + i)}": f"Burn {window}" for i, window in enumerate(WINDOWS)}
     colours = {"Budget left": BUDGET_STEPS} | {f"Burn {window}": BURN_STEPS for window in WINDOWS}
-    by = ("slo", "agent_name", "node_name")
-    grouped = f"sum by ({', '.join(by)})"
-    node = f'{CHOSEN},node_name=~"$node"'
     link = "var-agent=${__data.fields.Agent:percentencode}&var-node=${__value.text:percentencode}"
     return [
         rows(
@@ -129,16 +138,20 @@ def _who() -> list[Any]:
             columns=columns,
             units={"Budget left": "percentunit"},
             colours=colours,
+            decimals={f"Burn {window}": 1 for window in WINDOWS},
+            hidden=["AgentId"],
             sort="Burn 1h",
             width=14,
         ),
         rows(
             "By node, last hour",
             "Bad share at each node, and how much it weighs. Many bad turns at one node: open it.",
-            Query(f"{grouped} (atoms_slo:node_error_ratio{{{node}}})"),
-            Query(f"{grouped} (atoms_slo:node_events{{{node}}} * atoms_slo:node_error_ratio{{{node}}})"),
-            Query(f"{grouped} (atoms_slo:node_events{{{node}}})"),
+            Query(bad_share_of_nodes()),
+            Query(f"round({events_of_nodes()} * {bad_share_of_nodes()})"),
+            Query(f"round({events_of_nodes()})"),
             columns={
+                "agent_id": "AgentId",
+                "node_id": "NodeId",
                 "slo": "Objective",
                 "agent_name": "Agent",
                 "node_name": "Node",
@@ -148,7 +161,8 @@ def _who() -> list[Any]:
             },
             units={"Bad": "percentunit", "Bad events": "short", "Events": "short"},
             colours={"Bad": BAD_SHARE_STEPS},
-            links={"Node": [("Node dashboard", to_dashboard("atoms-node", link))]},
+            links={"Node": [("Node dashboard", to_dashboard("atoms-node", link)), slow_turns_of_row()]},
+            hidden=["AgentId", "NodeId"],
             sort="Bad events",
             width=10,
         ),
@@ -161,7 +175,7 @@ def _calls() -> list[Any]:
             "Turn latency p99 by node, with the turns behind it",
             "Every dot is a turn: click it, then open its trace. The stage that takes most of the turn is the cause.",
             "s",
-            Query(quantile(0.99, TURNS, HEARD, "agent_name", "node_name"), "{{node_name}}", exemplars=True),
+            Query(quantile(0.99, TURNS, HEARD, *BY_NODE), NODE_LEGEND, exemplars=True),
             width=12,
             height=9,
             links=[slow_turns_of_node(), node_of_series()],
@@ -174,8 +188,10 @@ def _calls() -> list[Any]:
         ),
         traces(
             "Slow turns, newest first",
-            "From the trace datasource: turns over two seconds. Open one to see its stages and tools.",
-            '{ name = "turn" && duration > 2s && span.atoms.turn.interrupted = false }',
+            "From the trace datasource: turns over two seconds at the chosen agents and nodes. "
+            "Open one to see its stages and tools.",
+            '{ name = "turn" && duration > 2s && span.atoms.turn.interrupted = false '
+            "&& span.gen_ai.agent.name =~ `${agent:regex}` && span.atoms.node.name =~ `${node:regex}` }",
             width=24,
         ),
     ]

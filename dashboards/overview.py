@@ -1,63 +1,82 @@
-"""The first page: are calls well, and if not, where to look."""
+"""The first page: does anything fire, are calls well now, and if not, where to look."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .frame import Board, agents, channels, datasources, nodes, slow_turns, slow_turns_of_row, to_dashboard
+from .firing import alerts_now, worst_agents, worst_nodes
+from .frame import Board, agents, channels, datasources, nodes, scraped, slow_turns, to_dashboard
 from .panels import (
-    ANY_IS_BAD_STEPS,
     BAD_SHARE_STEPS,
     BUDGET_STEPS,
     BURN_STEPS,
     CALL_LENGTH_STEPS,
-    SLOWEST_STEPS,
     SUCCESS_STEPS,
     TURN_STEPS,
     graph,
     number,
     ranking,
-    rows,
 )
-from .queries import AGENT, CHANNEL, HEARD, NODE, WHOLE, Query, increase, mean, quantile, rate, share
+from .queries import (
+    AGENT,
+    BY_AGENT,
+    CHANNEL,
+    HEARD,
+    LATELY,
+    NODE,
+    WHOLE,
+    Query,
+    increase,
+    known,
+    mean,
+    quantile,
+    rate,
+    share,
+)
+from .recorded import budget_left, burn, thresholds
 
 TURNS = "atoms_turn_latency_seconds"
 
 
 def overview() -> dict[str, Any]:
-    """Calls, turn latency against the objective, interruptions, tools, tokens, the worst nodes."""
+    """What fires, calls, turn latency against the objective, interruptions, tools, tokens, the worst nodes."""
     board = Board(
         "atoms-overview",
         "Atoms / Overview",
         "Voice agent calls at a glance. Start here when an alert fires, then follow the worst node.",
-        variables=[*datasources(), agents(), nodes(), channels()],
+        variables=[*datasources(), *scraped(), agents(), nodes(), channels()],
     )
-    board.row("Now", *_now()).row("Turn latency and error budget", *_latency()).row("Calls", *_calls())
-    return board.row("Conversations", *_quality()).row("Where to look", _worst_nodes(), *_analysis()).document()
+    board.row("Firing", *alerts_now())
+    board.row("Now: the last 15 minutes, whatever the time range", *_now(), *_worst())
+    board.row("Turn latency and error budget", *_latency()).row("Calls", *_calls()).row("Conversations", *_quality())
+    return board.row("The whole time range", worst_nodes(WHOLE, 12, 10), *_analysis()).document()
 
 
 def _now() -> list[Any]:
-    completed = increase("atoms_calls_ended_total", f'{CHANNEL},outcome="completed"')
-    answered = increase("atoms_calls_ended_total", f'{CHANNEL},outcome=~"completed|failed"')
-    slo = to_dashboard("atoms-slo", "${agent:queryparam}")
+    completed = increase("atoms_calls_ended_total", f'{CHANNEL},outcome="completed"', window=LATELY)
+    answered = increase("atoms_calls_ended_total", f'{CHANNEL},outcome=~"completed|failed"', window=LATELY)
+    slo = [("SLO dashboard", to_dashboard("atoms-slo", "${agent:queryparam}"))]
     return [
         number(
             "Calls in progress",
             "Calls on the line now. None although people call? See the Exporter dashboard: streams and discovery.",
             "short",
             Query(f"sum(atoms_calls_active{{{AGENT}}})"),
+            width=3,
+            decimals=0,
         ),
         number(
             "Calls started",
-            "Calls of which a first sign was seen in the time range.",
+            "Calls of which a first sign was seen in the last 15 minutes.",
             "short",
-            Query(increase("atoms_calls_started_total", CHANNEL)),
+            Query(f"round({increase('atoms_calls_started_total', CHANNEL, window=LATELY)})"),
+            width=3,
             decimals=0,
         ),
         number(
             "Calls that succeed",
-            "Completed calls among the completed and the failed. The vendor warns below 90% and alarms below 80%. "
-            "Low? See how calls end, and the agent errors of the node dashboard.",
+            "Completed calls among the completed and the failed of the last 15 minutes. The vendor warns below 90% "
+            "and alarms below 80%. Low? See how calls end, and the agent errors of the node dashboard.",
             "percentunit",
             Query(share(completed, answered)),
             steps=SUCCESS_STEPS,
@@ -65,32 +84,43 @@ def _now() -> list[Any]:
         ),
         number(
             "Turn latency",
-            "From the caller's last word to the agent's first, interrupted turns left out. "
+            "From the caller's last word to the agent's first over the last 15 minutes, interrupted turns left out. "
             "The mean is good below 0.9 s and needs work above 2 s.",
             "s",
-            Query(mean(TURNS, HEARD, window=WHOLE), "mean"),
-            Query(quantile(0.95, TURNS, HEARD, window=WHOLE), "p95"),
-            width=8,
+            Query(mean(TURNS, HEARD, window=LATELY), "mean"),
+            Query(known(quantile(0.95, TURNS, HEARD, window=LATELY)), "p95"),
+            width=6,
             steps=TURN_STEPS,
             decimals=2,
         ),
         number(
+            "Burn rate, last hour",
+            "How many times too fast the budget burns, of the agent and objective that burn fastest; 1 spends it "
+            "exactly in its window.",
+            "none",
+            Query(f"max({burn(window='1h')})"),
+            steps=BURN_STEPS,
+            decimals=1,
+            links=slo,
+        ),
+        number(
             "Error budget left",
-            "The least that is left of any objective's budget for the chosen agents. Below zero the "
-            "objective is missed: "
-            "open the SLO dashboard.",
+            "The least that is left of any objective's budget for the chosen agents, over the objective's own window. "
+            "Below zero the objective is missed: open the SLO dashboard.",
             "percentunit",
-            Query(f"min(atoms_slo:error_budget_remaining{{{AGENT}}})"),
+            Query(f"min({budget_left()})"),
             steps=BUDGET_STEPS,
             decimals=1,
-            links=[("SLO dashboard", slo)],
+            links=slo,
         ),
     ]
 
 
+def _worst() -> list[Any]:
+    return [worst_agents(LATELY, 11, 8), worst_nodes(LATELY, 13, 8)]
+
+
 def _latency() -> list[Any]:
-    hour = f'{AGENT},window="1h"'
-    burn = f"atoms_slo:error_ratio{{{hour}}} / on (slo) group_left () (1 - atoms_slo:objective)"
     return [
         graph(
             "Turn latency against the objectives",
@@ -99,10 +129,10 @@ def _latency() -> list[Any]:
             "to see its trace. p99 far above p95: a few slow calls; all three up: look at the stages "
             "of the node dashboard.",
             "s",
-            Query(quantile(0.5, TURNS, HEARD), "p50"),
-            Query(quantile(0.95, TURNS, HEARD), "p95"),
             Query(quantile(0.99, TURNS, HEARD), "p99", exemplars=True),
-            Query("max by (slo) (atoms_slo:threshold_seconds)", "objective {{slo}}"),
+            Query(quantile(0.95, TURNS, HEARD), "p95"),
+            Query(quantile(0.5, TURNS, HEARD), "p50"),
+            Query(thresholds(), "objective {{slo}}"),
             width=12,
             height=9,
             dashed="objective .*",
@@ -114,7 +144,7 @@ def _latency() -> list[Any]:
             "incident; a slow one a "
             "regression: compare with the last change of prompt, model or workflow.",
             "percentunit",
-            Query(f"min by (slo, agent_name) (atoms_slo:error_budget_remaining{{{AGENT}}})", "{{agent_name}} {{slo}}"),
+            Query(budget_left(), "{{agent_name}} {{slo}}"),
             width=6,
             height=9,
             bottom=None,
@@ -125,10 +155,7 @@ def _latency() -> list[Any]:
             "How many times too fast the budget burns; 1 spends it exactly. 14.4 pages after two "
             "minutes, 6 after fifteen.",
             "none",
-            Query(
-                f"max by (slo, agent_name) ({burn})",
-                "{{agent_name}} {{slo}}",
-            ),
+            Query(burn(window="1h"), "{{agent_name}} {{slo}}"),
             width=6,
             height=9,
             steps=BURN_STEPS,
@@ -143,7 +170,7 @@ def _calls() -> list[Any]:
             "Calls in progress by agent",
             "Near the account's concurrency limit, new calls are refused.",
             "short",
-            Query(f"sum by (agent_name) (atoms_calls_active{{{AGENT}}})", "{{agent_name}}"),
+            Query(f"sum by (agent_id, agent_name) (atoms_calls_active{{{AGENT}}})", "{{agent_name}}"),
             width=6,
             stacked=True,
         ),
@@ -167,8 +194,8 @@ def _calls() -> list[Any]:
             "Length of calls",
             "The vendor warns above 5 minutes and alarms above 10. Long calls: look for loops in the Flow dashboard.",
             "s",
-            Query(quantile(0.5, "atoms_call_duration_seconds", CHANNEL), "p50"),
             Query(quantile(0.95, "atoms_call_duration_seconds", CHANNEL), "p95"),
+            Query(quantile(0.5, "atoms_call_duration_seconds", CHANNEL), "p50"),
             width=6,
             steps=CALL_LENGTH_STEPS,
         ),
@@ -176,8 +203,8 @@ def _calls() -> list[Any]:
 
 
 def _quality() -> list[Any]:
-    cut = rate(f"{TURNS}_count", f'{NODE},interrupted="true"', "agent_name")
-    turns = rate(f"{TURNS}_count", NODE, "agent_name")
+    cut = rate(f"{TURNS}_count", f'{NODE},interrupted="true"', *BY_AGENT)
+    turns = rate(f"{TURNS}_count", NODE, *BY_AGENT)
     failed = rate("atoms_tool_call_failures_total", NODE, "function")
     called = rate("atoms_tool_calls_total", NODE, "function")
     return [
@@ -205,45 +232,6 @@ def _quality() -> list[Any]:
     ]
 
 
-def _worst_nodes() -> Any:
-    by = ("agent_name", "node_name")
-    fast = increase(f"{TURNS}_bucket", f'{HEARD},le=~"2|2[.]0"', *by)
-    slow = f"1 - {fast} / {increase(f'{TURNS}_count', HEARD, *by)}"
-    turns = increase(f"{TURNS}_count", NODE, *by)
-    cut = share(increase(f"{TURNS}_count", f'{NODE},interrupted="true"', *by), turns)
-    loops = f"{increase('atoms_node_loops_total', NODE, *by)} or 0 * {turns}"
-    fails = f"{increase('atoms_tool_call_failures_total', NODE, *by)} or 0 * {turns}"
-    node = to_dashboard(
-        "atoms-node", "var-agent=${__data.fields.Agent:percentencode}&var-node=${__value.text:percentencode}"
-    )
-    return rows(
-        "Worst nodes",
-        "Nodes by the share of turns slower than two seconds. Click a node for its stages, tools and model.",
-        Query(slow),
-        Query(quantile(0.95, TURNS, HEARD, *by, window=WHOLE)),
-        Query(turns),
-        Query(cut),
-        Query(loops),
-        Query(fails),
-        columns={
-            "agent_name": "Agent",
-            "node_name": "Node",
-            "Value #A": "Over 2 s",
-            "Value #B": "p95",
-            "Value #C": "Turns",
-            "Value #D": "Interrupted",
-            "Value #E": "Loops",
-            "Value #F": "Tool failures",
-        },
-        units={"Over 2 s": "percentunit", "p95": "s", "Turns": "short", "Interrupted": "percentunit"},
-        colours={"Over 2 s": BAD_SHARE_STEPS, "p95": SLOWEST_STEPS, "Tool failures": ANY_IS_BAD_STEPS},
-        links={"Node": [("Node dashboard", node), slow_turns_of_row()]},
-        sort="Over 2 s",
-        width=12,
-        height=10,
-    )
-
-
 def _analysis() -> list[Any]:
     return [
         ranking(
@@ -261,7 +249,7 @@ def _analysis() -> list[Any]:
             "Numbers of the post-call analysis",
             "The median of each numeric result, such as a satisfaction score. Needs the analytics webhook.",
             "short",
-            Query(quantile(0.5, "atoms_disposition_value", AGENT, "identifier", window=WHOLE), "{{identifier}}"),
+            Query(known(quantile(0.5, "atoms_disposition_value", AGENT, "identifier", window=WHOLE)), "{{identifier}}"),
             width=6,
             height=10,
         ),

@@ -23,7 +23,7 @@ from grafana_foundation_sdk.models import heatmap as heatmaps
 from grafana_foundation_sdk.models import prometheus as promql
 from grafana_foundation_sdk.models import tempo as tempo_models
 
-from .queries import WHOLE, Query
+from .queries import AT_THE_END, EVERY, LEAST_STEP, WHOLE, Query
 
 PROMETHEUS = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TRACES = models.DataSourceRef(type_val="tempo", uid="${traces}")
@@ -40,6 +40,8 @@ BURN_STEPS: Steps = ((None, GREEN), (1.0, YELLOW), (6.0, RED))
 BUDGET_STEPS: Steps = ((None, RED), (0.0, YELLOW), (0.25, GREEN))
 BAD_SHARE_STEPS: Steps = ((None, GREEN), (0.05, YELLOW), (0.1, RED))
 LOOP_STEPS: Steps = ((None, GREEN), (0.25, YELLOW), (0.5, RED))
+INTERRUPTED_STEPS: Steps = ((None, GREEN), (0.15, YELLOW), (0.3, RED))
+FIRING_STEPS: Steps = ((None, GREEN), (1.0, RED))
 ANY_IS_BAD_STEPS: Steps = ((None, GREEN), (1.0, RED))
 PLAIN: Steps = ((None, BLUE),)
 
@@ -72,7 +74,7 @@ def graph(
     """Lines (or stacked areas, or bars) over time. ``dashed`` is a pattern for series that are limits, not data."""
     panel = _common(timeseries.Panel(), title, what, width, height, queries)
     panel.unit(unit).line_width(1.5).fill_opacity(60 if stacked or bars else 8).show_points(looks.VisibilityMode.AUTO)
-    panel.legend(_legend(len(queries))).tooltip(_tooltip())
+    panel.legend(_legend()).tooltip(_tooltip())
     if bottom is not None:
         panel.min(bottom)
     if top is not None:
@@ -106,16 +108,18 @@ def number(
     height: int = 4,
     steps: Steps = PLAIN,
     decimals: int | None = None,
-    spark: bool = True,
+    nothing: str = "–",
     links: Sequence[tuple[str, str]] = (),
 ) -> _Panel:
-    """One number, or a few side by side, with its course behind it."""
-    panel = _common(stat.Panel(), title, what, width, height, queries)
+    """One number, or a few side by side, as they are at the end of the time range.
+
+    Asked once, at that moment: the last point of a course may be hours old, and looks like now.
+    ``nothing`` is what stands there without an answer.
+    """
+    panel = _common(stat.Panel(), title, what, width, height, queries, latest=True)
     panel.unit(unit).thresholds(_steps(steps)).color_mode(looks.BigValueColorMode.VALUE)
-    panel.graph_mode(
-        looks.BigValueGraphMode.AREA if spark and not any(map(_of_the_whole, queries)) else looks.BigValueGraphMode.NONE
-    )
-    panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).no_value("–")
+    panel.graph_mode(looks.BigValueGraphMode.NONE)
+    panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).no_value(nothing)
     panel.color_scheme(builders.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
     if decimals is not None:
         panel.decimals(decimals)
@@ -150,14 +154,19 @@ def heat(title: str, what: str, query: Query, *, width: int = 12, height: int = 
     """A latency histogram over time; ``each`` repeats the panel for every value of a variable."""
     panel = _common(heatmap.Panel(), title, what, width, height, (query,), heatmap_rows=True)
     panel.unit("s").calculate(False)
+    # Its lowest colour is a bright violet: one slow turn among thousands is seen on a dark screen.
     panel.color(
-        heatmap.HeatmapColorOptions().mode(heatmaps.HeatmapColorMode.SCHEME).scheme("Oranges").steps(64).exponent(0.5)
+        heatmap.HeatmapColorOptions().mode(heatmaps.HeatmapColorMode.SCHEME).scheme("Cool").steps(64).exponent(0.5)
     )
     panel.y_axis(heatmap.YAxisConfig().unit("s").axis_placement(looks.AxisPlacement.LEFT))
     panel.exemplars_color("rgba(255,0,255,0.7)").cell_gap(1)
     if each:
         panel.repeat(each).repeat_direction("h").max_per_row(3)
     return panel  # type: ignore[no-any-return] # the SDK's builders share no base class
+
+
+_HIDDEN = (("custom.hidden", True), ("custom.hideFrom", {"viz": True, "legend": False, "tooltip": False}))
+"""The first hides a column in Grafana 11, the second since tables were written anew in 12."""
 
 
 def rows(
@@ -168,13 +177,17 @@ def rows(
     units: Mapping[str, str] | None = None,
     colours: Mapping[str, Steps] | None = None,
     links: Mapping[str, Sequence[tuple[str, str]]] | None = None,
+    decimals: Mapping[str, int] | None = None,
+    hidden: Sequence[str] = (),
+    nothing: str = "",
     sort: str = "",
     width: int = 24,
     height: int = 9,
 ) -> _Panel:
     """A table of the latest values, queries merged on their labels.
 
-    ``columns`` names the fields to show, in order (``Value #A`` is the first query's value).
+    ``columns`` names the fields to show, in order (``Value #A`` is the first query's value); those in ``hidden``
+    keep rows of one name apart and are there for links. ``nothing`` is what an empty table says.
     """
     named = [Query(query.expr, query.legend, table=True, ref=chr(ord("A") + i)) for i, query in enumerate(queries)]
     panel = _common(table.Panel(), title, what, width, height, named)
@@ -188,6 +201,12 @@ def rows(
     panel.with_transformation(models.DataTransformerConfig("organize", options=organised))
     for name, unit in (units or {}).items():
         panel.override_by_name(name, [models.DynamicConfigValue(id_val="unit", value=unit)])
+    for name, digits in (decimals or {}).items():
+        panel.override_by_name(name, [models.DynamicConfigValue(id_val="decimals", value=digits)])
+    for name in hidden:
+        panel.override_by_name(name, [models.DynamicConfigValue(id_val=key, value=value) for key, value in _HIDDEN])
+    if nothing:
+        panel.no_value(nothing)
     for name, steps in (colours or {}).items():
         shown = {"mode": "absolute", "steps": [{"value": value, "color": colour} for value, colour in steps]}
         values = (("thresholds", shown), ("custom.cellOptions", {"type": "color-text"}))
@@ -209,7 +228,7 @@ def matrix(
     options = {"columnField": column, "rowField": row, "valueField": "Value", "emptyValue": "null"}
     panel.with_transformation(models.DataTransformerConfig("groupingToMatrix", options=options))
     background = models.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-background"})
-    colour = models.DynamicConfigValue(id_val="color", value={"mode": "continuous-blues"})
+    colour = models.DynamicConfigValue(id_val="color", value={"mode": "continuous-BlPu"})
     panel.override_by_field_type("number", [background, colour])
     return panel  # type: ignore[no-any-return] # the SDK's builders share no base class
 
@@ -259,6 +278,8 @@ def _common(
             target.instant().format(promql.PromQueryFormat.TIME_SERIES)
         else:
             target.range().exemplar(query.exemplars)
+            if EVERY in query.expr and ("histogram_quantile" in query.expr or " / " in query.expr):
+                target.interval(LEAST_STEP)
             target.format(promql.PromQueryFormat.HEATMAP if heatmap_rows else promql.PromQueryFormat.TIME_SERIES)
         panel.with_target(target)
     return panel
@@ -266,7 +287,7 @@ def _common(
 
 def _of_the_whole(query: Query) -> bool:
     """Whether it sums up the time range: once is enough then, not at every point of a graph."""
-    return WHOLE in query.expr
+    return WHOLE in query.expr.replace(AT_THE_END, "")
 
 
 def _steps(steps: Steps) -> builders.ThresholdsConfig:
@@ -278,9 +299,11 @@ def _links(links: Sequence[tuple[str, str]]) -> list[Any]:
     return [builders.DashboardLink(text).url(url).target_blank(False) for text, url in links]
 
 
-def _legend(queries: int) -> common.VizLegendOptions:
+def _legend() -> common.VizLegendOptions:
+    """A table with the last and the largest value of each line, the largest first; names are long, so it lies below."""
     legend = common.VizLegendOptions().show_legend(True).placement(looks.LegendPlacement.BOTTOM)
-    return legend.display_mode(looks.LegendDisplayMode.LIST)
+    legend.calcs(["lastNotNull", "max"]).sort_by("Max").sort_desc(True)
+    return legend.display_mode(looks.LegendDisplayMode.TABLE)
 
 
 def _tooltip() -> common.VizTooltipOptions:
