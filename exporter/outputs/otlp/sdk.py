@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import uuid
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -70,17 +71,25 @@ def _sampler(env: Mapping[str, str]) -> Sampler:
     if name in _FIXED_SAMPLERS:
         return _FIXED_SAMPLERS[name]
     if name in _RATIO_SAMPLERS:
-        try:
-            return _RATIO_SAMPLERS[name](float(argument or 1.0))
-        except ValueError:
-            raise ConfigError(
-                "OTEL_TRACES_SAMPLER_ARG", f"must be a probability from 0 to 1, not {argument!r}"
-            ) from None
+        return _RATIO_SAMPLERS[name](_ratio(argument))
     installed = importlib.metadata.entry_points(group="opentelemetry_traces_sampler", name=name)
     if not installed:
         known = ", ".join((*_FIXED_SAMPLERS, *_RATIO_SAMPLERS))
-        raise ConfigError("OTEL_TRACES_SAMPLER", f"must be one of {known}, or an installed sampler, not {name!r}")
-    sampler = next(iter(installed)).load()(argument)
+        raise ConfigError("OTEL_TRACES_SAMPLER", f"must be one of {known}, or an installed sampler")
+    try:
+        sampler = next(iter(installed)).load()(argument)
+    except Exception as error:  # a plug-in of the operator's: whatever it does not like ends here
+        raise ConfigError("OTEL_TRACES_SAMPLER", f"the installed sampler fails: {type(error).__name__}") from error
     if not isinstance(sampler, Sampler):
-        raise ConfigError("OTEL_TRACES_SAMPLER", f"{name} does not make a sampler")
+        raise ConfigError("OTEL_TRACES_SAMPLER", "names something that does not make a sampler")
     return sampler
+
+
+def _ratio(text: str) -> float:
+    try:
+        ratio = float(text or 1.0)
+    except ValueError:
+        ratio = math.nan
+    if not 0 <= ratio <= 1:
+        raise ConfigError("OTEL_TRACES_SAMPLER_ARG", "must be a probability from 0 to 1")
+    return ratio

@@ -1,13 +1,12 @@
 """The ``OTEL_*`` environment, read as the OpenTelemetry Python SDK documents it, with its errors named.
 
 Nothing is pushed unless an endpoint is set. A value the SDK would warn about and replace by its default is an error
-here: the operator hears of it at the start, not from a dashboard that stays empty.
+here: the operator hears of it at the start, not from a dashboard that stays empty. No error quotes a value.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Mapping
 from typing import Literal
@@ -15,7 +14,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from exporter import __version__
 from exporter.errors import ConfigError
+from exporter.network.trust import Files, Trust
 from exporter.outputs.otlp.headers import read_headers
+from exporter.outputs.otlp.variables import milliseconds, positive_seconds, whole
 
 Signal = Literal["traces", "metrics"]
 
@@ -24,6 +25,8 @@ USER_AGENT = f"{DEFAULT_SERVICE_NAME}/{__version__}"
 DEFAULT_MAX_QUEUE_SPANS = 50_000
 _PREFIX = "OTEL_EXPORTER_OTLP_"
 _COMPRESSIONS = {"http/protobuf": ("none", "gzip", "deflate"), "grpc": ("none", "gzip")}
+_PROTOCOL_OF = {"otlp": None, "otlp_proto_http": "http/protobuf", "otlp_proto_grpc": "grpc"}
+_NOT_PUSHED = {"traces": ("none",), "metrics": ("none", "prometheus")}
 _CREDENTIAL_PROVIDER = "OTEL_PYTHON_EXPORTER_OTLP_{protocol}_{signal}CREDENTIAL_PROVIDER"
 
 
@@ -77,47 +80,46 @@ class AttributeLimits:
 
 def endpoint(env: Mapping[str, str], signal: Signal) -> Endpoint | None:
     """Where ``signal`` is pushed to, or None when it is not. Raises ConfigError naming the variable."""
-    if sdk_disabled(env) or not _exporter_is_otlp(env, signal):
+    exporter = _exporter(env, signal)
+    if sdk_disabled(env) or exporter is None:
         return None
     key, url = _of_signal(env, signal, "ENDPOINT")
     if not url:
         return None
-    protocol_key, protocol = _of_signal(env, signal, "PROTOCOL")
-    protocol = protocol or "http/protobuf"
-    if protocol not in _COMPRESSIONS:
-        raise ConfigError(protocol_key, f"must be http/protobuf or grpc, not {protocol!r}")
+    protocol = _protocol(env, signal, exporter)
     _no_credential_provider(env, signal, protocol)
-    if protocol == "http/protobuf":
-        url = _http_url(key, url, signal)
+    url = _http_url(key, url, signal) if protocol == "http/protobuf" else _grpc_target(key, url)
     compression_key, compression = _of_signal(env, signal, "COMPRESSION")
     compression = compression.lower() or "none"
     if compression not in _COMPRESSIONS[protocol]:
         allowed = ", ".join(_COMPRESSIONS[protocol])
-        raise ConfigError(compression_key, f"must be one of {allowed} with {protocol}, not {compression!r}")
+        raise ConfigError(compression_key, f"must be one of {allowed} with {protocol}")
     headers_key, headers = _of_signal(env, signal, "HEADERS")
     timeout_key, timeout = _of_signal(env, signal, "TIMEOUT")
+    files = _tls_files(env, signal)
+    Trust(env, files)  # looks whether all of it can be used
     return Endpoint(
         signal=signal,
         protocol=protocol,
         url=url,
-        headers=read_headers(headers_key, headers),
-        timeout_seconds=_positive(timeout_key, timeout) if timeout else 10.0,
+        headers=read_headers(headers_key, headers, grpc=protocol == "grpc"),
+        timeout_seconds=positive_seconds(timeout_key, timeout) if timeout else 10.0,
         compression=compression,
         insecure=_insecure(env, signal, key, url) if protocol == "grpc" else False,
-        certificate=_file(env, signal, "CERTIFICATE"),
-        client_key=_file(env, signal, "CLIENT_KEY"),
-        client_certificate=_file(env, signal, "CLIENT_CERTIFICATE"),
+        certificate=files.ca,
+        client_key=files.key or files.certificate,  # a certificate's file may hold its key, too
+        client_certificate=files.certificate,
     )
 
 
 def batching(env: Mapping[str, str], max_queue_spans: int | None = None) -> Batching:
     """``OTEL_BSP_*``; ``max_queue_spans`` is what the configuration file says and wins over the environment."""
-    queue = max_queue_spans or _whole(env, "OTEL_BSP_MAX_QUEUE_SIZE", DEFAULT_MAX_QUEUE_SPANS, least=1)
+    queue = max_queue_spans or whole(env, "OTEL_BSP_MAX_QUEUE_SIZE", DEFAULT_MAX_QUEUE_SPANS, least=1)
     return Batching(
-        schedule_delay_seconds=_milliseconds(env, "OTEL_BSP_SCHEDULE_DELAY", 5_000),
-        max_batch_spans=min(queue, _whole(env, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512, least=1)),
+        schedule_delay_seconds=milliseconds(env, "OTEL_BSP_SCHEDULE_DELAY", 5_000, least=1),
+        max_batch_spans=min(queue, whole(env, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512, least=1)),
         max_queue_spans=queue,
-        export_timeout_seconds=_milliseconds(env, "OTEL_BSP_EXPORT_TIMEOUT", 30_000) or 30.0,
+        export_timeout_seconds=milliseconds(env, "OTEL_BSP_EXPORT_TIMEOUT", 30_000) or 30.0,
     )
 
 
@@ -133,15 +135,12 @@ def attribute_limits(env: Mapping[str, str]) -> AttributeLimits:
 
 def push_interval_seconds(env: Mapping[str, str]) -> float:
     """Time between two pushes of metrics (``OTEL_METRIC_EXPORT_INTERVAL``, 60 s)."""
-    seconds = _milliseconds(env, "OTEL_METRIC_EXPORT_INTERVAL", 60_000)
-    if seconds <= 0:
-        raise ConfigError("OTEL_METRIC_EXPORT_INTERVAL", "must be milliseconds above 0")
-    return seconds
+    return milliseconds(env, "OTEL_METRIC_EXPORT_INTERVAL", 60_000, least=1)
 
 
 def push_timeout_seconds(env: Mapping[str, str]) -> float:
     """Time one push of metrics may take (``OTEL_METRIC_EXPORT_TIMEOUT``, 30 s)."""
-    return _milliseconds(env, "OTEL_METRIC_EXPORT_TIMEOUT", 30_000) or 30.0
+    return milliseconds(env, "OTEL_METRIC_EXPORT_TIMEOUT", 30_000) or 30.0
 
 
 def delta_temporality(env: Mapping[str, str]) -> bool:
@@ -149,8 +148,16 @@ def delta_temporality(env: Mapping[str, str]) -> bool:
     key = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
     preference = env.get(key, "").strip().lower() or "cumulative"
     if preference not in ("cumulative", "delta", "lowmemory"):
-        raise ConfigError(key, f"must be cumulative, delta or lowmemory, not {preference!r}")
+        raise ConfigError(key, "must be cumulative, delta or lowmemory")
     return preference != "cumulative"
+
+
+def explicit_buckets(env: Mapping[str, str]) -> None:
+    """Our histograms have the buckets of the catalogue: ``explicit_bucket_histogram`` is what they are, anything else
+    of ``…_DEFAULT_HISTOGRAM_AGGREGATION`` is refused, not ignored."""
+    key = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+    if env.get(key, "").strip().lower() not in ("", "explicit_bucket_histogram"):
+        raise ConfigError(key, "must be explicit_bucket_histogram: other histograms are not made here")
 
 
 def exemplars_wanted(env: Mapping[str, str]) -> bool:
@@ -158,19 +165,19 @@ def exemplars_wanted(env: Mapping[str, str]) -> bool:
     key = "OTEL_METRICS_EXEMPLAR_FILTER"
     chosen = env.get(key, "").strip().lower() or "trace_based"
     if chosen not in ("always_on", "always_off", "trace_based"):
-        raise ConfigError(key, f"must be trace_based, always_on or always_off, not {chosen!r}")
+        raise ConfigError(key, "must be trace_based, always_on or always_off")
     return chosen != "always_off"
 
 
 def resource_attributes(env: Mapping[str, str]) -> dict[str, str]:
     """``OTEL_RESOURCE_ATTRIBUTES`` and the service name: ``OTEL_SERVICE_NAME`` first, ``atoms-exporter`` last."""
     attributes: dict[str, str] = {}
-    for item in env.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","):
+    for position, item in enumerate(env.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","), start=1):
         if not item.strip():
             continue
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
-            raise ConfigError("OTEL_RESOURCE_ATTRIBUTES", f"must be key=value,key=value; {item!r} is not")
+            raise ConfigError("OTEL_RESOURCE_ATTRIBUTES", f"must be key=value,key=value; entry {position} is not")
         attributes[key.strip()] = unquote(value.strip())
     if name := env.get("OTEL_SERVICE_NAME", "").strip():
         attributes["service.name"] = name
@@ -204,8 +211,8 @@ def describe_endpoints(env: Mapping[str, str]) -> dict[str, str]:
 def _why_not(env: Mapping[str, str], signal: Signal) -> str:
     if sdk_disabled(env):
         return "OTEL_SDK_DISABLED=true"
-    if not _exporter_is_otlp(env, signal):
-        return f"OTEL_{signal.upper()}_EXPORTER=none"
+    if _exporter(env, signal) is None:
+        return f"OTEL_{signal.upper()}_EXPORTER={env[f'OTEL_{signal.upper()}_EXPORTER'].strip().lower()}"
     return f"{_PREFIX}ENDPOINT is not set"
 
 
@@ -217,13 +224,29 @@ def _of_signal(env: Mapping[str, str], signal: Signal, what: str) -> tuple[str, 
     return _PREFIX + what, env.get(_PREFIX + what, "").strip()
 
 
-def _exporter_is_otlp(env: Mapping[str, str], signal: Signal) -> bool:
+def _exporter(env: Mapping[str, str], signal: Signal) -> str | None:
+    """``otlp``, or one of the names that fix its protocol; None when the signal is not pushed. Metrics stand at
+    ``/metrics`` whatever is pushed, so ``prometheus`` alone asks for nothing more."""
     key = f"OTEL_{signal.upper()}_EXPORTER"
     names = [name.strip().lower() for name in env.get(key, "").split(",") if name.strip()] or ["otlp"]
-    for name in names:
-        if name not in ("otlp", "none"):
-            raise ConfigError(key, f"must be otlp or none, not {name!r}")
-    return "none" not in names
+    allowed = (*_PROTOCOL_OF, *_NOT_PUSHED[signal])
+    if not set(names) <= set(allowed):
+        raise ConfigError(key, f"must be one of {', '.join(allowed)}")
+    pushed = dict.fromkeys(name for name in names if name in _PROTOCOL_OF)
+    if "none" in names or not pushed:
+        return None
+    if len(pushed) > 1:
+        raise ConfigError(key, f"must be one of {', '.join(_PROTOCOL_OF)}, not several")
+    return next(iter(pushed))
+
+
+def _protocol(env: Mapping[str, str], signal: Signal, exporter: str) -> str:
+    if (fixed := _PROTOCOL_OF[exporter]) is not None:
+        return fixed
+    key, protocol = _of_signal(env, signal, "PROTOCOL")
+    if protocol not in ("", *_COMPRESSIONS):
+        raise ConfigError(key, "must be http/protobuf or grpc")
+    return protocol or "http/protobuf"
 
 
 def _no_credential_provider(env: Mapping[str, str], signal: Signal, protocol: str) -> None:
@@ -236,68 +259,62 @@ def _no_credential_provider(env: Mapping[str, str], signal: Signal, protocol: st
 
 def _http_url(key: str, url: str, signal: Signal) -> str:
     """A signal's own endpoint is used as it stands; the general one gets the signal's path."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(key, "must be a URL such as http://collector:4318")
+    says = "must be a URL such as http://collector:4318"
     try:
-        _ = parts.port
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
     except ValueError:
-        raise ConfigError(key, "must be a URL such as http://collector:4318; its port is not a number") from None
+        raise ConfigError(key, f"{says}; its host or port cannot be read") from None
+    if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
+        raise ConfigError(key, says)
     path = parts.path or "/"
     if key == f"{_PREFIX}ENDPOINT":
         path = f"{path.removesuffix('/')}/v1/{signal}"
     return urlunsplit(parts._replace(path=path))
 
 
+def _grpc_target(key: str, url: str) -> str:
+    """What gRPC is told to connect to. It would take a user and password for a part of the host, and show them."""
+    says = "must name a host, such as http://collector:4317 or collector:4317"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ConfigError(key, f"{says}; its host or port cannot be read") from None
+    if "@" in url:
+        raise ConfigError(key, "must not carry a user or password: gRPC sends none. Use OTEL_EXPORTER_OTLP_HEADERS")
+    if (parts.scheme in ("http", "https") and not host) or not url.isprintable() or " " in url:
+        raise ConfigError(key, says)
+    return url
+
+
 def _insecure(env: Mapping[str, str], signal: Signal, key: str, url: str) -> bool:
     """Plain text for http://, TLS for https:// and for a bare host:port, unless ``…_INSECURE`` says otherwise."""
-    parts = urlsplit(url)
-    if parts.scheme in ("http", "https") and not parts.hostname:
-        raise ConfigError(key, "must name a host, such as http://collector:4317")
-    if parts.scheme == "https":
+    scheme = urlsplit(url).scheme
+    if scheme == "https":
         return False
     insecure_key, wanted = _of_signal(env, signal, "INSECURE")
     if wanted:
         if wanted.lower() not in ("true", "false"):
-            raise ConfigError(insecure_key, f"must be true or false, not {wanted!r}")
+            raise ConfigError(insecure_key, "must be true or false")
         return wanted.lower() == "true"
-    return parts.scheme == "http"
+    return scheme == "http"
 
 
-def _file(env: Mapping[str, str], signal: Signal, what: str) -> str | None:
-    key, path = _of_signal(env, signal, what)
-    if not path:
-        return None
-    if not os.access(path, os.R_OK):
-        raise ConfigError(key, f"cannot read {path}")
-    return path
-
-
-def _positive(key: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise ConfigError(key, f"must be a number of seconds above 0, not {text!r}")
-    return value
-
-
-def _whole(env: Mapping[str, str], key: str, default: int, *, least: int) -> int:
-    text = env.get(key, "").strip()
-    if not text:
-        return default
-    if not (text.isascii() and text.isdigit() and int(text) >= least):
-        raise ConfigError(key, f"must be a whole number of at least {least}, not {text!r}")
-    return int(text)
-
-
-def _milliseconds(env: Mapping[str, str], key: str, default: int) -> float:
-    return _whole(env, key, default, least=0) / 1_000
+def _tls_files(env: Mapping[str, str], signal: Signal) -> Files:
+    """The files of certificates and keys, each with the variable that names it."""
+    found = [_of_signal(env, signal, what) for what in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")]
+    for key, path in found:
+        if "-----BEGIN" in path or not path.isprintable():
+            raise ConfigError(key, "must be the path of a PEM file, not what stands in one")
+    (ca_key, ca), (certificate_key, certificate), (key_key, key) = found
+    if ca and os.path.isdir(ca):
+        raise ConfigError(ca_key, f"{ca} is a folder; it must be a PEM file")
+    return Files(ca or None, certificate or None, key or None, ca_key, certificate_key, key_key)
 
 
 def _limit(env: Mapping[str, str], own: str, general: str, default: int | None) -> int | None:
     for key in (own, general):
         if env.get(key, "").strip():
-            return _whole(env, key, 0, least=0)
+            return whole(env, key, 0, least=0)
     return default

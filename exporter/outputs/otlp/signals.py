@@ -57,18 +57,8 @@ def trace_export(
     from exporter.outputs.otlp.sdk import SCOPE, resource, sampling
     from exporter.outputs.otlp.traces import TraceExport
 
-    _quiet_stock_loggers()
-    sender: SpanSender
-    if endpoint.protocol == "grpc":
-        from exporter.outputs.otlp.grpc import GrpcSpans
-
-        sender = GrpcSpans(endpoint)
-    else:
-        from exporter.outputs.otlp.http import HttpSpans
-
-        sender = HttpSpans(endpoint)
     return TraceExport(
-        sender,
+        _span_sender(endpoint),
         SpanEncoder(resource(env, instance_id), SCOPE, settings.attribute_limits(env)),
         sampled=sampling(env),
         counts=counts,
@@ -98,18 +88,9 @@ def metric_push(
     from exporter.outputs.otlp.metrics import MetricPush
     from exporter.outputs.otlp.sdk import SCOPE, resource
 
-    _quiet_stock_loggers()
-    sender: MetricsSender
-    if endpoint.protocol == "grpc":
-        from exporter.outputs.otlp.grpc import GrpcMetrics
-
-        sender = GrpcMetrics(endpoint)
-    else:
-        from exporter.outputs.otlp.http import HttpMetrics
-
-        sender = HttpMetrics(endpoint)
+    settings.explicit_buckets(env)
     return MetricPush(
-        sender,
+        _metrics_sender(endpoint),
         registry,
         resource=resource(env, instance_id),
         scope=SCOPE,
@@ -123,26 +104,55 @@ def metric_push(
     )
 
 
+def _span_sender(endpoint: settings.Endpoint) -> SpanSender:
+    _quiet_stock_loggers()
+    if endpoint.protocol == "grpc":
+        from exporter.outputs.otlp.grpc import GrpcSpans
+
+        return GrpcSpans(endpoint)
+    from exporter.outputs.otlp.http import HttpSpans
+
+    return HttpSpans(endpoint)
+
+
+def _metrics_sender(endpoint: settings.Endpoint) -> MetricsSender:
+    _quiet_stock_loggers()
+    if endpoint.protocol == "grpc":
+        from exporter.outputs.otlp.grpc import GrpcMetrics
+
+        return GrpcMetrics(endpoint)
+    from exporter.outputs.otlp.http import HttpMetrics
+
+    return HttpMetrics(endpoint)
+
+
 def describe(env: Mapping[str, str]) -> dict[str, str]:
     """What would be pushed where, as lines for ``check-config``; header values and credentials in URLs are masked.
 
-    Raises ConfigError for all that ``trace_export`` and ``metric_push`` would refuse, but starts nothing.
+    Raises ConfigError for all that ``trace_export`` and ``metric_push`` would refuse: it makes what they make, channels
+    and credentials too, but starts no thread and sends nothing.
     """
     lines = settings.describe_endpoints(env)
-    if settings.endpoint(env, "traces") is not None:
-        from exporter.outputs.otlp.sdk import sampling
+    traces, metrics = settings.endpoint(env, "traces"), settings.endpoint(env, "metrics")
+    if traces is not None:
+        from exporter.outputs.otlp.encode import SpanEncoder
+        from exporter.outputs.otlp.sdk import SCOPE, resource, sampling
 
+        SpanEncoder(resource(env), SCOPE, settings.attribute_limits(env))
+        _span_sender(traces).close()
         sampling(env)
         limits, batching = settings.attribute_limits(env), settings.batching(env)
-        sampler = env.get("OTEL_TRACES_SAMPLER") or "parentbased_always_on"
+        sampler = env.get("OTEL_TRACES_SAMPLER", "").strip().lower() or "parentbased_always_on"
         lines["otlp.traces.sampler"] = f"{sampler} {env.get('OTEL_TRACES_SAMPLER_ARG', '')}".strip()
         lines["otlp.traces.batch"] = (
             f"up to {batching.max_batch_spans} spans every {batching.schedule_delay_seconds:g}s"
         )
         lines["otlp.traces.attributes"] = f"at most {limits.max_attributes} a span"
-    if settings.endpoint(env, "metrics") is not None:
+    if metrics is not None:
+        _metrics_sender(metrics).close()
         settings.push_timeout_seconds(env)
         settings.exemplars_wanted(env)
+        settings.explicit_buckets(env)
         lines["otlp.metrics.interval"] = f"{settings.push_interval_seconds(env):g}s"
         lines["otlp.metrics.temporality"] = "delta" if settings.delta_temporality(env) else "cumulative"
     lines |= {f"otlp.resource.{key}": value for key, value in sorted(settings.resource_attributes(env).items())}

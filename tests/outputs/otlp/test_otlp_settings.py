@@ -13,8 +13,14 @@ from exporter.outputs.otlp import describe, metric_push, trace_export
 from exporter.outputs.otlp import settings as settings
 from exporter.outputs.otlp.headers import read_headers
 from exporter.outputs.otlp.sdk import resource, sampling
+from tests.certificates import Certificates
 
 BASE = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 def url(env: dict[str, str], signal: settings.Signal = "traces") -> str | None:
@@ -94,10 +100,21 @@ def test_a_signal_can_be_switched_off() -> None:
         ),
         ({"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "OTEL_BSP_MAX_QUEUE_SIZE"),
         ({"OTEL_BSP_SCHEDULE_DELAY": "1s"}, "OTEL_BSP_SCHEDULE_DELAY"),
+        ({"OTEL_BSP_SCHEDULE_DELAY": "0"}, "OTEL_BSP_SCHEDULE_DELAY"),
+        ({"OTEL_BSP_SCHEDULE_DELAY": "9" * 5_000}, "OTEL_BSP_SCHEDULE_DELAY"),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "1e300"}, "OTEL_EXPORTER_OTLP_TIMEOUT"),
+        ({"OTEL_TRACES_EXPORTER": "prometheus"}, "OTEL_TRACES_EXPORTER"),
+        ({"OTEL_TRACES_EXPORTER": "otlp_proto_http,otlp_proto_grpc"}, "OTEL_TRACES_EXPORTER"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a b"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://[::1"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "content-length=5"}, "OTEL_EXPORTER_OTLP_HEADERS"),
         ({"OTEL_TRACES_SAMPLER": "sometimes"}, "OTEL_TRACES_SAMPLER"),
         ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"}, "OTEL_TRACES_SAMPLER_ARG"),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "nan"}, "OTEL_TRACES_SAMPLER_ARG"),
         ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "half"}, "OTEL_TRACES_SAMPLER_ARG"),
         ({"OTEL_RESOURCE_ATTRIBUTES": "team"}, "OTEL_RESOURCE_ATTRIBUTES"),
+        ({"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "-1"}, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"),
+        ({"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "-1"}, "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"),
         ({"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"}, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"),
         (
             {"OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER": "x"},
@@ -110,6 +127,8 @@ def test_what_cannot_be_used_is_refused_by_name(env: dict[str, str], key: str, c
         trace_export(BASE | env, counts)
     assert raised.value.key == key
     assert raised.value.problem
+    with pytest.raises(ConfigError):
+        describe(BASE | env)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +136,11 @@ def test_what_cannot_be_used_is_refused_by_name(env: dict[str, str], key: str, c
     [
         ({"OTEL_METRIC_EXPORT_INTERVAL": "0"}, "OTEL_METRIC_EXPORT_INTERVAL"),
         ({"OTEL_METRIC_EXPORT_INTERVAL": "soon"}, "OTEL_METRIC_EXPORT_INTERVAL"),
-        ({"OTEL_METRICS_EXPORTER": "prometheus"}, "OTEL_METRICS_EXPORTER"),
+        ({"OTEL_METRICS_EXPORTER": "console"}, "OTEL_METRICS_EXPORTER"),
+        (
+            {"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "base2_exponential_bucket_histogram"},
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+        ),
         (
             {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "sideways"},
             "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
@@ -157,10 +180,8 @@ def test_the_description_for_check_config_masks_what_is_secret() -> None:
     assert describe({"OTEL_SDK_DISABLED": "true"})["otlp.metrics"] == "not pushed: OTEL_SDK_DISABLED=true"
 
 
-def test_the_signals_own_settings_win_over_the_general_ones(tmp_path: Path) -> None:
-    general, own = tmp_path / "general.pem", tmp_path / "own.pem"
-    general.touch()
-    own.touch()
+def test_the_signals_own_settings_win_over_the_general_ones(certificates: Certificates) -> None:
+    general, own = certificates.directory / "ca.crt", certificates.directory / "other-ca.crt"
     env = BASE | {
         "OTEL_EXPORTER_OTLP_HEADERS": "from=general",
         "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "from=own",
@@ -243,3 +264,98 @@ def test_the_description_refuses_what_starting_would_refuse() -> None:
     ):
         with pytest.raises(ConfigError):
             describe(BASE | env)
+
+
+@pytest.mark.parametrize(
+    ("exporter", "signal", "pushed"),
+    [
+        ("otlp", "traces", "http/protobuf"),
+        ("otlp_proto_http", "traces", "http/protobuf"),
+        ("otlp_proto_grpc", "traces", "grpc"),
+        ("OTLP_PROTO_GRPC", "metrics", "grpc"),
+        ("prometheus", "metrics", None),
+        ("prometheus,otlp", "metrics", "http/protobuf"),
+        ("none", "metrics", None),
+    ],
+)
+def test_exporters_go_by_the_names_the_sdk_knows(exporter: str, signal: settings.Signal, pushed: str | None) -> None:
+    found = settings.endpoint(BASE | {f"OTEL_{signal.upper()}_EXPORTER": exporter}, signal)
+    assert (found.protocol if found else None) == pushed
+
+
+def test_the_histograms_we_make_may_be_asked_for_by_name() -> None:
+    settings.explicit_buckets({"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "explicit_bucket_histogram"})
+
+
+GRPC = {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+@pytest.mark.parametrize(
+    ("files", "key"),
+    [
+        ({"CLIENT_KEY": "client.key"}, "CLIENT_KEY"),
+        ({"CLIENT_CERTIFICATE": "client.crt"}, "CLIENT_CERTIFICATE"),
+        ({"CLIENT_CERTIFICATE": "client.crt", "CLIENT_KEY": "server.key"}, "CLIENT_CERTIFICATE"),
+        ({"CLIENT_CERTIFICATE": "client.key", "CLIENT_KEY": "client.crt"}, "CLIENT_CERTIFICATE"),
+        ({"CERTIFICATE": "."}, "CERTIFICATE"),
+        ({"CERTIFICATE": "client.key"}, "CERTIFICATE"),
+        ({"CLIENT_CERTIFICATE": ".", "CLIENT_KEY": "client.key"}, "CLIENT_CERTIFICATE"),
+    ],
+)
+def test_certificates_that_cannot_be_used_are_refused_before_anything_is_built(
+    protocol: str, files: dict[str, str], key: str, certificates: Certificates
+) -> None:
+    """Half a client certificate once aborted the process inside gRPC."""
+    paths = {f"OTEL_EXPORTER_OTLP_{name}": str(certificates.directory / file) for name, file in files.items()}
+    with pytest.raises(ConfigError) as raised:
+        describe(GRPC | {"OTEL_EXPORTER_OTLP_PROTOCOL": protocol} | paths)
+    assert raised.value.key == f"OTEL_EXPORTER_OTLP_{key}"
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_a_certificate_and_its_key_may_stand_in_one_file(
+    protocol: str, certificates: Certificates, tmp_path: Path
+) -> None:
+    both = tmp_path / "both.pem"
+    both.write_text("".join((certificates.directory / f"client.{part}").read_text() for part in ("crt", "key")))
+    env = GRPC | {"OTEL_EXPORTER_OTLP_PROTOCOL": protocol, "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(both)}
+    assert describe(env)["otlp.traces"].startswith(protocol)
+
+
+@pytest.mark.parametrize("headers", ["a=%C3%BC", "a=x%09y", "a~b=1", "grpc-timeout=1", "trace-bin=abc"])
+def test_headers_that_grpc_cannot_carry_are_refused(headers: str) -> None:
+    """gRPC refuses the whole request for one of them: every span would be dropped."""
+    with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_HEADERS"):
+        describe(GRPC | {"OTEL_EXPORTER_OTLP_HEADERS": headers})
+
+
+CANARY = "ca-na-ry"
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("OTEL_TRACES_EXPORTER", "OTEL_TRACES_SAMPLER", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_BSP_SCHEDULE_DELAY"),
+        *("OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRICS_EXEMPLAR_FILTER", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"),
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+        *(f"OTEL_EXPORTER_OTLP_{what}" for what in ("PROTOCOL", "HEADERS", "TIMEOUT", "COMPRESSION", "ENDPOINT")),
+    ],
+)
+def test_a_secret_in_the_wrong_variable_is_not_quoted(name: str, protocol: str) -> None:
+    """Whatever a person puts where: it is named by its variable."""
+    env = BASE | {"OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    wrong = f"u:{CANARY}@host:4317" if name.endswith("ENDPOINT") else f"Bearer {CANARY}"
+    with pytest.raises(ConfigError) as raised:
+        describe(env | {name: wrong})
+    assert raised.value.key == name
+    assert CANARY not in str(raised.value)
+
+
+def test_a_key_where_its_path_belongs_is_not_quoted(certificates: Certificates) -> None:
+    text = (certificates.directory / "client.key").read_text()
+    with pytest.raises(ConfigError) as raised:
+        describe(GRPC | {"OTEL_EXPORTER_OTLP_CLIENT_KEY": text})
+    assert text.splitlines()[1] not in str(raised.value)
