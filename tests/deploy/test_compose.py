@@ -56,6 +56,18 @@ def test_ports_are_for_this_machine_and_images_pinned(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
+def test_logs_are_rotated(name: str) -> None:
+    options = SERVICES[name]["logging"]["options"]
+    assert options["max-size"]
+    assert int(options["max-file"]) > 1
+
+
+def test_grafana_is_one_the_dashboards_are_checked_for() -> None:
+    version = SERVICES["grafana"]["image"].rpartition(":")[2]
+    assert int(version.partition(".")[0]) in {12, 13}
+
+
+@pytest.mark.parametrize("name", SERVICES)
 def test_what_is_mounted_exists(name: str) -> None:
     for mount in SERVICES[name].get("volumes", ()):
         source = mount.split(":")[0]
@@ -130,7 +142,7 @@ def test_alerts_that_silence_others_exist_and_so_do_the_others() -> None:
 
 def test_spans_wait_on_disk_while_tempo_is_away() -> None:
     collector = config("otel-collector.yml")
-    queue = collector["exporters"]["otlp/tempo"]["sending_queue"]
+    queue = collector["exporters"]["otlp_grpc/tempo"]["sending_queue"]
     assert queue["storage"] in collector["extensions"]
     assert queue["storage"] in collector["service"]["extensions"]
     directory = collector["extensions"][queue["storage"]]["directory"]
@@ -139,6 +151,19 @@ def test_spans_wait_on_disk_while_tempo_is_away() -> None:
     for pipeline in collector["service"]["pipelines"].values():
         for kind in ("receivers", "processors", "exporters"):
             assert set(pipeline[kind]) <= set(collector[kind])
+
+
+def test_the_collector_says_where_prometheus_asks_for_its_own_metrics() -> None:
+    """As the collector reads it since 0.123, where ``telemetry.metrics.address`` went away."""
+    metrics = config("otel-collector.yml")["service"]["telemetry"]["metrics"]
+    assert set(metrics) == {"readers"}
+    (reader,) = metrics["readers"]
+    endpoint = reader["pull"]["exporter"]["prometheus"]
+    assert endpoint == {"host": "0.0.0.0", "port": 8888}
+    targets = [
+        target for job in config("prometheus.yml")["scrape_configs"] for target in job["static_configs"][0]["targets"]
+    ]
+    assert f"otel-collector:{endpoint['port']}" in targets
 
 
 def test_services_call_each_other_by_names_that_exist() -> None:
