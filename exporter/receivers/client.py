@@ -16,6 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from exporter.calls.telemetry import Telemetry
 from exporter.errors import ConfigError, Interrupted, Malformed, Refused
 from exporter.receivers.answers import failure_label, judge, media_type, transport_failure
+from exporter.receivers.shares import Shares
 from exporter.receivers.token import Token
 from exporter.receivers.transport import PushTransport
 
@@ -55,6 +56,7 @@ class AtomsApi:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.telemetry = telemetry
+        self.shares = Shares(telemetry.bound_hit)
         self.log = log
         self.clock = clock
         self.token = token if isinstance(token, Token) else Token(token)
@@ -68,7 +70,7 @@ class AtomsApi:
             self._streams = httpx.AsyncClient(
                 base_url=base_url,
                 headers={**headers, "Accept": "text/event-stream", "Cache-Control": "no-store"},
-                transport=transport or PushTransport(connect_concurrency=connect_concurrency),
+                transport=transport or PushTransport(connect_concurrency=connect_concurrency, shares=self.shares),
                 mounts=environment_proxies() if transport is None else None,
                 timeout=httpx.Timeout(idle_timeout, connect=connect_timeout, pool=None),
             )

@@ -7,11 +7,14 @@ byte order mark, never bounds its buffers, and yields an event without data for 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 
 import httpx
 from httpx_sse import EventSource
+
+from exporter.network.codings import BrokenCoding, Decoder
+from exporter.receivers.shares import SHARE_BYTES, Shares
 
 _BOM: Final = b"\xef\xbb\xbf"
 _TOO_LONG: Final = "\x00 too long"  # an event name of ours: no server can send a NUL that survives the guard
@@ -22,15 +25,21 @@ class PortableReader:
     ``retry_seconds`` is the reconnection time the server asked for, if it did.
     """
 
-    def __init__(self, response: httpx.Response, *, max_event_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self, response: httpx.Response, decoder: Decoder | None, shares: Shares, *, max_event_bytes: int = 1 << 20
+    ) -> None:
         self._response = response
+        self._decoder = decoder
+        self._shares = shares
         self._max = max_event_bytes
+        self._falls_behind: Callable[[], None] = lambda: None
         self.fed = 0
         self.oversize = 0
         self.retry_seconds: float | None = None
 
-    async def drain(self, take: Callable[[bytes], None]) -> None:
+    async def drain(self, take: Callable[[bytes], None], falls_behind: Callable[[], None]) -> None:
         """Hand over each event's payload until the body ends. httpx's errors tell of a cut."""
+        self._falls_behind = falls_behind
         # SSE is UTF-8, whatever charset the server named: httpx would believe it.
         guard = _Guard(self._chunks(), self._max)
         guarded = httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=guard)
@@ -42,13 +51,25 @@ class PortableReader:
                     self.oversize += 1
                 elif event.data:
                     take(event.data.encode())
+        except BrokenCoding as error:
+            raise httpx.RemoteProtocolError(str(error)) from error
         finally:
             await self._response.aclose()
 
     async def _chunks(self) -> AsyncIterator[bytes]:
-        async for chunk in self._response.aiter_bytes():
+        """The body, undone and in small pieces: neither a flood nor a bomb keeps the event loop."""
+        pace = self._shares.pace(self._falls_behind)
+        async for raw in self._response.aiter_raw():
             self.fed += 1
-            yield chunk
+            undone = self._decoder.feed(raw) if self._decoder is not None else iter((raw,))
+            async for piece in pace.through(_small(undone)):
+                yield piece
+        if self._decoder is not None:
+            self._decoder.end()
+
+
+def _small(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    return (piece[at : at + SHARE_BYTES] for piece in pieces for at in range(0, len(piece), SHARE_BYTES))
 
 
 class _Guard(httpx.AsyncByteStream):

@@ -7,9 +7,11 @@ from typing import Protocol
 
 import httpx
 
+from exporter.network.codings import decoder_for
 from exporter.protocol.frames import FrameParser
+from exporter.receivers.connection import Sink
 from exporter.receivers.portable import PortableReader
-from exporter.receivers.transport import Sink
+from exporter.receivers.shares import Shares
 
 
 class Reader(Protocol):
@@ -26,9 +28,10 @@ class Reader(Protocol):
     def retry_seconds(self) -> float | None:
         """The reconnection time the server asked for."""
 
-    async def drain(self, take: Callable[[bytes], None]) -> None:
+    async def drain(self, take: Callable[[bytes], None], falls_behind: Callable[[], None]) -> None:
         """Hand over each event's payload until the body ends, then close.
 
+        ``falls_behind`` is told when more comes than a reader's share of the event loop, and does not cease to.
         Raises httpx.ReadError or httpx.RemoteProtocolError when it was cut; what ``take`` raises comes out too.
         """
 
@@ -38,7 +41,9 @@ class PushedReader:
 
     __slots__ = ("_drain_into", "_frames", "_take", "fed")
 
-    def __init__(self, drain_into: Callable[[Sink], Awaitable[None]], *, max_event_bytes: int) -> None:
+    def __init__(
+        self, drain_into: Callable[[Sink, Callable[[], None]], Awaitable[None]], *, max_event_bytes: int
+    ) -> None:
         self._drain_into = drain_into
         self._frames = FrameParser(max_event_bytes)
         self._take: Callable[[bytes], None] = _nobody
@@ -54,10 +59,10 @@ class PushedReader:
         """The reconnection time the server asked for."""
         return self._frames.retry_seconds
 
-    async def drain(self, take: Callable[[bytes], None]) -> None:
+    async def drain(self, take: Callable[[bytes], None], falls_behind: Callable[[], None]) -> None:
         """Hand over each event's payload until the body ends, then close."""
         self._take = take
-        await self._drain_into(self._push)
+        await self._drain_into(self._push, falls_behind)
 
     def _push(self, chunk: bytes) -> None:
         # A method, and no closure: thousands of streams take turns, and each object on the way is cold by then.
@@ -70,9 +75,13 @@ def _nobody(payload: bytes) -> None:
     """Nobody drains it yet."""
 
 
-def reader_for(response: httpx.Response, max_event_bytes: int) -> Reader:
-    """The fastest reader the response allows: a body that came compressed all the same must be decoded first."""
+def reader_for(response: httpx.Response, max_event_bytes: int, shares: Shares) -> Reader:
+    """The fastest reader the response allows: a body that came compressed all the same must be decoded first.
+
+    Raises UnknownCoding for a coding that cannot be undone within bounds.
+    """
     drain_into = response.extensions.get("drain_into")
-    if drain_into is None or response.headers.get("content-encoding", "identity").lower() != "identity":
-        return PortableReader(response, max_event_bytes=max_event_bytes)
+    decoder = decoder_for(response.headers.get("content-encoding", ""))
+    if drain_into is None or decoder is not None:
+        return PortableReader(response, decoder, shares, max_event_bytes=max_event_bytes)
     return PushedReader(drain_into, max_event_bytes=max_event_bytes)

@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from exporter.calls.tracker import Progress
 from exporter.errors import Interrupted, Refused
+from exporter.network.codings import UnknownCoding
 from exporter.receivers.answers import transport_failure
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
@@ -180,7 +181,12 @@ class Subscription:
         except BaseException:
             await response.aclose()
             raise
-        reader = reader_for(response, self._max_event_bytes)
+        try:
+            reader = reader_for(response, self._max_event_bytes, self._api.shares)
+        except UnknownCoding as error:
+            await response.aclose()
+            self._api.telemetry.bound_hit("stream_coding")
+            return Interrupted(str(error), reason="content_type")
         del response  # with its request it is some kilobytes that nobody needs while the stream lasts
         cause = await self._read(reader)
         return cause if self._over is None else self._ending(self._over)
@@ -193,7 +199,7 @@ class Subscription:
                 self._watch(reader, -1, self.payloads)
                 if self._over is not None:
                     self._end_within(self._end_grace)
-                await reader.drain(self._take)
+                await reader.drain(self._take, self._falls_behind)
         except TimeoutError:
             return Interrupted("silence", reason="idle")
         except httpx.RequestError as error:
@@ -235,6 +241,12 @@ class Subscription:
         progress = self._on_payload(payload)
         if progress is not _GOING_ON:
             self._learn(progress)
+
+    def _falls_behind(self) -> None:
+        self._api.telemetry.bound_hit("stream_share")
+        self._log.warning(
+            "a stream brings more than its share and is read more slowly than it comes", call_id=self.call_id
+        )
 
     def _learn(self, progress: Progress) -> None:
         if progress is Progress.CALL_ENDED and self._over is None:

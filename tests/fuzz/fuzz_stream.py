@@ -17,7 +17,8 @@ import httpx
 from exporter.errors import Malformed
 from exporter.protocol.decode import decode_event
 from exporter.protocol.frames import FrameParser
-from exporter.receivers.transport import _Connection
+from exporter.receivers.connection import Connection
+from exporter.receivers.shares import Shares
 from tests.fuzz.damage import damaged, main, surprised, written
 
 BASE: dict[str, Any] = {
@@ -59,12 +60,20 @@ ENDS = [b"\n", b"\n", b"\n", b"\r\n", b"\r"]
 MAX_EVENT_BYTES = 1500
 
 
+class Alone(Shares):
+    """Nobody else has anything to read, and no loop runs."""
+
+    async def turn(self) -> None:
+        """At once."""
+
+
 class Wire:
     """A socket that takes part in nothing."""
 
     def abort(self) -> None: ...
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
+    def get_extra_info(self, name: str) -> None: ...
 
 
 def stream_of(rng: random.Random) -> bytes:
@@ -106,7 +115,7 @@ def over_http(rng: random.Random, stream: bytes, expected: list[bytes]) -> str:
     body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in cut(rng, stream)) + b"0\r\n\r\n"
     harmed = rng.random() < 0.2
     answer = damaged(rng, head + body, 2) if harmed else head + body
-    connection = _Connection(LOOP, set())
+    connection = Connection(LOOP, set(), Alone())
     connection.connection_made(Wire())  # type: ignore[arg-type]  # as much of a transport as is used
     parser, got = FrameParser(MAX_EVENT_BYTES), list[bytes]()
     draining = connection.drain_into(lambda piece: got.extend(parser.feed(piece)))

@@ -10,7 +10,7 @@ import httptools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.receivers.transport import _Connection
+from exporter.receivers.connection import Connection
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -23,7 +23,13 @@ class Socket:
     def abort(self) -> None:
         self.closed = True
 
+    def pause_reading(self) -> None:
+        pass
+
     def resume_reading(self) -> None:
+        pass
+
+    def get_extra_info(self, name: str) -> None:
         pass
 
 
@@ -71,7 +77,7 @@ def test_whatever_the_cuts_the_body_and_its_end_are_the_parsers(parts: list[byte
     edges = sorted(places | {0, len(whole)})
     reads = [HEAD, *(whole[a:b] for a, b in pairwise(edges))]
     reference, got = Reference(), bytearray()
-    connection = _Connection(cast(asyncio.AbstractEventLoop, None), set())
+    connection = Connection(cast(asyncio.AbstractEventLoop, None), set())
     connection.connection_made(cast(Any, Socket()))
     connection._sink = got.extend
     for read in reads:
