@@ -11,7 +11,7 @@ import random
 import re
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 from uuid import uuid4
@@ -104,11 +104,13 @@ class Service:
             self._token,
             telemetry=self.metrics,
             log=log,
+            env=env,
             user_agent=f"atoms-exporter/{__version__}",
             connect_timeout=config.api.connect_timeout,
             read_timeout=config.api.request_timeout,
             idle_timeout=config.api.idle_timeout,
             connect_concurrency=config.api.connect_concurrency,
+            judged_by_list=config.discovery.poll.enabled,
         )
         self._directory = Directory(self._api, log=log)
         self.following = Following(
@@ -218,7 +220,8 @@ class Service:
             self.following.follow(found)
         poll = self._config.discovery.poll
         if poll.enabled:
-            self._spawn(_before(self._directory.prefetch(), self._poll(poll.statuses).run()))
+            self._spawn(self._names_beforehand())  # beside the list, not before it: a call must not wait for names
+            self._spawn(self._poll(poll.statuses).run())
             if poll.ended:
                 self._spawn(self._poll(ENDED, since=self._started_at).run())
         self._spawn(self._probe_loop())
@@ -229,6 +232,9 @@ class Service:
             self._spawn(self._deliveries.run())
         if self._checkpointing is not None:
             self._spawn(self._checkpointing.run())
+
+    async def _names_beforehand(self) -> None:
+        await self._directory.prefetch()
 
     def _poll(self, statuses: Sequence[str], since: float | None = None) -> Poll:
         poll = self._config.discovery.poll
@@ -325,7 +331,8 @@ class Service:
         if self._stopping.is_set():
             return False, "draining"
         if not self.metrics.api_has_answered:
-            return False, "the Atoms API has not answered yet"
+            why = self.metrics.api_problem
+            return False, f"the Atoms API cannot be used: {why}" if why else "the Atoms API has not answered yet"
         return True, "ready"
 
     def calls(self) -> list[CallView]:
@@ -356,12 +363,6 @@ class Service:
         while True:
             await asyncio.sleep(self._config.metrics.series_ttl)
             self.metrics.sweep()
-
-
-async def _before(first: Awaitable[object], then: Coroutine[Any, Any, None]) -> None:
-    """One after the other."""
-    await first
-    await then
 
 
 def _view(followed: Followed, now: float) -> CallView:

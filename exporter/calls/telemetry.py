@@ -24,8 +24,8 @@ class Telemetry(Protocol):
     def discovery_request(self, source: str, outcome: str) -> None:
         """A request that looks for calls or names was answered (``ok``) or not."""
 
-    def api_answered(self, good: bool) -> None:
-        """The API gave an answer; ``good`` means it accepted us. Drives ``atoms_exporter_up``."""
+    def api_answered(self, good: bool, why: str = "") -> None:
+        """The API let its list of calls be read, or did not, and ``why``. Drives ``atoms_exporter_up``."""
 
     def webhook(self, event: str, outcome: str) -> None:
         """A webhook delivery arrived and was accepted, a duplicate, or refused."""
@@ -55,7 +55,7 @@ class NoTelemetry:
     def discovery_request(self, source: str, outcome: str) -> None:
         """Not counted."""
 
-    def api_answered(self, good: bool) -> None:
+    def api_answered(self, good: bool, why: str = "") -> None:
         """Not counted."""
 
     def webhook(self, event: str, outcome: str) -> None:

@@ -27,6 +27,7 @@ async def history_of(config: Config, env: Mapping[str, str], log: FilteringBound
         api_key(config),
         telemetry=NoTelemetry(),
         log=log,
+        env=env,
         user_agent=f"atoms-exporter/{__version__}",
         connect_timeout=config.api.connect_timeout,
         read_timeout=config.api.request_timeout,

@@ -11,6 +11,7 @@ from typing import Final
 import httpx
 
 from exporter.errors import Interrupted, Refused
+from exporter.network.shown import shown_host
 
 LONGEST_RETRY_AFTER_SECONDS: Final = 3600.0
 
@@ -26,20 +27,26 @@ def judge(response: httpx.Response, *, now: float) -> Refused | Interrupted | No
         return Interrupted(said, reason="rate_limited", retry_after_seconds=wait)
     if status >= 500 or status in (408, 425):
         return Interrupted(said, reason="server_error", retry_after_seconds=wait)
-    if status < 400:  # a redirect is not followed, it could carry the token elsewhere; 204 is no stream and no JSON
+    if 300 <= status < 400:  # not followed: it could carry the token elsewhere
+        target = shown_host(response.headers.get("location", "")) or "another path"
+        said = f"{said}, a redirect to {target}, which is not followed"
+    if status < 400:  # 204 is no stream and no JSON
         return Interrupted(f"{said}: is the base URL right?", reason="other", retry_after_seconds=wait)
     return Refused(said, status=status)
 
 
-def transport_failure(error: httpx.RequestError) -> Interrupted:
-    """A request that got no usable answer, in a word fit for a label."""
+def transport_failure(error: httpx.RequestError | TimeoutError) -> Interrupted:
+    """A request that got no usable answer, in a word fit for a label. TimeoutError: the deadline for all of it."""
+    if isinstance(error, TimeoutError):
+        return Interrupted("no complete answer in time", reason="timeout")
     if isinstance(error, httpx.ConnectTimeout | httpx.ReadTimeout | httpx.WriteTimeout | httpx.PoolTimeout):
         reason = "timeout"
     elif isinstance(error, httpx.ReadError | httpx.RemoteProtocolError | httpx.WriteError):
         reason = "cut"
     else:
         reason = "connect"
-    return Interrupted(f"{type(error).__name__}: {error}", reason=reason)
+    said = "no answer in time" if isinstance(error, httpx.ReadTimeout) else str(error)
+    return Interrupted(f"{type(error).__name__}: {said}", reason=reason)
 
 
 def media_type(response: httpx.Response) -> str:
@@ -71,5 +78,5 @@ def failure_label(status: int | None, reason: str) -> str:
     if status in (400, 401, 403, 404, 429):
         return str(status)
     if status < 300:
-        return "content_type" if reason == "content_type" else "other"
+        return reason if reason in ("content_type", "content_coding") else "other"
     return f"{status // 100}xx" if status < 600 else "other"

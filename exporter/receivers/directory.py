@@ -7,6 +7,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
@@ -79,7 +80,7 @@ class Directory:
         for page in range(1, MOST_PAGES + 1):
             params = {"page": str(page), "offset": str(PAGE_SIZE)}  # the API calls the page size "offset"
             try:
-                answer = decode_agent_page(await self._api.get("agent", source="agents", params=params))
+                answer = await self._api.get("agent", source="agents", read=decode_agent_page, params=params)
             except AtomsExporterError as error:
                 self._log.debug("agents cannot be listed", error=str(error))
                 break
@@ -117,7 +118,9 @@ class Directory:
         backoff = Backoff(self._rng)
         while True:
             try:
-                return decode_agent(await self._api.get("agent", agent_id, source="agents"), agent_id)
+                return await self._api.get(
+                    "agent", agent_id, source="agents", read=partial(decode_agent, agent_id=agent_id)
+                )
             except Interrupted as interrupted:
                 if not insist:
                     raise

@@ -16,8 +16,14 @@ from exporter.protocol.api import UNKNOWN, CallPage, CallSummary, decode_call_pa
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
 
-MOST_PAGES: Final = 100
-"""Pages of one look at the list, which must end; a larger ``limit`` helps who has more calls in progress."""
+MANY_PAGES: Final = 100
+"""A list longer than this is said to be long; it is read on. A larger ``limit`` helps who has so many calls."""
+
+MOST_PAGES: Final = 2_000
+"""One look must end: with pages of 500 this is a million calls."""
+
+LONGEST_PAUSE_SECONDS: Final = 300.0
+"""The longest ``Retry-After`` that the list is left alone for: who asks for a day would have us blind for a day."""
 
 WHOLE_EVERY: Final = 30
 """Every so many looks the list is read to its end: a call may have slipped through between two pages."""
@@ -108,13 +114,14 @@ class Poll:
         try:
             await self.once()
         except Refused as refused:
-            self._fails(f"HTTP {refused.status}")
+            self._fails(f"HTTP {refused.status}", refused)
             return max(REFUSED_RETRY_SECONDS, self._interval)
         except Interrupted as interrupted:
-            self._fails(interrupted.reason)
-            return max(self._backoff.delay(at_least_seconds=interrupted.retry_after_seconds), self._interval)
+            self._fails(interrupted.reason, interrupted)
+            asked = min(interrupted.retry_after_seconds or 0.0, LONGEST_PAUSE_SECONDS)
+            return max(self._backoff.delay(at_least_seconds=asked), self._interval)
         except Malformed as malformed:
-            self._fails(malformed.reason)
+            self._fails(malformed.reason, malformed)
             return max(self._backoff.delay(), self._interval)
         if self._failing:
             self._failing = False
@@ -146,13 +153,20 @@ class Poll:
                 self._found(found_call(call))
             if not answer.has_more or not goes_on:
                 break
+            if page in (MANY_PAGES, MOST_PAGES):
+                self._log.warning(
+                    "the list of calls is long",
+                    pages_read=page,
+                    reads_on=page < MOST_PAGES,
+                    hint="a larger discovery.poll.limit takes fewer requests",
+                )
         new = len(self._half_read) - before
         self._half_read.clear()
         return new
 
     async def _page(self, number: int) -> CallPage:
         params = {"page": str(number), **self._params}
-        return decode_call_page(await self._api.get("conversation", source="poll", params=params))
+        return await self._api.get("conversation", source="poll", read=decode_call_page, params=params)
 
     def _is_wanted(self, call: CallSummary) -> bool:
         return self._since is None or (call.created_at is not None and call.created_at > self._since)
@@ -166,9 +180,9 @@ class Poll:
             self._seen.popitem(last=False)
         return False
 
-    def _fails(self, reason: str) -> None:
+    def _fails(self, reason: str, cause: Exception) -> None:
         log = self._log.debug if self._failing else self._log.warning
-        log("calls cannot be listed", reason=reason)
+        log("calls cannot be listed", reason=reason, url=self._api.shown_url("conversation"), cause=str(cause))
         self._failing = True
 
 

@@ -7,13 +7,16 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from heapq import heappop, heappush
-from typing import Final
+from typing import Final, TypeVar
 
 from exporter.errors import Interrupted, Refused
 from exporter.protocol.api import CallLog, CallSummary, decode_call_log, decode_call_page
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
+
+T = TypeVar("T")
 
 LARGEST_PAGE: Final = 500
 """More than this the API cuts off without a word."""
@@ -74,7 +77,7 @@ class History:
 
     async def fetch(self, call_id: str, *, attempts: int = 6) -> CallLog:
         """The call's log as it is now. Raises Refused, Malformed, or Interrupted when all attempts failed."""
-        return decode_call_log(await self._patiently(attempts, call_id), call_id)
+        return await self._patiently(attempts, partial(decode_call_log, call_id=call_id), call_id)
 
     async def fetch_ended(self, call_id: str, *, looks: int = 5, attempts: int = 6) -> CallLog:
         """The log of a call that has just ended: the API needs a moment to write it, so look again while it lags.
@@ -103,7 +106,7 @@ class History:
         while len(seen) < count:
             page += 1
             params = {"page": str(page), "limit": str(size), **({"statusFilter": statuses} if statuses else {})}
-            answer = decode_call_page(await self._patiently(6, params=params))
+            answer = await self._patiently(6, decode_call_page, params=params)
             before = len(seen)
             for call in answer.calls:
                 if call.call_id not in seen and len(seen) < count:
@@ -112,14 +115,16 @@ class History:
             if not answer.has_more or len(seen) == before:
                 return
 
-    async def _patiently(self, attempts: int, *path: str, params: dict[str, str] | None = None) -> bytes:
+    async def _patiently(
+        self, attempts: int, read: Callable[[bytes], T], *path: str, params: dict[str, str] | None = None
+    ) -> T:
         """An answer, after so many failures at most. To be told to come later is none: it says nothing of a call."""
         backoff = Backoff(self._rng)
         failures, waited = 0, 0.0
         while True:
             try:
                 async with self._lanes.one():
-                    return await self._api.get("conversation", *path, source="history", params=params)
+                    return await self._api.get("conversation", *path, source="history", read=read, params=params)
             except Interrupted as interrupted:
                 delay = backoff.delay(at_least_seconds=interrupted.retry_after_seconds)
                 failures += interrupted.reason != "rate_limited"

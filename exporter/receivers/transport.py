@@ -5,7 +5,7 @@ wakes a task for each chunk and scans its pool for each connect (76 µs of CPU p
 streams, measured); here the bytes go from the socket through the HTTP parser straight into a callback.
 
 It fits any ``httpx.AsyncClient(transport=…)``. What it leaves out, because one connection per stream needs none of it:
-connection reuse, HTTP/2, proxies (see ``client.environment_proxies``) and upgrades.
+connection reuse, HTTP/2, proxies (``network.transport`` serves those) and upgrades.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Final
 
 import httpx
 
+from exporter.network.addresses import connected_socket
+from exporter.network.trust import Trust
 from exporter.receivers.connection import Connection
 from exporter.receivers.shares import Shares
 
@@ -32,13 +34,12 @@ class PushTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(
-        self, *, connect_concurrency: int = 50, tls: ssl.SSLContext | None = None, shares: Shares | None = None
+        self, *, connect_concurrency: int = 50, trust: Trust | None = None, shares: Shares | None = None
     ) -> None:
         self._shares = shares or Shares()
         self._opening = asyncio.Semaphore(connect_concurrency)
         self._connections: set[Connection] = set()
-        self._tls = tls or httpx.create_ssl_context()
-        self._tls.set_alpn_protocols(["http/1.1"])
+        self._trust = trust or Trust({})
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.scheme not in ("http", "https"):
@@ -64,28 +65,41 @@ class PushTransport(httpx.AsyncBaseTransport):
         )
 
     async def _connect(self, request: httpx.Request, seconds: float | None) -> Connection:
-        url = request.url
-        host = url.raw_host.decode("ascii")
-        tls = self._tls if url.scheme == "https" else None
-        loop = asyncio.get_running_loop()
-        connection = Connection(loop, self._connections, self._shares)
+        host = request.url.raw_host.decode("ascii")
         async with self._opening:
             try:
                 async with asyncio.timeout(seconds):
-                    await loop.create_connection(
-                        lambda: connection,
-                        host,
-                        url.port or (443 if tls else 80),
-                        ssl=tls,
-                        server_hostname=host if tls else None,
-                    )
-            except BaseException as error:
-                connection.close()
-                if isinstance(error, TimeoutError):
-                    raise httpx.ConnectTimeout(f"no connection to {host} in time", request=request) from error
-                if isinstance(error, OSError | UnicodeError):  # UnicodeError: a name no resolver would take
-                    raise httpx.ConnectError(str(error) or type(error).__name__, request=request) from error
+                    return await self._connected(request.url, host)
+            except TimeoutError as error:
+                raise httpx.ConnectTimeout(f"no connection to {host} in time", request=request) from error
+            except (OSError, UnicodeError) as error:  # UnicodeError: a name no resolver would take
+                raise httpx.ConnectError(str(error) or type(error).__name__, request=request) from error
+
+    async def _connected(self, url: httpx.URL, host: str) -> Connection:
+        """A connection, with certificates as they are now: a handshake that fails looks whether they were renewed."""
+        if url.scheme == "http":
+            return await self._open_connection(host, url.port or 80, None)
+        tls = self._trust.context()
+        try:
+            return await self._open_connection(host, url.port or 443, tls)
+        except ssl.SSLError:
+            renewed = self._trust.context(now=True)
+            if renewed is tls:
                 raise
+        return await self._open_connection(host, url.port or 443, renewed)
+
+    async def _open_connection(self, host: str, port: int, tls: ssl.SSLContext | None) -> Connection:
+        loop = asyncio.get_running_loop()
+        connection = Connection(loop, self._connections, self._shares)
+        opened = await connected_socket(host, port)
+        try:
+            await loop.create_connection(
+                lambda: connection, sock=opened, ssl=tls, server_hostname=host if tls is not None else None
+            )
+        except BaseException:
+            connection.close()
+            opened.close()
+            raise
         return connection
 
     async def aclose(self) -> None:

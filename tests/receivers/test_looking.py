@@ -146,8 +146,12 @@ async def test_an_endless_list_is_not_read_endlessly() -> None:
         await page(f"c{len(upstream.requests)}", more=True)(exchange)
 
     upstream = Upstream(play)
-    await poll(upstream, 1)
-    assert len(upstream.requests) == 100
+    with structlog.testing.capture_logs() as logs, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exporter.receivers.discovery.MOST_PAGES", 150)
+        await poll(upstream, 1)
+    assert len(upstream.requests) == 150
+    told = [(log["pages_read"], log["reads_on"]) for log in logs if log["event"] == "the list of calls is long"]
+    assert told == [(100, True), (150, False)]
 
 
 async def test_a_call_is_found_once_and_forgotten_when_long_not_listed() -> None:
@@ -164,7 +168,8 @@ async def test_failures_are_waited_out_and_told_once() -> None:
         found, naps, heard = await poll(upstream, 6, interval=3.0)
     assert naps == pytest.approx([3, 49.5, 4, 8, 3, 3])
     assert [call.call_id for call in found] == ["c1"]
-    assert heard.counts["request", "poll", "error"] == 2
+    assert heard.counts["request", "poll", "error"] == 1
+    assert heard.counts["request", "poll", "unreadable"] == 2
     assert heard.counts["request", "poll", "rate_limited"] == 1
     told = [(log["log_level"], log["event"]) for log in logs if log["log_level"] != "debug"]
     assert told == [("warning", "calls cannot be listed"), ("info", "calls can be listed again")]

@@ -41,7 +41,7 @@ async def test_a_rotated_token_is_read_again_when_the_old_one_is_refused() -> No
     file = TokenFile("new-token")
     upstream = accepting("new-token")
     async with upstream.serving(), api_for(upstream.url, token=Token("old-token", file)) as (api, heard):
-        assert await api.get("conversation", source="poll") == b"{}"
+        assert await api.get("conversation", source="poll", read=bytes) == b"{}"
         await (await api.open_stream("CALL-1")).aclose()
     assert file.read == 1
     assert heard.up is True
@@ -57,7 +57,7 @@ async def test_a_thousand_refusals_at_once_read_the_file_once() -> None:
     upstream = accepting("new-token")
     with structlog.testing.capture_logs() as lines:
         async with upstream.serving(), api_for(upstream.url, token=Token("old-token", file)) as (api, _):
-            await asyncio.gather(*(api.get("conversation", source="poll") for _ in range(50)))
+            await asyncio.gather(*(api.get("conversation", source="poll", read=bytes) for _ in range(50)))
     assert (file.read, len(lines)) == (1, 1)
 
 
@@ -69,10 +69,10 @@ async def test_a_file_with_nothing_new_leaves_it_refused_and_says_so_once(holds:
         async with upstream.serving(), api_for(upstream.url, token=Token("old-token", file)) as (api, heard):
             for _ in range(3):
                 with pytest.raises(Refused):
-                    await api.get("conversation", source="poll")
+                    await api.get("conversation", source="poll", read=bytes)
             assert heard.up is False
             file.holds = "new-token"
-            await api.get("conversation", source="poll")
+            await api.get("conversation", source="poll", read=bytes)
             assert heard.up is True
     assert [line["event"] for line in lines if line["log_level"] == "error"] == ["the API refuses the token"]
 
@@ -81,5 +81,5 @@ async def test_a_token_from_no_file_is_asked_for_nowhere() -> None:
     upstream = accepting("new-token")
     async with upstream.serving(), api_for(upstream.url, token="old-token") as (api, _):
         with pytest.raises(Refused):
-            await api.get("conversation", source="poll")
+            await api.get("conversation", source="poll", read=bytes)
     assert len(upstream.requests) == 1

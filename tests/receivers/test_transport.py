@@ -16,6 +16,7 @@ import pytest
 import uvloop
 from upstream import Exchange, Upstream, api_for, until
 
+from exporter.network.trust import Trust
 from exporter.receivers.transport import PushTransport
 
 pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture")
@@ -267,16 +268,13 @@ def server_tls(certificate: tuple[Path, Path]) -> ssl.SSLContext:
     return context
 
 
-async def test_tls_is_verified_against_the_environments_certificates(
-    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_tls_is_verified_against_the_environments_certificates(certificate: tuple[Path, Path]) -> None:
     upstream = Upstream(raw(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"5\r\nhello\r\n", b"0\r\n\r\n"))
     async with upstream.serving(server_tls(certificate)):
         async with client_for(upstream) as client:
             with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
                 await client.get("/x")
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-        async with client_for(upstream) as client:
+        async with client_for(upstream, trust=Trust({"SSL_CERT_FILE": str(certificate[0])})) as client:
             assert (await client.get("/x")).text == "hello"
             pieces: list[bytes] = []
             async with client.stream("GET", "/x") as response:
@@ -285,18 +283,15 @@ async def test_tls_is_verified_against_the_environments_certificates(
         await until(lambda: upstream.open == 0)
 
 
-async def test_a_tls_stream_that_is_cut_is_a_cut(
-    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-
+async def test_a_tls_stream_that_is_cut_is_a_cut(certificate: tuple[Path, Path]) -> None:
     async def play(exchange: Exchange) -> None:
         await exchange.send(OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
         await asyncio.sleep(0.05)
         exchange.writer.transport.abort()
 
     upstream = Upstream(play)
-    async with upstream.serving(server_tls(certificate)), client_for(upstream) as client:
+    trust = Trust({"SSL_CERT_FILE": str(certificate[0])})
+    async with upstream.serving(server_tls(certificate)), client_for(upstream, trust=trust) as client:
         pieces: list[bytes] = []
         async with client.stream("GET", "/x") as response:
             with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
@@ -353,41 +348,3 @@ async def test_a_configured_proxy_carries_the_streams(monkeypatch: pytest.Monkey
             assert "drain_into" in response.extensions
             await response.aclose()
         assert len(proxy.requests) == 1
-
-
-@pytest.mark.parametrize(
-    ("entry", "url", "proxied"),
-    [
-        ("", "http://atoms.example/x", True),
-        ("*", "http://atoms.example/x", False),
-        ("atoms.example", "http://atoms.example/x", False),
-        ("atoms.example", "http://api.atoms.example/x", False),
-        (".atoms.example", "http://api.atoms.example/x", False),
-        ("atoms.example", "http://notatoms.example/x", True),
-        ("localhost", "http://localhost/x", False),
-        ("10.0.0.1, ::1", "http://[::1]/x", False),
-        ("10.0.0.1, ::1", "http://10.0.0.1/x", False),
-        ("10.0.0.1, ::1", "http://10.0.0.2/x", True),
-        ("http://atoms.example", "http://atoms.example/x", False),
-    ],
-)
-async def test_no_proxy_is_understood_as_httpx_understands_it(
-    entry: str, url: str, proxied: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from exporter.receivers.client import environment_proxies
-
-    async def play(exchange: Exchange) -> None:
-        await exchange.answer(200, b"by proxy")
-
-    class Direct(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            return httpx.Response(200, content=b"direct")
-
-    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    proxy = Upstream(play)
-    async with proxy.serving():
-        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/api/v1"))
-        monkeypatch.setenv("no_proxy", entry)
-        async with httpx.AsyncClient(transport=Direct(), mounts=environment_proxies()) as client:
-            assert (await client.get(url)).text == ("by proxy" if proxied else "direct")

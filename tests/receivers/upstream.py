@@ -113,6 +113,7 @@ class Heard:
         self.counts: Counter[tuple[Any, ...]] = Counter()
         self.states: list[str | None] = []
         self.up: bool | None = None
+        self.why = ""
 
     def stream_state(self, before: str | None, after: str | None) -> None:
         assert before == (self.states[-1] if self.states else None)
@@ -127,8 +128,8 @@ class Heard:
     def discovery_request(self, source: str, outcome: str) -> None:
         self.counts["request", source, outcome] += 1
 
-    def api_answered(self, good: bool) -> None:
-        self.up = good
+    def api_answered(self, good: bool, why: str = "") -> None:
+        self.up, self.why = good, why
 
     def webhook(self, event: str, outcome: str) -> None:
         self.counts["webhook", event, outcome] += 1

@@ -35,7 +35,7 @@ EVENT_TYPES = (
 STREAM_STATES = ("connecting", "open", "waiting", "failing")
 RECONNECT_REASONS = (
     "cut", "idle", "server_error", "rate_limited", "connect", "timeout", "unauthorized", "not_found", "content_type",
-    "sse_close", "refused", "other",
+    "content_coding", "sse_close", "refused", "other",
 )  # fmt: skip
 FAILURE_STATUSES = (
     "400",
@@ -49,6 +49,7 @@ FAILURE_STATUSES = (
     "connect",
     "timeout",
     "content_type",
+    "content_coding",
     "other",
 )
 REJECT_REASONS = ("malformed_json", "not_an_object", "oversize", "wrong_call", "after_end")
@@ -56,7 +57,7 @@ SKIP_REASONS = (
     "initial_zero", "ambiguous_unit", "negative", "non_finite", "implausible", "missing", "wrong_type",
 )  # fmt: skip
 DISCOVERY_SOURCES = ("static", "poll", "webhook", "history", "agents", "api")
-DISCOVERY_OUTCOMES = ("ok", "error", "rate_limited", "unauthorized", "timeout", "not_found")
+DISCOVERY_OUTCOMES = ("ok", "error", "rate_limited", "unauthorized", "timeout", "not_found", "unreadable")
 WEBHOOK_EVENTS = ("pre-conversation", "post-conversation", "analytics-completed", "other")
 WEBHOOK_OUTCOMES = ("accepted", "duplicate", "bad_signature", "malformed", "too_large", "unavailable")
 DROP_REASONS = ("queue_full", "too_old", "permanent", "rejected", "shutdown")
@@ -207,7 +208,7 @@ CALL_METRICS: tuple[MetricSpec, ...] = (
 
 SELF_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec("atoms_exporter_build_info", Kind.GAUGE, "Version of the exporter; always 1.", ("version", "python")),
-    MetricSpec("atoms_exporter_up", Kind.GAUGE, "1 when the last answer of the Atoms API was good."),
+    MetricSpec("atoms_exporter_up", Kind.GAUGE, "1 when the list of calls could be read at its last look."),
     _counter("atoms_exporter_events_total", "Events counted, each once.", ("event_type",), event_type=EVENT_TYPES),
     _counter(
         "atoms_exporter_events_rejected_total",

@@ -37,7 +37,9 @@ class Metrics:
         self.registry.register(_Fresh(self))
         ProcessCollector(registry=self.registry)
         self.api_has_answered = False
-        """The API gave a good answer once: what readiness means."""
+        """The list of calls could be read once: what readiness means."""
+        self.api_problem = ""
+        """Why it cannot be read now; empty while it can, and before the first look."""
         self._export_lock = Lock()
         self.store.gauge("atoms_exporter_build_info", version, platform.python_version()).set(1)
         self._up = self.store.gauge("atoms_exporter_up")
@@ -109,10 +111,11 @@ class Metrics:
         """A request for calls or names was answered, or not."""
         self.store.counter("atoms_exporter_discovery_requests_total", source, outcome).inc()
 
-    def api_answered(self, good: bool) -> None:
-        """Whether the API's last answer was good."""
+    def api_answered(self, good: bool, why: str = "") -> None:
+        """Whether the list of calls could be read at its last look, and why not."""
         self._up.set(1.0 if good else 0.0)
         self.api_has_answered = self.api_has_answered or good
+        self.api_problem = "" if good else why
 
     def webhook(self, event: str, outcome: str) -> None:
         """A webhook delivery."""
