@@ -11,6 +11,8 @@ from .answers import Panel
 BACKGROUND, PANEL, INK, FAINT = "#111217", "#181b1f", "#ccccdc", "#3a3d44"
 COLOURS = ("#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#f2495c", "#b877d9", "#8ab8ff", "#ffcb7d", "#96d98d", "#ff7383")
 NAMED = {"green": "#73bf69", "red": "#f2495c", "blue": "#5794f2", "#EAB839": "#f2cc0c"}
+RARE_TO_OFTEN = ("#6e40aa", "#4c6edb", "#23abd8", "#1ddfa3", "#52f667", "#aff05b")
+"""Grafana's scheme Cool: its lowest colour is seen on dark."""
 UNIT_INCHES, WIDTH_INCHES, MOST_LINES, LEGEND_ROWS = 0.36, 19.0, 12, 3
 
 
@@ -35,8 +37,10 @@ def short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def nothing(frame: Axes) -> None:
-    frame.text(0.5, 0.45, "No data", color="#8e8e99", fontsize=10, ha="center", va="center")
+def nothing(frame: Axes, panel: Panel) -> None:
+    """What an empty panel says."""
+    text = panel.get("fieldConfig", {}).get("defaults", {}).get("noValue", "No data")
+    frame.text(0.5, 0.45, text, color="#8e8e99", fontsize=10, ha="center", va="center")
 
 
 def step_colour(steps: list[dict[str, Any]], value: float) -> str:

@@ -6,8 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -21,6 +21,7 @@ from .canvas import (
     MOST_LINES,
     NAMED,
     PANEL,
+    RARE_TO_OFTEN,
     UNIT_INCHES,
     WIDTH_INCHES,
     inner_axes,
@@ -39,12 +40,13 @@ def draw(document: dict[str, Any], source: Source, note: str) -> Figure:
     figure = Figure(figsize=(WIDTH_INCHES, rows * UNIT_INCHES), facecolor=BACKGROUND)
     figure.text(0.008, 1 - 0.7 / rows, document["title"], color=INK, fontsize=15, va="center", weight="bold")
     figure.text(0.992, 1 - 0.7 / rows, note, color="#8e8e99", fontsize=9, va="center", ha="right")
-    for panel in document["panels"]:
+    for panel in document["panels"]:  # what lies in a closed row stays closed
         at = panel["gridPos"]
         left, width = at["x"] / 24, at["w"] / 24
         bottom, height = 1 - (at["y"] + at["h"] + 1.4) / rows, at["h"] / rows
         if panel["type"] == "row":
-            figure.text(left + 0.008, bottom + height / 2, panel["title"], color=INK, fontsize=11, va="center")
+            closed = "▸ " if panel["collapsed"] else ""
+            figure.text(left + 0.008, bottom + height / 2, closed + panel["title"], color=INK, fontsize=11, va="center")
             continue
         pad_x, pad_y = 0.05 / WIDTH_INCHES, 0.05 / (rows * UNIT_INCHES)
         frame = figure.add_axes((left + pad_x, bottom + pad_y, width - 2 * pad_x, height - 2 * pad_y))
@@ -53,8 +55,7 @@ def draw(document: dict[str, Any], source: Source, note: str) -> Figure:
         frame.set_yticks([])
         for spine in frame.spines.values():
             spine.set_color(FAINT)
-        title = panel["title"].replace("$node", "All nodes")
-        frame.text(0.1 / (width * WIDTH_INCHES), 1 - 0.55 / at["h"], title, color=INK, fontsize=9, va="center")
+        frame.text(0.1 / (width * WIDTH_INCHES), 1 - 0.55 / at["h"], panel["title"], color=INK, fontsize=9, va="center")
         _INSIDE[panel["type"]](frame, panel, source)
     return figure
 
@@ -69,7 +70,7 @@ def _graph(frame: Axes, panel: Panel, source: Source) -> None:
     lines.sort(key=lambda one: -_largest(one))
     shown = lines[:MOST_LINES]
     if not shown:
-        nothing(frame)
+        nothing(frame, panel)
         return
     inner = inner_axes(frame, panel, bottom=0.68)
     custom = panel["fieldConfig"]["defaults"].get("custom", {})
@@ -94,19 +95,23 @@ def _graph(frame: Axes, panel: Panel, source: Source) -> None:
         inner.set_ylim(bottom=0)
     inner.yaxis.set_major_formatter(FuncFormatter(lambda value, _: written(value, unit_of(panel))))
     inner.grid(color=FAINT, linewidth=0.4)
-    _legend(inner, panel)
+    _legend(inner, panel, shown)
 
 
-def _legend(inner: Axes, panel: Panel) -> None:
-    """Below the graph, as many names as there is room for."""
-    handles, names = inner.get_legend_handles_labels()
-    names = [short(name, 34) for name in names]
+def _legend(inner: Axes, panel: Panel, lines: list[Series]) -> None:
+    """Below the graph: each line's name, last and largest value, as many as there is room for."""
     width = panel["gridPos"]["w"] / 24 * WIDTH_INCHES
-    columns = max(1, int(width / (0.4 + 0.058 * max(map(len, names)))))
-    room = columns * LEGEND_ROWS
+    handles, _ = inner.get_legend_handles_labels()
+    unit = unit_of(panel)
+    room = max(18, int(width * 16.5) - 24)
+    names = [short(one.name, room) for one in lines]
+    texts = [
+        f"{name}   {written(one.values[-1], unit)}, most {written(_largest(one), unit)}"
+        for name, one in zip(names, lines, strict=True)
+    ]
     inner.legend(
-        handles[:room], names[:room], loc="upper left", bbox_to_anchor=(-0.02, -0.1), ncol=columns, fontsize=6.5,
-        frameon=False, labelcolor=INK, handlelength=1.2, columnspacing=1.0, handletextpad=0.4, borderaxespad=0.2,
+        handles[:LEGEND_ROWS], texts[:LEGEND_ROWS], loc="upper left", bbox_to_anchor=(-0.02, -0.1), ncol=1,
+        fontsize=6.5, frameon=False, labelcolor=INK, handlelength=1.2, handletextpad=0.4, borderaxespad=0.2,
         labelspacing=0.25,
     )  # fmt: skip
 
@@ -136,7 +141,7 @@ def _time_axis(inner: Axes, source: Source) -> None:
 def _number(frame: Axes, panel: Panel, source: Source) -> None:
     values = source.latest(panel)
     if not values:
-        nothing(frame)
+        nothing(frame, panel)
         return
     for number, (name, value) in enumerate(values[:4]):
         x = (number + 0.5) / min(len(values), 4)
@@ -161,7 +166,7 @@ _LEAST_BARS = 7.4
 def _ranking(frame: Axes, panel: Panel, source: Source) -> None:
     values = sorted(source.latest(panel), key=lambda one: -one[1])[: max(3, panel["gridPos"]["h"] * 3 // 2)]
     if not values:
-        nothing(frame)
+        nothing(frame, panel)
         return
     inner = inner_axes(frame, panel, left=panel["gridPos"]["w"] / 24 * WIDTH_INCHES * 0.4, bottom=0.1)
     names = [short(name, 30) for name, _ in values]
@@ -178,7 +183,7 @@ def _heat(frame: Axes, panel: Panel, source: Source) -> None:
     lines = [one for one in source.lines(panel) if one.labels.get("le")]
     lines.sort(key=lambda one: float(one.labels["le"]))
     if not lines:
-        nothing(frame)
+        nothing(frame, panel)
         return
     inner = inner_axes(frame, panel)
     below: dict[float, float] = {}
@@ -189,7 +194,7 @@ def _heat(frame: Axes, panel: Panel, source: Source) -> None:
         names.append(one.labels["le"])
         below = here
     extent = (source.start, source.end, -0.5, len(cells) - 0.5)
-    colours = mpl.colormaps["inferno"].with_extremes(bad=PANEL)
+    colours = LinearSegmentedColormap.from_list("Cool", RARE_TO_OFTEN).with_extremes(bad=PANEL)
     inner.imshow(
         [[math.sqrt(cell) if cell else math.nan for cell in row] for row in cells],
         aspect="auto",

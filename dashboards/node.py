@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .frame import Board, agents, datasources, node_of_series, nodes, scraped, slow_turns_of_node
-from .panels import ANY_IS_BAD_STEPS, BAD_SHARE_STEPS, SLOWEST_STEPS, TURN_STEPS, graph, heat, ranking, rows
+from .panels import BAD_SHARE_STEPS, SLOWEST_STEPS, TURN_STEPS, graph, heat, ranking, rows
 from .queries import BY_NODE, HEARD, NODE, NODE_LEGEND, WHOLE, Query, increase, mean, quantile, rate, share
 
 TURNS = "atoms_turn_latency_seconds"
@@ -186,12 +186,11 @@ def _tools() -> list[Any]:
         ),
         graph(
             "Agent errors per minute",
-            "Errors the agent itself reported, by code.",
+            "Errors the agent itself reported, by severity and code. A fatal one ends the call.",
             "short",
-            Query(f"60 * {rate('atoms_agent_errors_total', NODE, 'code')}", "{{code}}"),
+            Query(f"60 * {rate('atoms_agent_errors_total', NODE, 'severity', 'code')}", "{{severity}} {{code}}"),
             width=6,
             bars=True,
-            steps=ANY_IS_BAD_STEPS,
         ),
     ]
 

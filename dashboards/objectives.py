@@ -132,7 +132,7 @@ def _who() -> list[Any]:
     return [
         rows(
             "By agent",
-            "Windows are those of a 30 day objective; shorter objectives have shorter ones, see the graph above.",
+            "Windows are named as for an objective of 30 days; those of a shorter one span less (label range).",
             budget,
             *burns,
             columns=columns,

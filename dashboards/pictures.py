@@ -55,12 +55,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _perform(stage: Rehearsal, seconds: float) -> None:
-    """Good traffic, a slow node, some trouble, good traffic again."""
-    time.sleep(seconds * 0.55)
-    stage.misbehave({"slow_node": SLOW, "drop": 0.1, "malformed": 0.002})
-    time.sleep(seconds * 0.15)
-    stage.behave()
-    time.sleep(seconds * 0.3)
+    """Good traffic, then a slow node and some trouble, which last: what somebody sees who was just woken."""
+    time.sleep(seconds * 0.6)
+    stage.misbehave({"slow_node": SLOW, "drop": 0.1, "malformed": 0.002, "call_failure": 0.15})
+    time.sleep(seconds * 0.4)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
 
 from .answers import Panel, Source, written
 from .canvas import INK, NAMED, PANEL, UNIT_INCHES, WIDTH_INCHES, inner_axes, nothing, short, step_colour
@@ -25,7 +24,11 @@ def draw_table(frame: Axes, panel: Panel, source: Source) -> None:
         return
     place = changes["organize"]["indexByName"]
     named = sorted(changes["organize"]["renameByName"].items(), key=lambda one: place[one[0]])
-    columns = {field: name for field, name in named if any(field in row for row in rows)}
+    hidden = _hidden(panel)
+    columns = {field: name for field, name in named if name not in hidden and any(field in row for row in rows)}
+    if not columns:
+        nothing(frame, panel)
+        return
     sort = [entry["displayName"] for entry in panel.get("options", {}).get("sortBy", [])]
     keys = [field for field, name in columns.items() if name in sort]
     if keys:
@@ -45,9 +48,24 @@ def draw_table(frame: Axes, panel: Panel, source: Source) -> None:
             value = row.get(field, "")
             room = share / sum(wide) * panel["gridPos"]["w"] / 24 * WIDTH_INCHES
             unit, steps = styles.get(name, ("short", []))
-            text = written(value, unit) if isinstance(value, float) else short(str(value), int(room * 19))
+            text = short(str(value), int(room * 19)) if isinstance(value, str) else _written(value, unit, source.end)
             colour = step_colour(steps, value) if isinstance(value, float) and steps else INK
             frame.text(x, y, text, color=colour, fontsize=7, va="center")
+
+
+def _written(value: float, unit: str, now: float) -> str:
+    """Times as Grafana tells them from now; anything else as everywhere."""
+    if unit != "dateTimeFromNow":
+        return written(value, unit)
+    ago = max(0.0, now - value / 1000)
+    return f"{ago:.0f} s ago" if ago < 100 else f"{ago / 60:.0f} min ago"
+
+
+def _hidden(panel: Panel) -> set[str]:
+    rules = panel.get("fieldConfig", {}).get("overrides", [])
+    return {
+        rule["matcher"]["options"] for rule in rules for item in rule["properties"] if item["id"] == "custom.hidden"
+    }
 
 
 def _finite(value: Any) -> float:
@@ -70,12 +88,13 @@ def _styles(panel: Panel) -> dict[str, tuple[str, list[dict[str, Any]]]]:
 def _matrix(frame: Axes, panel: Panel, rows: list[dict[str, Any]], options: dict[str, str]) -> None:
     names = sorted({row[options[field]] for row in rows for field in ("rowField", "columnField")})
     if not names:
-        nothing(frame)
+        nothing(frame, panel)
         return
     inner = inner_axes(frame, panel, left=2.0, bottom=1.9)
     cells = {(row[options["rowField"]], row[options["columnField"]]): row["Value"] for row in rows}
     grid = [[cells.get((one, other), math.nan) for other in names] for one in names]
-    inner.imshow(grid, aspect="auto", cmap=mpl.colormaps["cividis"])
+    colours = LinearSegmentedColormap.from_list("BlPu", ("#5794F2", "#B877D9")).with_extremes(bad=PANEL)
+    inner.imshow(grid, aspect="auto", cmap=colours)
     inner.set_xticks(range(len(names)), [short(name, 26) for name in names], rotation=90, fontsize=5.5)
     inner.set_yticks(range(len(names)), [short(name, 32) for name in names], fontsize=5.5)
 
@@ -90,7 +109,7 @@ def draw_node_graph(frame: Axes, panel: Panel, source: Source) -> None:
         agent = nodes.get(edge["source"], {}).get("subtitle", "")
         weights[agent] = weights.get(agent, 0.0) + edge["Value"]
     if not weights:
-        nothing(frame)
+        nothing(frame, panel)
         return
     busiest = max(weights, key=lambda agent: weights[agent])
     own = sorted((row for row in nodes.values() if row["subtitle"] == busiest), key=lambda row: -row["Value"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from urllib.parse import parse_qs, urlsplit
 
 from .boards import DOCUMENTS, Document, every_dashboard, overrides, panels
 
@@ -125,3 +126,48 @@ def test_heatmaps_by_node_are_last_and_closed_and_their_rare_cells_are_seen_on_d
             if panel["type"] == "heatmap":
                 # The schemes of one hue and Viridis and its kin begin at nearly black.
                 assert panel["options"]["color"]["scheme"] == "Cool"
+
+
+def explore_links() -> list[Document]:
+    """What links to Explore ask the trace datasource, as Grafana reads it from their address."""
+    addresses = set(re.findall(r'"(/explore\?[^"]*)"', json.dumps(DOCUMENTS)))
+    return [json.loads(parse_qs(urlsplit(address).query)["panes"][0]) for address in addresses]
+
+
+def test_a_link_to_the_traces_goes_by_ids_because_names_have_quotes() -> None:
+    found = [query["query"] for pane in explore_links() for query in pane["a"]["queries"]]
+    assert found
+    for query in found:
+        assert "span.atoms.node.id" in query
+        assert "span.gen_ai.agent.id" in query
+        assert "name}" not in query.replace(" ", "")
+
+
+def test_slow_turns_are_those_of_the_chosen_agents_and_nodes() -> None:
+    (panel,) = [panel for panel in panels(DOCUMENTS["atoms-slo"]) if panel["title"] == "Slow turns, newest first"]
+    (target,) = panel["targets"]
+    assert "span.gen_ai.agent.name =~ `${agent:regex}`" in target["query"]
+    assert "span.atoms.node.name =~ `${node:regex}`" in target["query"]
+
+
+@every_dashboard
+def test_names_in_links_are_percent_encoded_and_in_questions_between_backticks(document: Document) -> None:
+    text = json.dumps(document)
+    for value in re.findall(r"\$\{(__(?:value|data|field)[^}]*)\}", text):
+        assert value.endswith(":percentencode"), value
+    assert not re.search(r'_name=~\\"', text), "a quote in a name ends the matcher"
+
+
+@every_dashboard
+def test_nodes_to_choose_from_are_those_visited(document: Document) -> None:
+    for variable in document["templating"]["list"]:
+        if variable["name"] == "node":
+            assert variable["query"]["query"].startswith("label_values(atoms_node_visits_total{")
+
+
+@every_dashboard
+def test_ratios_that_rules_have_recorded_are_never_added_up(document: Document) -> None:
+    for panel in panels(document):
+        for target in panel["targets"]:
+            for ratio in ("error_ratio", "error_budget_remaining", "node_error_ratio"):
+                assert not re.search(rf"sum[^(]*\(+atoms_slo:{ratio}\b", target.get("expr", "")), panel["title"]

@@ -52,9 +52,9 @@ def asked(values: dict[str, Chosen]) -> dict[str, Question]:
 def twins(tmp_path_factory: pytest.TempPathFactory) -> World:
     """The twins' world, its rules evaluated by two Prometheis."""
     folder = tmp_path_factory.mktemp("twins")
-    recorded = '{__name__=~"atoms_slo:.*"}'
+    recorded = '{__name__=~"atoms_[a-z]+:.+"}'
     once = World(MINUTES).traffic(*TWINS).answers(folder, [recorded])[recorded]
-    assert len({sample.labels["slo"] for sample in once}) == 2
+    assert len({sample.labels["slo"] for sample in once if "slo" in sample.labels}) == 2
     return twice_evaluated(once, World(MINUTES).traffic(*TWINS))
 
 
