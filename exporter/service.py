@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -21,30 +22,35 @@ from structlog.typing import FilteringBoundLogger
 from exporter import __version__
 from exporter.calls.observations import Observation
 from exporter.calls.tracker import Tracker
-from exporter.config import Config, api_key, token_in
+from exporter.config import Config, api_key, objectives, token_in
 from exporter.logs import also_mask
 from exporter.outputs.otlp import metric_push, trace_export
 from exporter.outputs.prometheus.exposition import OPENMETRICS, TEXT, render, wants_openmetrics
 from exporter.outputs.prometheus.metrics import Metrics
+from exporter.outputs.recent import Recent
 from exporter.outputs.recorder import Outputs
+from exporter.overview import Overview
 from exporter.protocol.units import Unit, UnitRules
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
 from exporter.receivers.deliveries import Deliveries
 from exporter.receivers.directory import Directory
 from exporter.receivers.discovery import ENDED, FoundCall, Poll, static_calls
-from exporter.receivers.following import Earlier, Followed, Following, Limits
+from exporter.receivers.following import Earlier, Following, Limits
 from exporter.receivers.gathering import Gathering
 from exporter.receivers.history import History
 from exporter.receivers.token import Token
 from exporter.receivers.webhook import Webhooks
 from exporter.state.checkpointing import Checkpointing
 from exporter.state.sqlite import SavedState, SQLiteCheckpoints
-from exporter.web import CallView, FollowAnswer, RunningWeb, WebConfigFile, WebPorts, build_app, serve
+from exporter.web import FollowAnswer, RunningWeb, WebConfigFile, WebPorts, build_app, serve
 
 _CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _LOOP_PROBE_SECONDS = 0.1
 _WEB_CLOSE_SECONDS = 2.0
+_PAGE_ATTEMPTS = 2
+_ACCEPTABLE_SECONDS = 2.0
+"""Above this the vendor calls a turn in need of work: what is slow where no objective says it."""
 
 
 class Service:
@@ -93,9 +99,11 @@ class Service:
         )
         self._push = metric_push(env, self.metrics.registry, self.metrics, instance_id=instance_id)
         units = config.metrics.units
+        unit_rules = UnitRules(Unit(units.turn_latency), Unit(units.tts_latency), Unit(units.processor))
+        recent = Recent(slow_seconds=_slow_seconds(config), wall=clock)
         self.tracker = Tracker(
-            Outputs(self.metrics, self._traces.show if self._traces is not None else None, watch),
-            units=UnitRules(Unit(units.turn_latency), Unit(units.tts_latency), Unit(units.processor)),
+            Outputs(self.metrics, self._traces.show if self._traces is not None else None, watch, recent),
+            units=unit_rules,
             capture_content=config.traces.capture_content,
         )
         self._store = SQLiteCheckpoints(config.state.path) if config.state.path is not None else None
@@ -113,10 +121,11 @@ class Service:
             judged_by_list=config.discovery.poll.enabled,
         )
         self._directory = Directory(self._api, log=log)
+        history = History(self._api, rng=self._rng, concurrency=config.history.concurrency)
         self.following = Following(
             self._api,
             self.tracker,
-            History(self._api, rng=self._rng, concurrency=config.history.concurrency),
+            history,
             self._directory,
             spawn=self._spawn,
             log=log,
@@ -133,6 +142,18 @@ class Service:
             ),
             durable=self._store is not None,
             on_finished=self._finished,
+        )
+        self.overview = Overview(
+            self.following,
+            recent,
+            self.metrics,
+            version=__version__,
+            fetch=partial(history.fetch, attempts=_PAGE_ATTEMPTS),
+            ready=self._ready,
+            units=unit_rules,
+            clock=clock,
+            state_says=str(config.state.path) if config.state.path is not None else None,
+            traces_on=self._traces is not None,
         )
         self._checkpointing = self._make_checkpointing()
         self._deliveries = self._make_deliveries()
@@ -299,7 +320,9 @@ class Service:
             version=__version__,
             render=self._render,
             ready=self._ready,
-            calls=self.calls,
+            calls=self.overview.calls,
+            front=self.overview.front,
+            call=self.overview.call,
             follow=self._follow,
             webhook=self._deliveries.take if self._deliveries is not None else None,
             webhook_path=self._config.discovery.webhook.path,
@@ -335,11 +358,6 @@ class Service:
             return False, f"the Atoms API cannot be used: {why}" if why else "the Atoms API has not answered yet"
         return True, "ready"
 
-    def calls(self) -> list[CallView]:
-        """The calls being followed, for a person."""
-        now = self._clock()
-        return [_view(followed, now) for followed in self.following.calls()]
-
     async def _follow(self, call_id: str) -> FollowAnswer:
         if not _CALL_ID.fullmatch(call_id):
             return FollowAnswer.MALFORMED
@@ -365,23 +383,10 @@ class Service:
             self.metrics.sweep()
 
 
-def _view(followed: Followed, now: float) -> CallView:
-    found, tracked = followed.found, followed.tracked
-    if tracked is None:
-        return CallView(found.call_id, followed.state, found.created_at or now, agent_id=found.agent_id)
-    call = tracked.call
-    age = now - tracked.last_event_at if tracked.last_event_at is not None else None
-    return CallView(
-        call_id=found.call_id,
-        state=followed.state,
-        since_at=call.first_at if call.first_at is not None else tracked.opened_at,
-        events=len(tracked.seen),
-        last_event_age_seconds=age,
-        agent_id=call.agent.agent_id,
-        agent_name=call.agent.name,
-        node_id=call.visit.node_id,
-        node_name=call.node_name or None,
-    )
+def _slow_seconds(config: Config) -> float:
+    """What counts as a slow turn: the tightest promise about turns."""
+    thresholds = [each.threshold_seconds for each in objectives(config) if each.metric == "turn_latency"]
+    return min((seconds for seconds in thresholds if seconds is not None), default=_ACCEPTABLE_SECONDS)
 
 
 async def run_until_signalled(service: Service) -> None:

@@ -155,7 +155,7 @@ async def test_a_call_is_followed_once_whoever_finds_it() -> None:
         found = followed.found
         for source in ("static", "poll", "webhook", "api"):
             assert not here.service.following.follow(FoundCall(found.call_id, source=source))
-        (call,) = here.service.calls()
+        (call,) = here.service.overview.calls()
         assert call.call_id == found.call_id
         here.service.following.over(found.call_id, "failed")
         await until(lambda: not len(here.service.following), 60)

@@ -14,9 +14,12 @@ import httpx
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.exposition import choose_encoder
 
+from exporter.errors import AtomsExporterError
 from exporter.web import (
+    CallPage,
     CallView,
     FollowAnswer,
+    FrontView,
     Limits,
     ListenAddress,
     RunningWeb,
@@ -42,6 +45,10 @@ class Backstage:
     ready: tuple[bool, str] = (True, "")
     follow_answer: FollowAnswer = FollowAnswer.ACCEPTED
     webhook_answer: WebhookAnswer = WebhookAnswer.ACCEPTED
+    asked_pages: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    front_view: FrontView | None = None
+    call_pages: dict[str, CallPage] = dataclasses.field(default_factory=dict)
+    call_trouble: AtomsExporterError | None = None
     render_gate: asyncio.Event | None = None
     page: bytes | None = None
 
@@ -59,6 +66,27 @@ class Backstage:
             return content_type, self.page
         return content_type, encoder(self.registry)
 
+    def front(self, page: int, nodes_page: int) -> FrontView:
+        self.asked_pages.append((page, nodes_page))
+        if self.front_view is not None:
+            return self.front_view
+        going_on = sum(call.ended_at is None for call in self.calls)
+        return FrontView(
+            version="1.2.3",
+            now_at=time.time(),
+            ready=self.ready,
+            slow_seconds=2.0,
+            going_on=going_on,
+            ended=len(self.calls) - going_on,
+            lines=self.calls,
+            page=page,
+        )
+
+    async def call(self, name: str) -> CallPage | None:
+        if self.call_trouble is not None:
+            raise self.call_trouble
+        return self.call_pages.get(name)
+
     async def follow(self, call_id: str) -> FollowAnswer:
         self.followed.append(call_id)
         return self.follow_answer
@@ -73,6 +101,8 @@ class Backstage:
             render=self.render,
             ready=lambda: self.ready,
             calls=lambda: self.calls,
+            front=self.front,
+            call=self.call,
             follow=self.follow,
             webhook=self.webhook if webhook else None,
             webhook_turned_away=self.turned_away.append,

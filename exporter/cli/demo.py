@@ -138,7 +138,8 @@ class Demo:
         table.add_column("node", no_wrap=True, overflow="ellipsis", ratio=1)
         table.add_column("events", justify="right", no_wrap=True, min_width=6)
         table.add_column("last turn", justify="right", no_wrap=True, min_width=9)
-        calls = sorted((call for call in service.calls() if call.events), key=lambda call: call.since_at)
+        going_on = [call for call in service.overview.calls() if call.events and call.ended_at is None]
+        calls = sorted(going_on, key=lambda call: call.since_at)
         for call in calls[-min(_MOST_ROWS, max(1, self._console.height - _OTHER_LINES)) :]:
             turn = self._latest.get(call.call_id)
             table.add_row(call.call_id, call.agent_name or "…", call.node_name or "…", str(call.events), _latency(turn))

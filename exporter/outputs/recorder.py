@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from exporter.calls.observations import Observation
 from exporter.outputs.prometheus.metrics import Metrics
+from exporter.outputs.recent import Recent
 from exporter.outputs.spans import SHOWN, SpanRecord, spans_of
 from exporter.protocol.events import Event
 
@@ -17,6 +19,7 @@ class Outputs:
 
     :param show: takes a fact of which spans can be made; must not block.
     :param watch: shown all facts.
+    :param recent: remembers the last hour; costs nothing for facts it has no use for.
     """
 
     def __init__(
@@ -24,8 +27,11 @@ class Outputs:
         metrics: Metrics,
         show: Callable[[Observation], None] | None = None,
         watch: Callable[[Sequence[Observation]], None] | None = None,
+        recent: Recent | None = None,
     ) -> None:
-        self._recorders = metrics.calls.recorders
+        self._recorders = dict(metrics.calls.recorders)
+        for kind, remember in recent.recorders.items() if recent is not None else ():
+            self._recorders[kind] = _both(self._recorders[kind], remember)
         self._show = show
         self._watch = watch
         self.event_received: Callable[[type[Event], float | None], None] = metrics.event_received
@@ -44,6 +50,14 @@ class Outputs:
                 show(fact)
         if self._watch is not None:
             self._watch(facts)
+
+
+def _both(first: Callable[[Any], None], second: Callable[[Any], None]) -> Callable[[Any], None]:
+    def take(fact: Any) -> None:
+        first(fact)
+        second(fact)
+
+    return take
 
 
 def built(put_span: Callable[[SpanRecord], None]) -> Callable[[Observation], None]:

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import gzip
 import json
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -14,8 +13,9 @@ from typing import Any
 from aiohttp import web
 
 from exporter.web.access import WebConfigFile
+from exporter.web.browsing import Browsing, html
 from exporter.web.gatekeeper import Gatekeeper, cross_origin
-from exporter.web.landing import CONTENT_SECURITY_POLICY, landing_page, not_found_page
+from exporter.web.pages import message_page
 from exporter.web.ports import FollowAnswer, WebhookAnswer, WebPorts
 from exporter.web.sending import Bodies, BodyTooLarge, NoRoomForBody, Pages
 
@@ -48,15 +48,6 @@ _FOLLOW_STATUS: Mapping[FollowAnswer, int] = MappingProxyType(
 _API_IS_OFF = (
     "following a call by request is off: set authentication in web.config_file, or web.allow_unauthenticated_api: true"
 )
-_PAGE_HEADERS = MappingProxyType(
-    {
-        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "deny",
-        "Referrer-Policy": "no-referrer",
-        "Cache-Control": "no-store",
-    }
-)
 _PLAIN_HEADERS = MappingProxyType({"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"})
 
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -72,10 +63,12 @@ def build_app(
     """The application; ``web_config`` is the same object that :func:`exporter.web.serve` is given."""
     access = web_config or WebConfigFile()
     site = _Site(ports, access, allow_unauthenticated_api, slow_body_seconds)
+    browsing = Browsing(ports)
     open_paths = frozenset({ports.webhook_path}) if ports.webhook else frozenset()
     gate = Gatekeeper(access, open_paths=open_paths, bound_hit=ports.bound_hit)
     app = web.Application(middlewares=[_plain_errors, gate.middleware], client_max_size=MAX_API_BYTES)
-    app.router.add_get("/", site.landing)
+    app.router.add_get("/", browsing.front)
+    app.router.add_get("/calls/{call}", browsing.call)
     app.router.add_get("/metrics", site.metrics)
     app.router.add_get("/-/healthy", site.healthy)
     app.router.add_get("/-/ready", site.ready)
@@ -95,8 +88,7 @@ async def _plain_errors(request: web.Request, handler: Next) -> web.StreamRespon
     except web.HTTPException as error:
         headers = {name: value for name, value in error.headers.items() if name in ("Allow", "WWW-Authenticate")}
         if error.status == 404 and "text/html" in request.headers.get("Accept", ""):
-            page = not_found_page()
-            return web.Response(status=404, text=page, content_type="text/html", headers=_PAGE_HEADERS)
+            return html(message_page("Not found", "There is nothing here."), 404)
         return _problem(error.status, error.reason.lower(), headers)
 
 
@@ -120,10 +112,6 @@ class _Site:
         self._pages = Pages(ports.bound_hit)
         self._bodies = Bodies(slow_body_seconds, ports.bound_hit)
         self._gzipping: dict[int, tuple[bytes, asyncio.Future[bytes]]] = {}
-
-    async def landing(self, request: web.Request) -> web.Response:
-        page = landing_page(self._ports.version, self._ports.ready(), self._ports.calls(), time.time())
-        return web.Response(text=page, content_type="text/html", headers=_PAGE_HEADERS)
 
     async def healthy(self, request: web.Request) -> web.Response:
         return web.Response(text="atoms-exporter is healthy.\n", headers=_PLAIN_HEADERS)

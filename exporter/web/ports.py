@@ -7,27 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 
 from exporter.protocol.webhooks import WebhookAnswer
+from exporter.web.pages import CallPage, CallView, FrontView
 
 __all__ = ["CallView", "FollowAnswer", "WebPorts", "WebhookAnswer"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class CallView:
-    """A call being followed, as an operator sees it: where it is and whether it is alive, nothing of what was said.
-
-    ``since_at`` is Unix time of the first thing known of the call; ``last_event_age_seconds`` is None before the
-    first event. Agent and node are None while unknown.
-    """
-
-    call_id: str
-    state: str
-    since_at: float
-    events: int = 0
-    last_event_age_seconds: float | None = None
-    agent_id: str | None = None
-    agent_name: str | None = None
-    node_id: str | None = None
-    node_name: str | None = None
 
 
 class FollowAnswer(StrEnum):
@@ -53,8 +35,10 @@ class WebPorts:
     """Everything the web server asks.
 
     ``render`` takes the Accept header and the metric names asked for (empty: all) and gives content type and page.
-    ``ready`` says whether the process does its job, and if not, why. ``webhook`` takes the raw body and
-    ``X-Signature``; None means there is no secret and the endpoint does not exist. ``webhook_turned_away`` is told of
+    ``front`` takes the number of the page of calls and of nodes; ``call`` an id or a trace id, and knows a call or not
+    (AtomsExporterError: it does, but cannot learn more of it now). ``ready`` says whether the process does its job, and
+    if not, why. ``webhook`` takes the raw body and ``X-Signature``; None means there is no secret and the endpoint
+    does not exist. ``webhook_turned_away`` is told of
     deliveries that were not even read (too large, too slow), for the counters; ``bound_hit`` of clients that took more
     than their share (``passwords``, ``page_readers``, ``bodies``).
     """
@@ -63,6 +47,8 @@ class WebPorts:
     render: Callable[[str, tuple[str, ...]], Awaitable[tuple[str, bytes]]]
     ready: Callable[[], tuple[bool, str]]
     calls: Callable[[], Sequence[CallView]]
+    front: Callable[[int, int], FrontView]
+    call: Callable[[str], Awaitable[CallPage | None]]
     follow: Callable[[str], Awaitable[FollowAnswer]]
     webhook: Callable[[bytes, str | None], Awaitable[WebhookAnswer]] | None = None
     webhook_path: str = "/webhooks/atoms"

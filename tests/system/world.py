@@ -112,12 +112,12 @@ class Exporter:
         """The calls being followed, without yielding to the event loop."""
         with httpx.Client(trust_env=False, timeout=20) as client:
             found = client.get(self.url + "/api/v1/calls").json()
-        return list(found["calls"] if isinstance(found, dict) else found)
+        return [call for call in found["calls"] if call["ended_at"] is None]
 
     async def calls(self) -> list[dict[str, Any]]:
         """The calls being followed."""
         found = (await self.get("/api/v1/calls")).json()
-        return list(found["calls"] if isinstance(found, dict) else found)
+        return [call for call in found["calls"] if call["ended_at"] is None]
 
     async def settled(self, seconds: float = 60.0) -> Page:
         """Wait until no call is being followed any more; its metrics then."""

@@ -88,8 +88,9 @@ async def _what_prometheus_sees(port: int) -> dict[str, tuple[str, str]]:
     deadline = time.monotonic() + 80
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
         while time.monotonic() < deadline:
-            with contextlib.suppress(httpx.TransportError):
-                targets = (await client.get("/api/v1/targets")).json()["data"]["activeTargets"]
+            with contextlib.suppress(httpx.HTTPError):
+                answer = (await client.get("/api/v1/targets")).raise_for_status()  # it listens before it is ready
+                targets = answer.json()["data"]["activeTargets"]
                 seen = {target["labels"]["job"]: (target["health"], target["lastError"]) for target in targets}
                 if len(seen) == 2 and all(health != "unknown" for health, _ in seen.values()):
                     return seen

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCol
 from exporter.calls.observations import Observation
 from exporter.outputs.prometheus.call_metrics import CallMetrics
 from exporter.outputs.prometheus.catalogue import CATALOGUE
-from exporter.outputs.prometheus.series import Store
+from exporter.outputs.prometheus.series import Counter, Store
 from exporter.protocol.events import WIRE_NAMES, Event
 
 
@@ -59,6 +59,15 @@ class Metrics:
     def live_events(self) -> int:
         """Events of live streams counted so far, those without a time left out."""
         return self._lag.count
+
+    def samples(self, name: str) -> list[tuple[dict[str, str], float]]:
+        """The series of a counter or gauge as they are now, for a person: labels and value."""
+        family = self.store[name]
+        return [
+            (dict(zip(family.spec.labels, key, strict=True)), child.value)
+            for key, child in family.children.items()
+            if isinstance(child, Counter)
+        ]
 
     # -- Recorder
 

@@ -7,7 +7,7 @@ slow node to a call. It counts by our own clock, by the minute in which a fact a
 from __future__ import annotations
 
 from exporter.outputs.recent.calls import EndedCall, SlowTurn
-from exporter.outputs.recent.hour import Hour, Minute, NodeHour
+from exporter.outputs.recent.hour import Hour, Minute, NodeHour, quantiles, summed
 from exporter.outputs.recent.memory import Recent, Trouble
 
-__all__ = ["EndedCall", "Hour", "Minute", "NodeHour", "Recent", "SlowTurn", "Trouble"]
+__all__ = ["EndedCall", "Hour", "Minute", "NodeHour", "Recent", "SlowTurn", "Trouble", "quantiles", "summed"]

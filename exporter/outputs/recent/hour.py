@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from exporter.calls.observations import Place
@@ -36,6 +36,8 @@ class NodeHour(NamedTuple):
     slowest_seconds: float
     slowest_call: str
     minutes: tuple[Minute, ...]
+    counts: tuple[int, ...]
+    """Turns by bucket of ``BOUNDS``, the last for what is beyond them."""
 
 
 class _Slot:
@@ -80,7 +82,7 @@ class Hour:
         """The last so many minutes; ``None`` when nobody was answered in them."""
         slots = [self._slot(minute) for minute in range(now - minutes + 1, now + 1)]
         there = [slot for slot in slots if slot is not None]
-        together = _summed(slot.counts for slot in there)
+        together = summed(slot.counts for slot in there)
         turns = sum(together)
         if not turns:
             return None
@@ -95,6 +97,7 @@ class Hour:
             worst.slowest_seconds,
             worst.slowest_call,
             tuple(_minute(slot) for slot in slots),
+            tuple(together),
         )
 
     def _slot(self, minute: int) -> _Slot | None:
@@ -108,7 +111,8 @@ def _minute(slot: _Slot | None) -> Minute:
     return Minute(sum(slot.counts), slot.slow, *quantiles(slot.counts, slot.slowest_seconds))
 
 
-def _summed(counts: Iterable[array[int]]) -> list[int]:
+def summed(counts: Iterable[Sequence[int]]) -> list[int]:
+    """Buckets of several added up."""
     together = [0] * (len(BOUNDS) + 1)
     for each in counts:
         for index, number in enumerate(each):
@@ -132,6 +136,6 @@ def _quantile(q: float, counts: list[int], slowest_seconds: float) -> float:
         if number and below + number >= rank:
             low = BOUNDS[index - 1] if index else 0.0
             high = min(BOUNDS[index], slowest_seconds) if index < len(BOUNDS) else slowest_seconds
-            return low + (high - low) * (rank - below) / number
+            return min(high, low + (high - low) * (rank - below) / number)
         below += number
     return slowest_seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from hypothesis import given
@@ -178,7 +179,7 @@ def test_a_quantile_lies_in_the_bucket_that_holds_it_and_never_above_the_slowest
         counts[next((i for i, bound in enumerate(BOUNDS) if each <= bound), len(BOUNDS))] += 1
     ordered = sorted(seconds)
     for q, told in zip((0.5, 0.95), quantiles(counts, max(seconds)), strict=True):
-        exact = ordered[max(0, -(-len(ordered) * q // 1) - 1).__int__()]
+        exact = ordered[max(0, math.ceil(len(ordered) * q) - 1)]
         bucket = next((i for i, bound in enumerate(BOUNDS) if exact <= bound), len(BOUNDS))
         low = BOUNDS[bucket - 1] if bucket else 0.0
         high = BOUNDS[bucket] if bucket < len(BOUNDS) else max(seconds)

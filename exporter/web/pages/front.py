@@ -1,0 +1,204 @@
+"""The page at ``/``: are callers suffering now, where, since when, and which call shows it. For 3 a.m., by phone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from urllib.parse import quote
+
+from exporter.outputs.recent import NodeHour, Trouble, quantiles, summed
+from exporter.web.pages.charts import hour_chart
+from exporter.web.pages.frame import ago, clock_time, named, page, seconds, table
+from exporter.web.pages.view import CallView, FrontView
+
+_REFRESH_SECONDS = 10
+_GOOD_SECONDS = 0.9
+_BAD = ("failed", "lost")
+_NODE_HEADS = ("Agent", "Node", "Turns", "Slow", "p50", "p95", "Slowest", "Last hour: p50, p95 and turns by minute")
+_CALL_HEADS = (
+    "Slowest turn",
+    "in node",
+    "Call",
+    "Agent",
+    "Now in",
+    "State",
+    "Turns",
+    "Last turn",
+    "Since (UTC)",
+    "Last event",
+)
+_NUMERIC = frozenset(("Turns", "Slow", "p50", "p95", "Slowest", "Slowest turn", "Last turn"))
+
+
+def front_page(view: FrontView) -> str:
+    """The whole page as HTML; every name in it is escaped."""
+    body = "\n".join(
+        (
+            f"<h1>atoms-exporter<small>{escape(view.version)}</small></h1>",
+            '<nav><a href="metrics">Metrics</a><a href="api/v1/calls">Calls (JSON)</a><a href="-/healthy">Healthy</a>'
+            f'<a href="-/ready">Ready</a><span class="soft">as of {clock_time(view.now_at)} UTC</span></nav>',
+            _state(view),
+            _tiles(view),
+            _nodes(view),
+            _calls(view),
+            _outcomes(view),
+            _health(view),
+        )
+    )
+    return page("atoms-exporter", body, refresh_seconds=_REFRESH_SECONDS)
+
+
+# -- are callers suffering?
+
+
+def _state(view: FrontView) -> str:
+    ready, reason = view.ready
+    said = [] if ready else [f'<p class="state bad"><b>This exporter is not ready:</b> {escape(reason)}</p>']
+    said += [f'<p class="state bad">{_trouble(trouble, view)}</p>' for trouble in view.troubles[:10]]
+    if len(view.troubles) > 10:
+        said.append(f'<p class="state bad">… and {len(view.troubles) - 10} more places.</p>')
+    if not said:
+        turns = sum(node.turns for node in view.lately)
+        calm = "Callers are being answered." if turns else "Nobody was answered in the last fifteen minutes."
+        said.append(f'<p class="state{"" if turns or not view.going_on else " warn"}"><b>{calm}</b></p>')
+    return "\n".join(said)
+
+
+def _trouble(trouble: Trouble, view: FrontView) -> str:
+    since = f"{clock_time(view.now_at - 60 * trouble.minutes_ago)} UTC ({ago(60 * trouble.minutes_ago)})"
+    call = _call_link(trouble.call_id)
+    agent = named(trouble.agent_name, trouble.agent_id)
+    if trouble.kind == "slow":
+        return (
+            f"<b>{agent} is slow in {named(trouble.node_name, trouble.node_id)}</b> since {since}: {trouble.share:.0%} "
+            f"of {trouble.of} turns took longer than {seconds(view.slow_seconds)}, p95 {seconds(trouble.seconds)}. "
+            f"Such a call: {call}"
+        )
+    return f"<b>Calls of {agent} fail</b> since {since}: {trouble.share:.0%} of {trouble.of}. Such a call: {call}"
+
+
+# -- the numbers of now
+
+
+def _tiles(view: FrontView) -> str:
+    turns = sum(node.turns for node in view.lately)
+    p50: float | None = None
+    p95: float | None = None
+    if turns:
+        slowest = max(node.slowest_seconds for node in view.lately)
+        p50, p95 = quantiles(summed(node.counts for node in view.lately), slowest)
+    over = sum(view.outcomes_lately.values())
+    bad = sum(view.outcomes_lately.get(outcome, 0) for outcome in _BAD)
+    tiles = (
+        (str(view.going_on), "calls now", ""),
+        (str(turns), "turns in 15 min", ""),
+        (seconds(p50), "median turn, 15 min", _class_of(p50, view)),
+        (seconds(p95), "p95 turn, 15 min", _class_of(p95, view)),
+        (str(over), "calls ended in 15 min", ""),
+        (f"{bad / over:.0%}" if over else "–", "of them failed or lost", "bad" if bad else ""),
+    )
+    items = "".join(f'<li><b class="{kind}">{text}</b><span>{label}</span></li>' for text, label, kind in tiles)
+    return f'<ul class="tiles">{items}</ul>'
+
+
+def _class_of(value: float | None, view: FrontView) -> str:
+    if value is None:
+        return ""
+    return "good" if value < _GOOD_SECONDS else "bad" if value > view.slow_seconds else "warn"
+
+
+# -- where
+
+
+def _nodes(view: FrontView) -> str:
+    if not view.nodes:
+        return '<h2>Nodes</h2><p class="soft">Nobody was answered within the last hour.</p>'
+    rows = "\n".join(_node_row(node, view) for node in view.nodes)
+    links = _pages("nodes", view.nodes_page, view.nodes_pages, {"page": view.page})
+    return f"<h2>Nodes, by their share of slow turns in the last hour</h2>{table(_NODE_HEADS, rows, _NUMERIC)}{links}"
+
+
+def _node_row(node: NodeHour, view: FrontView) -> str:
+    share = node.slow / node.turns
+    kind = "bad" if share >= 0.25 else "warn" if node.slow else ""
+    return (
+        f'<tr><td class="name">{named(node.place.agent_name, node.place.agent_id)}</td>'
+        f'<td class="name">{named(node.place.node_name, node.place.node_id)}</td>'
+        f'<td class="n">{node.turns}</td><td class="n {kind}">{share:.0%}</td>'
+        f'<td class="n {_class_of(node.p50_seconds, view)}">{seconds(node.p50_seconds)}</td>'
+        f'<td class="n {_class_of(node.p95_seconds, view)}">{seconds(node.p95_seconds)}</td>'
+        f'<td class="n"><a href="calls/{quote(node.slowest_call, safe="")}">{seconds(node.slowest_seconds)}</a></td>'
+        f"<td>{hour_chart(node.minutes, view.slow_seconds)}</td></tr>"
+    )
+
+
+# -- which calls
+
+
+def _calls(view: FrontView) -> str:
+    going_on = "1 call is being followed" if view.going_on == 1 else f"{view.going_on} calls are being followed"
+    if not view.going_on:
+        going_on = "No call is being followed"
+    heading = f"{going_on}, {view.ended} ended within the hour"
+    if not view.lines:
+        return f'<h2>{heading}</h2><p class="soft">Calls show up here as they are discovered.</p>'
+    rows = "\n".join(_call_row(call, view) for call in view.lines)
+    links = _pages("page", view.page, view.pages, {"nodes": view.nodes_page})
+    return f"<h2>{heading}, slowest turn first</h2>{table(_CALL_HEADS, rows, _NUMERIC)}{links}"
+
+
+def _call_row(call: CallView, view: FrontView) -> str:
+    slowest = call.slowest_turn_seconds
+    if call.ended_at is None:
+        state, last = escape(call.state), ago(call.last_event_age_seconds)
+    else:
+        kind = "bad" if call.outcome in _BAD else ""
+        word = f"{call.outcome}, {call.end_reason}" if call.end_reason else str(call.outcome)
+        state, last = f'<span class="{kind}">{escape(word)}</span>', f"ended {ago(view.now_at - call.ended_at)}"
+    return (
+        f'<tr><td class="n {_class_of(slowest, view)}">{seconds(slowest)}</td>'
+        f'<td class="name">{named(call.slowest_node_name)}</td><td>{_call_link(call.call_id)}</td>'
+        f'<td class="name">{named(call.agent_name, call.agent_id)}</td>'
+        f'<td class="name">{named(call.node_name, call.node_id)}</td><td>{state}</td>'
+        f'<td class="n">{call.turns}</td><td class="n">{seconds(call.last_turn_seconds)}</td>'
+        f"<td>{clock_time(call.since_at)}</td><td>{last}</td></tr>"
+    )
+
+
+def _call_link(call_id: str) -> str:
+    return f'<a href="calls/{quote(call_id, safe="")}"><code>{escape(call_id)}</code></a>'
+
+
+def _pages(name: str, number: int, of: int, others: Mapping[str, int]) -> str:
+    """Links to the pages before and after."""
+    if of <= 1:
+        return ""
+    rest = "".join(f"&amp;{other}={value}" for other, value in others.items() if value > 1)
+    before = f'<a href="?{name}={number - 1}{rest}" rel="prev">before</a> · ' if number > 1 else ""
+    after = f' · <a href="?{name}={number + 1}{rest}" rel="next">next</a>' if number < of else ""
+    return f'<p class="pages">{before}page {number} of {of}{after}</p>'
+
+
+# -- how calls end, and the exporter itself
+
+
+def _outcomes(view: FrontView) -> str:
+    if not view.outcomes_hour:
+        return ""
+    total = sum(view.outcomes_hour.values())
+    rows = "\n".join(
+        f'<tr><td class="{"bad" if outcome in _BAD else ""}">{escape(outcome)}</td><td class="n">{number}</td>'
+        f'<td class="n">{number / total:.0%}</td><td class="n">{view.outcomes_lately.get(outcome, 0)}</td></tr>'
+        for outcome, number in sorted(view.outcomes_hour.items(), key=lambda pair: (-pair[1], pair[0]))
+    )
+    heads = ("Outcome", "last hour", "share", "last 15 min")
+    return f"<h2>How calls ended</h2>{table(heads, rows, frozenset(heads[1:]))}"
+
+
+def _health(view: FrontView) -> str:
+    words = {True: '<span class="good">good</span>', False: '<span class="bad">bad</span>', None: "off"}
+    rows = "\n".join(
+        f'<tr><td>{escape(each.name)}</td><td>{words[each.good]}</td><td class="name">{escape(each.says)}</td></tr>'
+        for each in view.health
+    )
+    return f"<h2>The exporter itself</h2>{table(('', 'State', ''), rows)}" if rows else ""

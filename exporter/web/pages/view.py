@@ -1,0 +1,82 @@
+"""What the pages show, as plain values: filled by whoever knows, rendered by whoever draws."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from exporter.outputs.recent import NodeHour, Trouble
+from exporter.outputs.spans import SpanRecord
+
+__all__ = ["CallPage", "CallView", "FrontView", "Health"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallView:
+    """A call, as an operator sees it: where it is and whether it is alive, nothing of what was said.
+
+    ``since_at`` is Unix time of the first thing known of the call, ``ended_at`` of its end; ``state`` of a call that is
+    over is ``ended``. ``last_event_age_seconds`` is None before the first event. What is unknown is None.
+    """
+
+    call_id: str
+    state: str
+    since_at: float
+    events: int = 0
+    last_event_age_seconds: float | None = None
+    agent_id: str | None = None
+    agent_name: str | None = None
+    node_id: str | None = None
+    node_name: str | None = None
+    trace_id: str | None = None
+    turns: int = 0
+    last_turn_seconds: float | None = None
+    slowest_turn_seconds: float | None = None
+    slowest_node_name: str | None = None
+    outcome: str | None = None
+    end_reason: str | None = None
+    ended_at: float | None = None
+
+
+class Health(NamedTuple):
+    """One thing the exporter needs; ``good`` is None for what is switched off."""
+
+    name: str
+    good: bool | None
+    says: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrontView:
+    """Everything on the page at ``/``. Counts are of the last fifteen minutes and the last hour.
+
+    ``lines`` are the calls of this page (``page`` of ``pages``, from 1), slowest turn first; ``nodes`` likewise.
+    """
+
+    version: str
+    now_at: float
+    ready: tuple[bool, str]
+    slow_seconds: float
+    troubles: Sequence[Trouble] = ()
+    lately: Sequence[NodeHour] = ()
+    nodes: Sequence[NodeHour] = ()
+    nodes_page: int = 1
+    nodes_pages: int = 1
+    outcomes_lately: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    outcomes_hour: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    going_on: int = 0
+    ended: int = 0
+    lines: Sequence[CallView] = ()
+    page: int = 1
+    pages: int = 1
+    health: Sequence[Health] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class CallPage:
+    """One call: what is known of it, and its spans as far as they are known."""
+
+    call: CallView
+    spans: Sequence[SpanRecord]
+    now_at: float
