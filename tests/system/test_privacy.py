@@ -29,12 +29,20 @@ async def _outputs(exporter: Exporter, backend: Backend, folder: Path) -> dict[s
         "openmetrics": (await exporter.get("/metrics", headers=openmetrics)).text,
         "landing page": (await exporter.get("/")).text,
         "calls": (await exporter.get("/api/v1/calls")).text,
+        "pages of calls": await _pages_of_calls(exporter),
         "log": exporter.log,
         "OTLP": b"".join(backend.texts).decode("latin-1"),
     }
     for file in folder.glob("state.db*"):
         shown[file.name] = file.read_bytes().decode("latin-1")
     return shown
+
+
+async def _pages_of_calls(exporter: Exporter) -> str:
+    """The pages of some calls that are followed or have ended."""
+    calls = (await exporter.get("/api/v1/calls")).json()["calls"]
+    pages = [await exporter.get(f"/calls/{call['call_id']}") for call in calls[:3] + calls[-3:]]
+    return "".join(page.text for page in pages)
 
 
 async def _explained(call_id: str, url: str, env: dict[str, str]) -> str:
