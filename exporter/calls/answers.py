@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from exporter.calls.call import Call
 from exporter.calls.observations import HopAnswered, Observation, SpeechSynthesised, TurnAnswered
+from exporter.calls.visits import Spent
 from exporter.protocol import events as wire
-from exporter.protocol.units import Skip, milliseconds, plausible, seconds, seconds_between
+from exporter.protocol.units import Skip, Unit, milliseconds, plausible, seconds, seconds_between
 
+_AUTO = Unit.AUTO
 STAGES = ("stt_api", "stt_to_llm", "smart_turn", "llm_api", "llm_to_tts", "tts_api", "tts_to_audio")
 """The stages of a turn, in the order in which they happen."""
 
@@ -25,10 +27,11 @@ def answer_heard(call: Call, at: float) -> None:
 
 def turn_answered(call: Call, event: wire.TurnLatency, at: float) -> None:
     answer_heard(call, at)
-    if event.total_turn_ms is not None:
+    unit = call.units.turn_latency
+    if event.total_turn_ms is not None and (unit is _AUTO or event.turn_latency is None):
         latency = milliseconds(event.total_turn_ms)
     elif event.turn_latency is not None:
-        latency = seconds(event.turn_latency, call.units.turn_latency, event.timestamp)
+        latency = seconds(event.turn_latency, unit, event.timestamp)
     else:
         latency = Skip.MISSING
     if isinstance(latency, Skip):
@@ -80,12 +83,13 @@ def _turn(
             unattributed_seconds=max(0.0, latency - sum(took for _, took in stages)) if stages else None,
             index=index,
             model=call.model,
-            prompt_tokens=call.turn_prompt_tokens,
-            completion_tokens=call.turn_completion_tokens,
+            prompt_tokens=call.turn_spent.prompt,
+            completion_tokens=call.turn_spent.completion,
+            other_tokens=call.turn_spent.other,
             nth=call.nth("turn", at),
         )
     )
-    call.turn_prompt_tokens = call.turn_completion_tokens = 0
+    call.turn_spent = Spent()
 
 
 def speech_synthesised(call: Call, event: wire.TTSCompleted, at: float) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from exporter.calls.identity import milliseconds_of
 from exporter.calls.observations import Agent, Content, Hopped, Located, Observation, SampleSkipped
-from exporter.calls.visits import NO_NODE, NOWHERE, Visit, WaitingRoom
+from exporter.calls.visits import NO_NODE, NOWHERE, Spent, Visit, WaitingRoom
 from exporter.protocol.units import Skip, UnitRules
 
 _LONGEST_CONTENT = 4096
@@ -54,7 +54,6 @@ class Call:
         "capture_content",
         "channel",
         "closed_tools",
-        "completion_tokens",
         "connected_at",
         "end_at",
         "first_at",
@@ -68,12 +67,11 @@ class Call:
         "names",
         "open_tools",
         "out",
-        "prompt_tokens",
+        "spent",
         "started",
         "telephony_id",
-        "turn_completion_tokens",
         "turn_milliseconds",
-        "turn_prompt_tokens",
+        "turn_spent",
         "turns",
         "units",
         "unmuted",
@@ -107,8 +105,8 @@ class Call:
         self.agent_names = agent_names if agent_names is not None else {}
         self.left_before: str | None = None
         self.hops = self.turns = 0
-        self.prompt_tokens = self.completion_tokens = 0
-        self.turn_prompt_tokens = self.turn_completion_tokens = 0
+        self.spent = Spent()
+        self.turn_spent = Spent()
         self.turn_milliseconds = array("L")
         self.model: str | None = None
         self.visits: dict[str, int] = {}
@@ -170,6 +168,13 @@ class Call:
             self.wait(visit or self.visit, None, fact)
         elif not self.muted or type(fact).__name__ in self.unmuted:
             self.out.append(fact)
+
+    def spend(self, prompt: int, completion: int, other: int, model: str) -> None:
+        """Tokens of a model request, for the spans of the visit, the turn and the call."""
+        for spent in (self.visit.spent, self.spent, self.turn_spent):
+            spent.add(prompt, completion, other)
+        if model:
+            self.model = model
 
     def skip(self, reason: Skip) -> None:
         if not self.muted:

@@ -8,7 +8,11 @@ from __future__ import annotations
 from array import array
 from hashlib import sha256
 
+import msgspec
 import xxhash
+
+from exporter.protocol.decode import content_identity
+from exporter.protocol.events import EVENT_CLASSES, Event, Unknown
 
 
 def trace_id(call_id: str) -> int:
@@ -29,9 +33,38 @@ def milliseconds_of(at: float) -> int:
     return round(at * 1e6) // 1000
 
 
-def event_identity(event_id: str) -> int:
-    """64 bits for an event id. The same in every process, so that a checkpoint can hold it."""
-    return xxhash.xxh3_64_intdigest(event_id.encode())
+IDENTITIES = 2
+"""Which way identities are made. Whoever keeps them keeps this with them: those of another way are never met again.
+
+1: of the event id alone. 2: of the event id and the event type.
+"""
+
+
+def event_identity(event: Event, payload: bytes | msgspec.Raw) -> int:
+    """64 bits for an event of a call: its id with its type, or, without an id, its content.
+
+    Two events of one millisecond can bear one id, because upstream numbers them per observer: the type belongs to it.
+    The same in every process, so that a checkpoint can hold it.
+
+    :raises Malformed: an event without an id whose content cannot be read again.
+    """
+    event_id = event.event_id
+    if not event_id:
+        return content_identity(payload)
+    salt = _SALTS.get(type(event))
+    if salt is None:
+        salt = _salt(event.wire_type if isinstance(event, Unknown) else "")
+    return _hash(event_id.encode()) ^ salt
+
+
+_hash = xxhash.xxh3_64_intdigest
+
+
+def _salt(event_type: str) -> int:
+    return _hash(f"event_type {event_type}".encode())
+
+
+_SALTS = {cls: _salt(name) for name, cls in EVENT_CLASSES.items()}
 
 
 _FIRST_SLOTS = 128

@@ -88,8 +88,9 @@ def leave(call: Call, at: float) -> None:
         node_type=visit.node_type,
         from_node_id=visit.came_from,
         from_node_name=call.names.get(visit.came_from or ""),
-        prompt_tokens=visit.prompt_tokens,
-        completion_tokens=visit.completion_tokens,
+        prompt_tokens=visit.spent.prompt,
+        completion_tokens=visit.spent.completion,
+        other_tokens=visit.spent.other,
         error=visit.error,
     )
     if duration < 0:

@@ -107,6 +107,7 @@ class CallEnded(Observation, frozen=True, gc=False):
     turns: int
     prompt_tokens: int
     completion_tokens: int
+    other_tokens: int
 
 
 class NodeEntered(Timed, frozen=True, gc=False):
@@ -123,6 +124,7 @@ class NodeLeft(Timed, frozen=True, gc=False):
     from_node_name: str | None
     prompt_tokens: int
     completion_tokens: int
+    other_tokens: int
     error: str | None
 
 
@@ -158,6 +160,7 @@ class TurnAnswered(Shown, frozen=True, gc=False):
     model: str | None
     prompt_tokens: int
     completion_tokens: int
+    other_tokens: int
 
 
 class SpeechSynthesised(Shown, frozen=True, gc=False):
@@ -178,12 +181,14 @@ class ProcessorMeasured(Timed, frozen=True, gc=False):
 
 
 class TokensUsed(Located, frozen=True, gc=False):
-    """A language model was paid for. ``details`` are parts of the two counts, never to be added to them."""
+    """A language model was paid for. ``other`` tokens are of the request, but of its prompt or its answer nobody can
+    tell; ``details`` are parts of the counts, never to be added to them."""
 
     processor: str
     model: str
     prompt: int | None
     completion: int | None
+    other: int
     details: tuple[tuple[str, int], ...]
 
 

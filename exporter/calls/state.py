@@ -138,8 +138,9 @@ def finish(call: Call, *, outcome: str, at: float | None = None) -> list[Observa
             unfinished=call.end_at is None and outcome == "lost",
             hops=call.hops,
             turns=call.turns,
-            prompt_tokens=call.prompt_tokens,
-            completion_tokens=call.completion_tokens,
+            prompt_tokens=call.spent.prompt,
+            completion_tokens=call.spent.completion,
+            other_tokens=call.spent.other,
         )
     )
     return call.take()

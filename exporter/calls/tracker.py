@@ -115,13 +115,10 @@ class Tracker:
         """One payload from a live stream; ``now`` is Unix time."""
         try:
             event, misfits = decode_event(payload)
-            if event.event_id:
-                identity = event_identity(event.event_id)
-            elif isinstance(event, wire.SSEInit | wire.SSEClose):
+            if not event.event_id and isinstance(event, wire.SSEInit | wire.SSEClose):
                 self._frame(tracked.frames, event, payload)
                 return _STREAM_CLOSED if isinstance(event, wire.SSEClose) else _GOING_ON
-            else:
-                identity = content_identity(payload)
+            identity = event_identity(event, payload)
         except Malformed as malformed:
             self._record.event_rejected(malformed.reason)
             return _GOING_ON
@@ -132,13 +129,10 @@ class Tracker:
         """One payload of a recording. Calls are opened as they appear; what names no call belongs to the last one."""
         try:
             event, misfits = decode_event(payload)
-            if event.event_id:
-                identity = event_identity(event.event_id)
-            elif isinstance(event, wire.SSEInit | wire.SSEClose):
+            if not event.event_id and isinstance(event, wire.SSEInit | wire.SSEClose):
                 self._frame(self._frames, event, payload)
                 return
-            else:
-                identity = content_identity(payload)
+            identity = event_identity(event, payload)
         except Malformed as malformed:
             self._record.event_rejected(malformed.reason)
             return
@@ -250,7 +244,7 @@ class Tracker:
                 event, misfits = decode_event(payload)
                 if isinstance(event, wire.SSEInit | wire.SSEClose):
                     continue
-                identity = event_identity(event.event_id) if event.event_id else content_identity(payload)
+                identity = event_identity(event, payload)
             except Malformed as malformed:
                 self._record.event_rejected(malformed.reason)
                 continue

@@ -26,20 +26,34 @@ LONGEST_QUEUE = 512
 _place = lru_cache(maxsize=16_384)(Place)  # one object for every visit to a node: found by identity, not by its strings
 
 
+class Spent:
+    """Tokens used so far: of prompts, of answers, and of neither as far as one can tell."""
+
+    __slots__ = ("completion", "other", "prompt")
+
+    def __init__(self) -> None:
+        self.prompt = self.completion = self.other = 0
+
+    def add(self, prompt: int, completion: int, other: int) -> None:
+        """What one request used."""
+        self.prompt += prompt
+        self.completion += completion
+        self.other += other
+
+
 class Visit:
     """One stay at a node. ``where`` is ``NOWHERE`` until the node's name is known."""
 
     __slots__ = (
         "awaits_answer_since",
         "came_from",
-        "completion_tokens",
         "entered_at",
         "error",
         "index",
         "key",
         "node_id",
         "node_type",
-        "prompt_tokens",
+        "spent",
         "where",
     )
 
@@ -52,8 +66,7 @@ class Visit:
         self.node_type: str | None = None
         self.came_from: str | None = None  # the node's id: the visit itself would keep every visit before it alive
         self.awaits_answer_since: float | None = None
-        self.prompt_tokens = 0
-        self.completion_tokens = 0
+        self.spent = Spent()
         self.error: str | None = None
 
     def settle(self, call_id: str, agent: Agent, node_id: str, name: str) -> None:

@@ -125,7 +125,7 @@ class Units(Section):
 
     turn_latency: UnitWord = Field("auto", description="unit of `turn_latency`")
     tts_latency: UnitWord = Field("auto", description="unit of `tts_latency`")
-    processor: UnitWord = Field("auto", description="unit of processor metrics")
+    processor: UnitWord = Field("auto", description="unit of every number of a processor in `metrics` events")
 
 
 class Metrics(Section):

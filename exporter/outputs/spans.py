@@ -219,10 +219,18 @@ def _turn(fact: TurnAnswered) -> list[SpanRecord]:
 
 def _usage(fact: TurnAnswered) -> Attributes:
     usage: Attributes = {"gen_ai.request.model": fact.model} if fact.model else {}
+    return usage | _tokens(fact)
+
+
+def _tokens(fact: TurnAnswered | NodeLeft | CallEnded) -> Attributes:
+    """The usage, as the counters have it: all of a request's tokens, those of neither side by a name of ours."""
+    spent: Attributes = {}
     if fact.prompt_tokens or fact.completion_tokens:
-        usage["gen_ai.usage.input_tokens"] = fact.prompt_tokens
-        usage["gen_ai.usage.output_tokens"] = fact.completion_tokens
-    return usage
+        spent["gen_ai.usage.input_tokens"] = fact.prompt_tokens
+        spent["gen_ai.usage.output_tokens"] = fact.completion_tokens
+    if fact.other_tokens:
+        spent["atoms.usage.other_tokens"] = fact.other_tokens
+    return spent
 
 
 def _hop(fact: NodeLeft) -> SpanRecord:
@@ -233,9 +241,7 @@ def _hop(fact: NodeLeft) -> SpanRecord:
     if fact.from_node_id is not None:
         attributes["atoms.hop.from_node.id"] = fact.from_node_id
         attributes["atoms.hop.from_node.name"] = fact.from_node_name or "unknown"
-    if fact.prompt_tokens or fact.completion_tokens:
-        attributes["gen_ai.usage.input_tokens"] = fact.prompt_tokens
-        attributes["gen_ai.usage.output_tokens"] = fact.completion_tokens
+    attributes |= _tokens(fact)
     if fact.error is not None:
         attributes["error.type"] = fact.error
     start = nanoseconds(fact.entered_at)
@@ -292,9 +298,7 @@ def _call(fact: CallEnded) -> SpanRecord:
     }
     if fact.telephony_id is not None:
         attributes["atoms.telephony_id"] = fact.telephony_id
-    if fact.prompt_tokens or fact.completion_tokens:
-        attributes["gen_ai.usage.input_tokens"] = fact.prompt_tokens
-        attributes["gen_ai.usage.output_tokens"] = fact.completion_tokens
+    attributes |= _tokens(fact)
     if fact.unfinished:
         attributes["atoms.call.unfinished"] = True
     failed = fact.outcome in ("failed", "lost")

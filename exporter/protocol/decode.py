@@ -8,7 +8,7 @@ and counted, and the rest of the event lives on. Only bytes that are no JSON obj
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, get_type_hints
 
 import msgspec
@@ -37,7 +37,10 @@ def decode_event(payload: bytes | bytearray | memoryview | msgspec.Raw) -> Decod
     :raises Malformed: not JSON (``malformed_json``), or JSON that is not an object (``not_an_object``).
     """
     try:
-        return _decode_known(payload), 0
+        event = _decode_known(payload)
+        if event.timestamp is None and b"ventTime" in bytes(payload):
+            return _decode_forgivingly(bytes(payload))
+        return event, 0
     except msgspec.MsgspecError:
         return _decode_forgivingly(bytes(payload))
     except (UnicodeDecodeError, RecursionError) as problem:
@@ -46,9 +49,21 @@ def decode_event(payload: bytes | bytearray | memoryview | msgspec.Raw) -> Decod
 
 def decode_object(fields: Mapping[str, Any]) -> Decoded:
     """The same for an object that is parsed already."""
-    name = fields.get("event_type")
-    cls = EVENT_CLASSES.get(name, Unknown) if isinstance(name, str) else Unknown
+    name = _first(fields, _TYPE_NAMES)
+    cls = EVENT_CLASSES.get(name) if isinstance(name, str) else None
+    if cls is None:
+        unknown, misfits = _build(Unknown, {**fields, "wire_type": name if isinstance(name, str) else None})
+        return unknown, misfits
     return _build(cls, fields)
+
+
+_TYPE_NAMES = ("event_type", "eventType", "type")
+_OTHER_NAMES = {"timestamp": ("eventTime",), "event_id": ("eventId",), "call_id": ("callId",)}
+"""How older events and those of analytics answers call what every event has."""
+
+
+def _first(fields: Mapping[str, Any], names: Iterable[str]) -> Any:
+    return next((value for name in names if (value := fields.get(name)) is not None), None)
 
 
 def content_identity(payload: bytes | msgspec.Raw) -> int:
@@ -87,6 +102,8 @@ def _build(cls: type[Any], fields: Mapping[str, Any]) -> tuple[Any, int]:
     misfits = 0
     for name, wanted in _FIELD_TYPES[cls].items():
         value = fields.get(name)
+        if value is None and name in _OTHER_NAMES:
+            value = _first(fields, _OTHER_NAMES[name])
         if value is None:
             continue
         fitted, lost = _fit(cls, name, value, wanted)

@@ -118,6 +118,7 @@ class MetricValue(Struct, frozen=True, gc=False):
 
     prompt_tokens: Number = None
     completion_tokens: Number = None
+    total_tokens: Number = None
     cache_read_input_tokens: Number = None
     cache_creation_input_tokens: Number = None
     reasoning_tokens: Number = None
@@ -228,7 +229,9 @@ class CallRecording(Event, frozen=True, gc=False, kw_only=True, tag="call_record
 
 
 class Unknown(Event, frozen=True, gc=False, kw_only=True, tag="__unknown__"):
-    """An event type this version does not know: counted, harmless."""
+    """An event type this version does not know: counted, harmless. ``wire_type`` is what it calls itself."""
+
+    wire_type: str = ""
 
 
 KnownEvent = (

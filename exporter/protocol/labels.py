@@ -6,11 +6,15 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from exporter.protocol.units import Unit
+
 LONGEST_LABEL = 128
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _INSTANCE = re.compile(r"#\d+$")
 _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _SPEECH = re.compile(r"tts(?!ervice)")
+_CLASS = re.compile(r"[A-Z][A-Za-z0-9]*")
+_STAGE = re.compile(r"[a-z][a-z0-9.-]*(_[a-z0-9.-]+)+")
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}|[0-9]{1,5}")
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
@@ -23,16 +27,24 @@ def label(text: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def processor_label(name: str | None) -> tuple[str, bool]:
-    """A processor's name without its instance number, and whether it synthesises speech.
+def processor_label(name: str | None) -> tuple[str, bool, Unit]:
+    """A processor's name without its instance number, whether it counts characters, and the unit it measures in.
 
-    ``WavesTTSService#0`` and ``WavesTTSService#3`` are the same processor. A name is looked at word by word, because
-    ``PulseSTTService`` (a transcriber) has the letters "tts" in it, too.
+    ``WavesTTSService#0`` and ``WavesTTSService#3`` are the same processor. Pipecat names processors after their class
+    and numbers them: such a one measures seconds and, where it synthesises speech, whole characters. The vendor names
+    its stages ``lightning_tts``: they measure milliseconds and nothing else. A name of neither form does not tell.
+
+    Whether it synthesises speech is looked for word by word, because ``PulseSTTService`` (a transcriber) has the
+    letters "tts" in it, too.
     """
     if name is None:
-        return "unknown", False
-    clean = label(_INSTANCE.sub("", name))
-    return clean, any(_SPEECH.search(word.lower()) for word in _WORDS.findall(clean))
+        return "unknown", False, Unit.AUTO
+    without = _INSTANCE.sub("", name)
+    clean = label(without)
+    if _STAGE.fullmatch(clean):
+        return clean, False, Unit.MILLISECONDS
+    speaks = any(_SPEECH.search(word.lower()) for word in _WORDS.findall(clean))
+    return clean, speaks, Unit.SECONDS if without != name or _CLASS.fullmatch(clean) else Unit.AUTO
 
 
 def code_label(code: Any) -> str:

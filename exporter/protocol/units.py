@@ -3,14 +3,16 @@
 Upstream gives latencies in seconds (2025 guide) or milliseconds (2026 description) under the same field names, and
 says which in neither. The rules, in this order:
 
-1. a field named ``*_ms`` is milliseconds (``milliseconds()``);
-2. the operator said so (``units.turn_latency: s``);
-3. 60 and more is milliseconds: no voice latency lasts a minute;
-4. a value with a fraction is seconds;
-5. a whole number takes the stream's dialect: numeric timestamps mean seconds (a relay may have written 2.0 as 2),
-   ISO 8601 timestamps mean milliseconds; without a timestamp nobody can tell, and it is not counted.
+1. the operator said so (``metrics.units.turn_latency: s``);
+2. a field named ``*_ms`` is milliseconds (``milliseconds()``);
+3. a processor's name tells its dialect (``labels.processor_label()``): Pipecat measures seconds, the vendor's stages
+   measure milliseconds;
+4. elsewhere the event's own timestamp tells it. Numeric: seconds, but a whole number above 120 is milliseconds. ISO
+   8601: milliseconds for whole numbers and for 60 and more, seconds for smaller values with a fraction. Without a
+   timestamp only what both would call the same is counted.
 
-Whatever comes out negative, non-finite or above two minutes is not a voice latency.
+Magnitude alone never makes a long latency short: whatever comes out negative, non-finite or above two minutes is
+skipped, a turn that hung on a tool for 133.2 s among them.
 """
 
 from __future__ import annotations
@@ -24,10 +26,14 @@ from typing import final
 from exporter.protocol.events import Timestamp
 
 LONGEST_PLAUSIBLE_SECONDS = 120.0
-_SHORTEST_MILLISECONDS = 60
-_FIRST_MILLISECOND_TIMESTAMP = 1e11
-_LAST_TIMESTAMP = 9_223_372_036.0
-"""In 2262; what comes after it does not fit 64 bits as nanoseconds, the time of spans, and is no time of a call."""
+LONGEST_CALL_SECONDS = 86_400.0
+"""A day: two times of one call that are farther apart are not both right, and no call or visit has lasted so long."""
+_SHORTEST_ISO_MILLISECONDS = 60
+FIRST_MILLISECOND_TIMESTAMP = 1e11
+_FIRST_TIMESTAMP = 1e9
+_LAST_TIMESTAMP = 4_102_444_800.0
+"""From September 2001 to the end of 2099: a number outside is no time of a call. One event at 1.0 or 9e9 would make
+its call last for decades."""
 
 
 class Unit(StrEnum):
@@ -38,7 +44,8 @@ class Unit(StrEnum):
     MILLISECONDS = "ms"
 
 
-_AUTO = Unit.AUTO  # looking it up in its enum for each sample would cost 0.1 µs
+# Looking them up in their enum for each sample would cost 0.1 µs.
+_SECONDS, _MILLISECONDS = Unit.SECONDS, Unit.MILLISECONDS
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ class Skip(StrEnum):
     IMPLAUSIBLE = "implausible"
     MISSING = "missing"
     WRONG_TYPE = "wrong_type"
+    UNREADABLE = "unreadable"
 
 
 def milliseconds(value: int | float) -> float | Skip:
@@ -70,16 +78,23 @@ def milliseconds(value: int | float) -> float | Skip:
 
 def seconds(value: int | float, unit: Unit, timestamp: Timestamp) -> float | Skip:
     """Seconds of a value of undocumented unit; ``timestamp`` is the one that came with it and tells the dialect."""
-    if unit is _AUTO:
-        if value >= _SHORTEST_MILLISECONDS:
-            return plausible(value / 1000)
-        if not value % 1:  # whole: also 2.0; NaN and the infinities are not
-            if isinstance(timestamp, datetime):
-                return plausible(value / 1000)
-            if timestamp is None and value != 0:
-                return Skip.AMBIGUOUS_UNIT if value > 0 else Skip.NEGATIVE
+    if unit is _SECONDS:
         return plausible(value)
-    return plausible(value / 1000 if unit is Unit.MILLISECONDS else value)
+    if unit is _MILLISECONDS:
+        return plausible(value / 1000)
+    whole = not value % 1  # also 2.0; NaN and the infinities are not
+    if isinstance(timestamp, datetime):
+        return plausible(value / 1000 if whole or value >= _SHORTEST_ISO_MILLISECONDS else value)
+    if timestamp is None and _is_ambiguous(value, whole):
+        return Skip.AMBIGUOUS_UNIT
+    return plausible(value / 1000 if whole and value > LONGEST_PLAUSIBLE_SECONDS else value)
+
+
+def _is_ambiguous(value: int | float, whole: bool) -> bool:
+    """Whether the two kinds of timestamps would call it different durations, one of them at least plausible."""
+    if whole:
+        return 0 < value <= LONGEST_PLAUSIBLE_SECONDS
+    return _SHORTEST_ISO_MILLISECONDS <= value <= LONGEST_PLAUSIBLE_SECONDS * 1000
 
 
 def plausible(value: int | float) -> float | Skip:
@@ -98,7 +113,7 @@ def seconds_between(earlier: float, later: float) -> float:
 
 
 def unix_seconds(timestamp: Timestamp) -> float | None:
-    """A timestamp of either dialect as Unix seconds; ``None`` where it cannot be one.
+    """A timestamp of either dialect as Unix seconds; ``None`` where it cannot be one of a call.
 
     A date without an offset is UTC; numbers too large for seconds are milliseconds.
     """
@@ -110,5 +125,5 @@ def unix_seconds(timestamp: Timestamp) -> float | None:
     else:
         if not isfinite(timestamp):
             return None
-        at = timestamp / 1000 if timestamp >= _FIRST_MILLISECOND_TIMESTAMP else float(timestamp)
-    return at if 0 < at <= _LAST_TIMESTAMP else None
+        at = timestamp / 1000 if timestamp >= FIRST_MILLISECOND_TIMESTAMP else float(timestamp)
+    return at if _FIRST_TIMESTAMP <= at <= _LAST_TIMESTAMP else None

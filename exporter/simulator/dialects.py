@@ -9,15 +9,17 @@ field              ``2025`` (the event guide)       ``2026`` (the OpenAPI descri
 durations          seconds, a float                 whole milliseconds as an integer. A duration with a
                                                     fraction of a millisecond: from 60 ms on milliseconds
                                                     with that fraction, below 60 ms seconds
+… in ``metrics``   seconds from Pipecat's           the same: the name tells which of the two documents
+                   processors (``LLM#0``), ms from  speaks
+                   the vendor's stages
+                   (``pulse_stt``)
 ``turn_latency``   alone                            with ``total_turn_ms`` beside it
 exact zeros        ``0.0``                          ``0``
 token usage        without the newer null details   all details
 =================  ===============================  ====================================================
 
-Both carry the same facts. The last line on durations exists because a reader takes whole numbers from a TTS
-processor for characters, and numbers with a fraction below 60 for seconds (the vendor states no unit); so TTS
-durations carry half a millisecond. ``*_ms`` fields are milliseconds, ``ttfa``, ``ttfat`` and
-``audio_seconds`` are seconds in both.
+Both carry the same facts. ``*_ms`` fields are milliseconds, ``ttfa``, ``ttfat`` and ``audio_seconds`` are seconds in
+both.
 """
 
 from __future__ import annotations
@@ -28,13 +30,21 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Literal
 
-from .happenings import OBSERVER, CallScript, Duration, Happening
+from .happenings import OBSERVER, CallScript, Duration, Happening, Tokens
 
 Dialect = Literal["2025", "2026"]
 
 EPOCH_MS = 1_767_225_600_000
 """When recorded calls take place: 2026-01-01T00:00:00Z; call n starts n × 90 s later."""
 
+_DETAILS = (
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "reasoning_tokens",
+    "input_audio_tokens",
+    "output_audio_tokens",
+    "cache_read_input_audio_tokens",
+)
 _OLDER_USAGE = frozenset(
     {
         "prompt_tokens",
@@ -98,13 +108,37 @@ class Renderer:
 def _rendered(value: Any, newer: bool) -> Any:
     if isinstance(value, Duration):
         return _milliseconds(value.ms) if newer else value.ms / 1000
+    if isinstance(value, Tokens):
+        usage = _usage(value)
+        return {name: count for name, count in usage.items() if newer or name in _OLDER_USAGE or count is not None}
     if isinstance(value, Mapping):
-        if not newer and "prompt_tokens" in value:
-            return {name: count for name, count in value.items() if name in _OLDER_USAGE or count is not None}
+        if "processor" in value and isinstance(measured := value.get("value"), Duration):
+            return {**value, "value": _measured(str(value["processor"]), measured.ms)}
         return {name: _rendered(inner, newer) for name, inner in value.items()}
     if isinstance(value, list):
         return [_rendered(inner, newer) for inner in value]
     return value
+
+
+def _measured(processor: str, ms: float) -> float | int:
+    """As a processor of this name writes it: Pipecat's seconds, the vendor's stages milliseconds."""
+    if processor.islower() and "_" in processor:
+        return int(ms) if float(ms).is_integer() else ms
+    return ms / 1000
+
+
+def _usage(used: Tokens) -> dict[str, int | None]:
+    """Token usage as its provider writes it."""
+    total = used.prompt + used.completion
+    if used.told == "total":
+        return {"total_tokens": total}
+    details = {**dict.fromkeys(_DETAILS), **used.details}
+    prompt, completion = used.prompt, used.completion
+    if used.told == "net_of_cache":
+        prompt -= (details["cache_read_input_tokens"] or 0) + (details["cache_creation_input_tokens"] or 0)
+    if used.told == "net_of_thought":
+        completion -= details["reasoning_tokens"] or 0
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total, **details}
 
 
 def _milliseconds(ms: float) -> float | int:

@@ -38,6 +38,21 @@ class Duration:
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """What one request to a language model used, whatever its provider tells of it.
+
+    ``prompt`` includes what came from a cache, ``completion`` what the model thought; ``details`` are parts of them by
+    wire name. ``told`` is how it is written: ``whole``, ``net_of_cache`` or ``net_of_thought`` (left out of the counts,
+    but not of the total), or ``total`` alone.
+    """
+
+    prompt: int
+    completion: int
+    details: Mapping[str, int | None] = field(default_factory=dict)
+    told: str = "whole"
+
+
+@dataclass(frozen=True, slots=True)
 class Happening:
     """One event of a call. ``facts`` is its payload; a Duration in it is rendered by the dialect."""
 

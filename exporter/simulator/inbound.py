@@ -12,6 +12,7 @@ APPOINTMENT_BOOKING = Agent(
     greeting=" Thank you for calling the clinic. How can I help you today?",
     llm_processor=FLOW_PROCESSOR,
     llm_model=None,
+    usage="net_of_cache",
     nodes=(
         Node(
             "30001",
@@ -73,6 +74,7 @@ SUPPORT_TRIAGE = Agent(
     greeting=" Welcome to broadband support. What seems to be the problem?",
     llm_processor=FLOW_PROCESSOR,
     llm_model=None,
+    usage="net_of_thought",
     share=1.1,
     after_call_api="PUT",
     nodes=(
@@ -162,6 +164,7 @@ CONCIERGE = Agent(
     greeting=" Good day, the concierge speaking. What can I do for you?",
     llm_processor="ElectronLLMService",
     llm_model="electron-v2",
+    processors="vendor",
     share=0.9,
     nodes=(
         Node(

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .happenings import CallScript, Duration, Happening
+from .happenings import CallScript, Duration, Happening, Tokens
 from .measures import STAGES
 
 NODE = ("agent_id", "node_id")
@@ -254,19 +254,21 @@ class CallBook:
                 self._count("atoms_tts_characters_total", *who, amount=characters)
             case {"value": {"audio_seconds": seconds}}:
                 self._count("atoms_stt_audio_seconds_total", *who, amount=round(seconds * 1000))
-            case {"value": usage}:
-                self._usage(usage, who)
+            case {"value": Tokens() as used}:
+                self._usage(used, who)
 
-    def _usage(self, usage: Mapping[str, int | None], who: tuple[str, str]) -> None:
-        for kind in ("prompt", "completion"):
-            count = usage[f"{kind}_tokens"] or 0
+    def _usage(self, used: Tokens, who: tuple[str, str]) -> None:
+        """Of a total alone nobody can tell what was the prompt's."""
+        parts = {"prompt": used.prompt, "completion": used.completion}
+        if used.told == "total":
+            parts = {"other": used.prompt + used.completion}
+        for kind, count in parts.items():
             self._count("atoms_llm_tokens_total", *who, kind, amount=count)
             self._count("atoms_llm_request_tokens_count", *who, kind)
             self._count("atoms_llm_request_tokens_sum", *who, kind, amount=count)
         for name, detail in _DETAILS.items():
-            count = usage[name] or 0
-            if count:
-                self._count("atoms_llm_token_details_total", *who, detail, amount=count)
+            if part := used.details.get(name):
+                self._count("atoms_llm_token_details_total", *who, detail, amount=part)
 
     def _tool(self, facts: Mapping[str, Any], at_ms: int) -> None:
         """An error says no latency: then it is the time since the start."""

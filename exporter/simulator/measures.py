@@ -1,7 +1,7 @@
 """The numbers of a voice pipeline: log-normal latencies, and the records Pipecat puts into ``metrics[]``.
 
-Whole milliseconds everywhere except the TTS processor's durations: those end in half a millisecond, or are a
-fraction of one, because a whole number from a TTS processor means characters.
+Whole milliseconds everywhere, except that durations of Pipecat's TTS processor end in half a millisecond or are a
+fraction of one: a whole number from it means characters. The vendor's stages report milliseconds and nothing else.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from .happenings import Duration
+from .happenings import Duration, Tokens
 from .workflow import Agent
 
 STAGES = ("stt_api", "smart_turn", "stt_to_llm", "llm_api", "llm_to_tts", "tts_api", "tts_to_audio")
@@ -59,18 +59,23 @@ class Pipeline:
     tts_model: str
     turn: str
     extractor: str
+    stages: bool = False
+    usage: str = "whole"
 
     @classmethod
     def of(cls, agent: Agent, rng: Random) -> Pipeline:
         """The agent's processors; the instance number after ``#`` differs from call to call."""
         instance = rng.randrange(4)
+        stages = agent.processors == "vendor"
         return cls(
-            stt=f"PulseSTTService#{instance}",
+            stt="pulse_stt" if stages else f"PulseSTTService#{instance}",
             stt_model=agent.stt_model,
-            llm=f"{agent.llm_processor}#{instance}",
+            llm="electron_llm" if stages else f"{agent.llm_processor}#{instance}",
             llm_model=agent.llm_model,
-            tts=f"WavesTTSService#{instance}",
+            tts="lightning_tts" if stages else f"WavesTTSService#{instance}",
             tts_model=agent.tts_model,
+            stages=stages,
+            usage=agent.usage,
             turn=f"LocalSmartTurnAnalyzerV3#{instance}",
             extractor=f"VariableExtractionProcessor#{instance}",
         )
@@ -101,7 +106,7 @@ class Pipeline:
 
     def tts_time(self, ms: int) -> dict[str, Any]:
         """A time to first byte of the speech synthesiser."""
-        return _timed(self.tts, self.tts_model, _half(ms))
+        return _timed(self.tts, self.tts_model, ms if self.stages else ms + 0.5)
 
     def tts_overhead(self, rng: Random) -> dict[str, Any]:
         """The synthesiser's tiny processing time, a fraction of a millisecond."""
@@ -119,7 +124,9 @@ class Pipeline:
         }
 
     def characters(self, count: int) -> dict[str, Any]:
-        """Characters sent to the synthesiser: the integer."""
+        """Characters sent to the synthesiser: the integer. A stage counts none, and reports a time instead."""
+        if self.stages:
+            return self.tts_time(60 + count)
         return {"processor": self.tts, "model": self.tts_model, "value": count}
 
     def end_of_turn(self, rng: Random, *, complete: bool) -> dict[str, Any]:
@@ -136,19 +143,24 @@ class Pipeline:
     def tokens(self, rng: Random, prompt: int, completion: int) -> dict[str, Any]:
         """Token usage of one LLM request; what the provider does not report is null."""
         cached = rng.choice((None, 0, (prompt // 128) * 64))
-        return _usage(
-            self.llm,
-            self.llm_model,
-            prompt,
-            completion,
-            cache_read_input_tokens=cached,
-            cache_creation_input_tokens=None if cached is None else rng.choice((None, 0, 128)),
-            reasoning_tokens=rng.choice((None, None, None, completion // 3)),
-        )
+        written = None if cached is None else rng.choice((None, 0, 128))
+        thought = rng.choice((None, None, None, completion // 3))
+        told = rng.choice(("whole", self.usage))
+        details = {
+            "cache_read_input_tokens": cached,
+            "cache_creation_input_tokens": written,
+            "reasoning_tokens": thought,
+        }
+        return {
+            "processor": self.llm,
+            "model": self.llm_model,
+            "value": Tokens(prompt, completion, {} if told == "total" else details, told),
+        }
 
     def extraction_tokens(self, rng: Random) -> dict[str, Any]:
         """Token usage of the small model that extracts variables."""
-        return _usage(self.extractor, "gpt-4.1-mini", 180 + rng.randrange(60), 6 + rng.randrange(14))
+        usage = Tokens(180 + rng.randrange(60), 6 + rng.randrange(14))
+        return {"processor": self.extractor, "model": "gpt-4.1-mini", "value": usage}
 
     def heard(self, ms: int) -> dict[str, Any]:
         """Audio submitted to the recogniser since the last report."""
@@ -159,27 +171,5 @@ def _timed(processor: str, model: str | None, ms: float) -> dict[str, Any]:
     return {"processor": processor, "model": model, "value": Duration(ms)}
 
 
-def _usage(processor: str, model: str | None, prompt: int, completion: int, **details: int | None) -> dict[str, Any]:
-    usage: dict[str, int | None] = {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "cache_read_input_tokens": None,
-        "cache_creation_input_tokens": None,
-        "reasoning_tokens": None,
-        "input_audio_tokens": None,
-        "output_audio_tokens": None,
-        "cache_read_input_audio_tokens": None,
-    }
-    usage.update(details)
-    return {"processor": processor, "model": model, "value": usage}
-
-
-def _half(ms: int) -> float:
-    """Never a whole number: below 60 the 2026 dialect gives it in seconds, from 60 on in milliseconds."""
-    return ms + 0.5
-
-
 def _seconds(ms: int) -> float:
-    """Never a whole number of seconds, which the 2026 dialect's readers would take for milliseconds."""
-    return (ms if ms % 1000 else ms + 1) / 1000
+    return ms / 1000

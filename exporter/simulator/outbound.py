@@ -201,6 +201,7 @@ SURVEY = Agent(
     greeting=" Hi, do you have two minutes for a short survey?",
     llm_processor=FLOW_PROCESSOR,
     llm_model=None,
+    usage="total",
     share=0.6,
     nodes=(
         Node("10001", "Ask Consent", (("10002", 6), ("10005", 2)), ("It is only three questions.",)),

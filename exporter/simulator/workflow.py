@@ -50,6 +50,11 @@ class Agent:
     llm_model: str | None
     tts_model: str = "lightning-v2"
     stt_model: str = "pulse-large-v4.1"
+    processors: str = "pipecat"
+    """Who names what its calls' ``metrics`` report: ``pipecat`` (``WavesTTSService#0``) or the ``vendor``
+    (``lightning_tts``)."""
+    usage: str = "whole"
+    """How its model's provider tells what a request used: see ``Tokens.told``."""
     share: float = 1.0
     before_call_api: str = ""
     after_call_api: str = ""

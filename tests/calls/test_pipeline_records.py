@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.calls.tokens import usage_of
+from exporter.protocol.units import Unit, UnitRules
 from tests.support.lives import Life, lived
 from tests.support.wire import Dialect, measured, node, payloads, record, tokens
 
@@ -37,6 +39,40 @@ def test_an_integer_of_a_synthesiser_is_characters(count: int, dialect: Dialect)
     assert life.total("atoms_processor_latency_seconds_count") == 0
 
 
+@pytest.mark.parametrize("dialect", ["2025", "2026"])
+def test_a_stage_of_the_vendor_s_measures_milliseconds_and_counts_no_characters(dialect: Dialect) -> None:
+    entries = [record("lightning_tts", 180), record("pulse_stt", 45.3), record("electron_llm", 512)]
+    life = _life(*entries, dialect=dialect)
+    took = life.by("atoms_processor_latency_seconds_sum", "processor")
+    assert {name: round(each, 9) for name, each in took.items()} == {
+        "lightning_tts": 0.18,
+        "pulse_stt": 0.0453,
+        "electron_llm": 0.512,
+    }
+    assert life.total("atoms_tts_characters_total") == 0
+
+
+@pytest.mark.parametrize("dialect", ["2025", "2026"])
+def test_a_processor_of_pipecat_s_measures_seconds_whatever_their_number(dialect: Dialect) -> None:
+    life = _life(record("LLM#0", 75.5), record("LLM#0", 2), record("LLM#0", 133.25), dialect=dialect)
+    assert life.total("atoms_processor_latency_seconds_sum") == 77.5
+    assert _skipped(life) == {"implausible": 1}
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "seconds"),
+    [(Unit.MILLISECONDS, 180, 0.18), (Unit.SECONDS, 2, 2.0), (Unit.MILLISECONDS, 0.5, 0.0005)],
+)
+@pytest.mark.parametrize("processor", ["lightning_tts", "WavesTTSService#0", "LLM#0", "tts"])
+def test_what_the_operator_says_of_processors_is_obeyed_before_any_rule(
+    unit: Unit, value: float, seconds: float, processor: str
+) -> None:
+    whole = payloads([HERE, measured(1000, record(processor, value))])
+    life = lived(whole, units=UnitRules(processor=unit))
+    assert life.total("atoms_processor_latency_seconds_sum") == seconds
+    assert life.total("atoms_tts_characters_total") == 0
+
+
 def test_instances_of_a_processor_are_one_and_no_model_is_an_empty_label() -> None:
     life = _life(record("WavesTTSService#0", 0.25), record("WavesTTSService#3", 0.5), record("LLM", 0.125))
     assert life.by("atoms_processor_latency_seconds_sum", "processor", "model") == {
@@ -49,6 +85,56 @@ def test_token_counts_that_are_null_count_nothing() -> None:
     life = _life(tokens(None, 12), tokens(7, None))
     assert life.by("atoms_llm_tokens_total", "type") == {"completion": 12, "prompt": 7}
     assert life.by("atoms_llm_request_tokens_count", "type") == {"completion": 1, "prompt": 1}
+
+
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        ((100, 50, 2150, {"cache_read_input_tokens": 2000}), (2100, 50, 0)),
+        ((100, 50, 2178, {"cache_read_input_tokens": 2000, "cache_creation_input_tokens": 28}), (2128, 50, 0)),
+        ((15, 359, 1035, {"reasoning_tokens": 661}), (15, 1020, 0)),
+        ((10, 20, 1230, {"cache_read_input_tokens": 700, "reasoning_tokens": 500}), (710, 520, 0)),
+        ((None, None, 700, {}), (0, 0, 700)),
+        ((None, 46, 1338, {}), (0, 46, 1292)),
+        ((500, 20, 520, {"cache_read_input_tokens": 450}), (500, 20, 0)),
+        ((500, 20, 525, {"cache_read_input_tokens": 450}), (500, 20, 5)),
+        ((100, 50, 2155, {"cache_read_input_tokens": 2000}), (2100, 50, 5)),
+        ((100, 50, None, {"cache_read_input_tokens": 2000}), (2100, 50, 0)),
+        ((15, 359, None, {"reasoning_tokens": 661}), (15, 1020, 0)),
+        ((500, 20, 7, {}), (500, 20, 0)),
+        ((500, 20, None, {"cache_read_input_tokens": 450}), (500, 20, 0)),
+    ],
+)
+def test_a_total_says_what_the_counts_leave_out(usage: Any, counted: tuple[int, int, int]) -> None:
+    prompt, completion, total, details = usage
+    value = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total, **details}
+    life = _life(record("LLM#0", value))
+    kinds = ("prompt", "completion", "other")
+    wanted = {kind: count for kind, count in zip(kinds, counted, strict=True) if count}
+    assert life.by("atoms_llm_tokens_total", "type") == wanted
+    assert life.by("atoms_llm_request_tokens_sum", "type") == wanted
+    names = ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "atoms.usage.other_tokens")
+    for span in (span for span in life.spans if span.name in ("call", "hop Ask")):
+        assert tuple(span.attributes.get(name, 0) for name in names) == counted
+
+
+_counts = st.none() | st.integers(0, 10**6)
+
+
+@given(_counts, _counts, _counts, st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_the_parts_sum_to_the_total_wherever_it_is_told_and_credible(
+    prompt: int | None, completion: int | None, total: int | None, read: int, written: int, thought: int
+) -> None:
+    usage = usage_of(prompt, completion, total, cached=(read, written), thought=thought)
+    told = (prompt or 0) + (completion or 0)
+    if total is not None:
+        assert (usage.prompt or 0) + (usage.completion or 0) + usage.other == max(total, told)
+    else:
+        assert usage.other == 0
+        assert usage.prompt is None or usage.prompt >= read, "what came from a cache is a part of the prompt"
+        assert usage.completion is None or usage.completion >= thought
+    assert (usage.prompt is None) == (prompt is None)
+    assert (usage.completion is None) == (completion is None)
 
 
 def test_details_are_kept_apart_from_the_tokens_they_are_part_of() -> None:
@@ -99,7 +185,9 @@ def test_other_records_are_never_mixed_into_the_processor_latency(entry: Any, me
         (record("LLM#0", {"something": "new"}), {"missing": 1}),
         (record("LLM#0", float("inf")), {"non_finite": 1}),
         (record("LLM#0", 400_000), {"implausible": 1}),
-        (tokens(-1, None), {"negative": 1}),
+        (record("LLM#0", {"prompt_tokens": -1}), {"negative": 1}),
+        (record("LLM#0", {"total_tokens": -1}), {"negative": 1}),
+        (record("LLM#0", {"prompt_tokens": -1, "total_tokens": 1e300}), {"negative": 1, "implausible": 1}),
         (record("LLM#0", {"prompt_tokens": 1e300}), {"implausible": 1}),
         (record("LLM#0", {"prompt_tokens": float("nan")}), {"non_finite": 1}),
         (record("PulseSTTService#0", {"audio_seconds": -1}), {"negative": 1}),

@@ -26,7 +26,7 @@ SCENARIOS: dict[str, Scenario] = {
     "guide-whole": Scenario(
         (
             measured(3, record("WavesTTSService#0", 0.0, "lightning-v2"), record("LLM#0", 0.0)),
-            measured(5, record("WavesTTSService#0", Ms(1, speech=True), "lightning-v2")),
+            measured(5, record("WavesTTSService#0", Ms(1), "lightning-v2")),
             step(195, "call_start", telephony_id="8671288e-654e-4a79-adde-5f4dc714e6ca"),
             measured(900, record("WavesTTSService#0", 91, "lightning-v2")),
             greeting(5718, 5713),

@@ -140,7 +140,7 @@ def test_a_field_of_a_usage_that_surprises_costs_only_itself(field: str, surpris
     usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12, field: surprise}
     payload = encoded({**PLAIN, "event_type": "metrics", "metrics": [{"processor": "LLM#0", "value": usage}]})
     event, misfits = decode_event(payload)
-    expected = {name: count for name, count in usage.items() if name not in (field, "total_tokens")}
+    expected = {name: count for name, count in usage.items() if name != field}
     assert misfits == 1
     assert event == Metrics(**PLAIN, metrics=[MetricRecord("LLM#0", None, MetricValue(**expected))])
 
@@ -183,10 +183,27 @@ def test_of_keys_that_come_twice_the_last_one_counts() -> None:
     assert not isinstance(event, TurnLatency) or event.turn_latency == 2
 
 
+@pytest.mark.parametrize("kind", ["eventType", "type"])
+def test_an_event_of_the_older_names_is_an_event(kind: str) -> None:
+    fields = {kind: "turn_latency", "eventTime": "2026-03-02T10:00:01.123Z", "eventId": "e1", "callId": "c1"}
+    event, misfits = decode_event(encoded({**fields, "turn_latency": 640}))
+    at = datetime(2026, 3, 2, 10, 0, 1, 123000, UTC)
+    assert (event, misfits) == (TurnLatency(event_id="e1", timestamp=at, call_id="c1", turn_latency=640), 0)
+    known, _ = decode_event(encoded({"event_type": "turn_latency", "eventTime": 1758124305.25, "turn_latency": 640}))
+    assert known.timestamp == 1758124305.25
+
+
+def test_what_an_unknown_event_calls_itself_is_part_of_it() -> None:
+    payload = encoded({"eventType": "in_progress", "eventTime": "2026-03-02T10:00:01.123Z", "wire_type": "x"})
+    event, _ = decode_event(payload)
+    assert isinstance(event, Unknown)
+    assert event.wire_type == "in_progress"
+
+
 @pytest.mark.parametrize("name", ["sentiment_shift", "", "CALL_END", "__unknown__", None, 7, ["call_end"], {}, True])
 def test_a_type_nobody_knows_is_an_event_with_its_identity_and_is_counted_as_other(name: Any) -> None:
     event, misfits = decode_event(encoded({**PLAIN, "event_type": name, "payload": {"a": [1]}}))
-    assert event == Unknown(**PLAIN)
+    assert event == Unknown(**PLAIN, wire_type=name if isinstance(name, str) else "")
     assert misfits == 0
     assert WIRE_NAMES[type(event)] == "other"
 

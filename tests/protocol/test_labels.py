@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.protocol.labels import LONGEST_LABEL, code_label, label, method_label, processor_label
+from exporter.protocol.units import Unit
 
 
 @pytest.mark.parametrize(
@@ -21,12 +22,28 @@ from exporter.protocol.labels import LONGEST_LABEL, code_label, label, method_la
         "TtsService",
         "tts",
         "TTS#1",
-        "cartesia_tts",
         "ttsservice",
     ],
 )
 def test_a_synthesiser_is_told_by_its_name(name: str) -> None:
     assert processor_label(name)[1]
+
+
+@pytest.mark.parametrize(
+    "name", ["lightning_tts", "pulse_stt", "electron_llm", "lightning_v3.1_tts", "lightning_tts#0"]
+)
+def test_a_stage_of_the_vendor_s_measures_milliseconds_and_counts_no_characters(name: str) -> None:
+    assert processor_label(name)[1:] == (False, Unit.MILLISECONDS)
+
+
+@pytest.mark.parametrize("name", ["WavesTTSService#0", "WavesTTSService", "LLM#3", "LLM", "my voice#0"])
+def test_a_class_of_pipecat_s_measures_seconds(name: str) -> None:
+    assert processor_label(name)[2] is Unit.SECONDS
+
+
+@pytest.mark.parametrize("name", [None, "", "tts", "My voice", "llm", "Ünïcode"])
+def test_a_name_of_neither_form_does_not_tell_its_unit(name: str | None) -> None:
+    assert processor_label(name)[2] is Unit.AUTO
 
 
 @pytest.mark.parametrize(
@@ -43,7 +60,7 @@ def test_any_text_becomes_a_short_printable_label_and_stays_what_it_is(text: str
     assert not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in clean)
     clean.encode()
     assert label(clean) == clean
-    processor, _ = processor_label(text)
+    processor, _, _ = processor_label(text)
     assert len(processor) <= LONGEST_LABEL
 
 

@@ -18,12 +18,16 @@ DETAILS = {
 
 
 def seconds(value: float, timestamp: Any) -> float:
-    """Counting rule 3, for a value without a unit in its name."""
-    if value >= 60:
-        return value / 1000
-    if isinstance(timestamp, str) and float(value).is_integer():
-        return value / 1000
-    return value
+    """Counting rule 3, for a value without a unit in its name, from somebody whose name does not tell either."""
+    whole = float(value).is_integer()
+    if isinstance(timestamp, str):
+        return value / 1000 if whole or value >= 60 else value
+    return value / 1000 if whole and value > 120 else value
+
+
+def is_stage(processor: str) -> bool:
+    """Named as the vendor names them: milliseconds, and nothing else."""
+    return processor == processor.lower() and "_" in processor
 
 
 def is_tts(processor: str) -> bool:
@@ -83,12 +87,28 @@ def read_metric(record: dict[str, Any], at: Any) -> tuple[Any, ...]:
         if "audio_seconds" in value:
             return ("audio", *who, value["audio_seconds"])
         details = {short: value[name] for name, short in DETAILS.items() if value.get(name)}
-        return ("tokens", *who, value["prompt_tokens"], value["completion_tokens"], tuple(sorted(details.items())))
+        return ("tokens", *who, *_shared(value, details), tuple(sorted(details.items())))
     if value == 0:
         return ("zero", *who)
+    if is_stage(who[0]):
+        return ("time", *who, value / 1000)
     if is_tts(who[0]) and isinstance(value, int):
         return ("characters", *who, value)
-    return ("time", *who, seconds(value, at))
+    return ("time", *who, value)
+
+
+def _shared(value: dict[str, Any], details: dict[str, int]) -> tuple[int, int, int]:
+    """Counting rule 4: (prompt, completion, other)."""
+    if value.get("prompt_tokens") is None:
+        return 0, 0, value["total_tokens"]
+    prompt, completion = value["prompt_tokens"], value["completion_tokens"]
+    missing = value["total_tokens"] - prompt - completion
+    if missing == 0:
+        return prompt, completion, 0
+    if missing == details.get("cache_read", 0) + details.get("cache_creation", 0):
+        return prompt + missing, completion, 0
+    assert missing == details["reasoning"]
+    return prompt, completion + missing, 0
 
 
 class Recount:
@@ -176,10 +196,12 @@ class Recount:
         elif what == "audio":
             self.add("atoms_stt_audio_seconds_total", *who, amount=rest[2])
         else:
-            for kind, count in zip(("prompt", "completion"), rest[2:4], strict=True):
+            for kind, count in zip(("prompt", "completion", "other"), rest[2:5], strict=True):
+                if (kind == "other") != bool(rest[4]):
+                    continue
                 self.add("atoms_llm_tokens_total", *who, kind, amount=count)
                 self._timed("atoms_llm_request_tokens", count, *who, kind)
-            for detail, count in rest[4]:
+            for detail, count in rest[5]:
                 self.add("atoms_llm_token_details_total", *who, detail, amount=count)
 
     def _tool(self, event: dict[str, Any], started_ms: int, here: tuple[str, str]) -> None:

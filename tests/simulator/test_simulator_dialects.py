@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from simulator_reading import facts_of, is_tts, milliseconds_at, read_metric
+from simulator_reading import facts_of, is_stage, is_tts, milliseconds_at, read_metric
 
 from exporter.simulator import Conditions, call_log, recorded, sse_bytes
 
@@ -63,12 +63,15 @@ def test_event_ids_and_call_ids_are_unique(dialect):
 
 
 @pytest.mark.parametrize("dialect", ["2025", "2026"])
-def test_a_whole_number_from_a_tts_processor_is_always_characters(dialect):
-    characters = durations = 0
+def test_a_whole_number_from_a_tts_processor_is_always_characters_and_from_a_stage_always_a_time(dialect):
+    characters = durations = stages = 0
     for number in NUMBERS:
         for event in recorded(11, number, dialect):
             for record in event.get("metrics", ()):
                 value = record.get("value")
+                if is_stage(record["processor"]) and value and not isinstance(value, dict):
+                    assert 0.0003 <= read_metric(record, event["timestamp"])[-1] < 5
+                    stages += isinstance(value, int)
                 if not is_tts(record["processor"]) or value is None or value == 0:
                     continue
                 if isinstance(value, int):
@@ -79,6 +82,7 @@ def test_a_whole_number_from_a_tts_processor_is_always_characters(dialect):
                     durations += 1
     assert characters > 100
     assert durations > 100
+    assert stages > 100
 
 
 def test_the_older_dialect_leaves_out_the_newer_token_details_unless_they_are_known():
@@ -92,7 +96,28 @@ def test_the_older_dialect_leaves_out_the_newer_token_details_unless_they_are_kn
     assert any("reasoning_tokens" not in usage for usage in usages)
     assert all(usage.get("reasoning_tokens", 1) is not None for usage in usages)
     assert all("cache_read_input_tokens" in usage for usage in usages)
-    assert all(usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] for usage in usages)
+
+
+@pytest.mark.parametrize("dialect", ["2025", "2026"])
+def test_providers_tell_what_a_request_used_in_every_way_there_is(dialect):
+    ways = set()
+    for number in NUMBERS:
+        for event in recorded(11, number, dialect):
+            for record in event.get("metrics", ()):
+                usage = record.get("value")
+                if not isinstance(usage, dict) or "total_tokens" not in usage:
+                    continue
+                missing = (
+                    usage["total_tokens"] - (usage.get("prompt_tokens") or 0) - (usage.get("completion_tokens") or 0)
+                )
+                assert missing >= 0
+                if missing == usage["total_tokens"]:
+                    ways.add("total")
+                elif missing:
+                    ways.add("thought" if missing == usage.get("reasoning_tokens") else "cache")
+                else:
+                    ways.add("whole")
+    assert ways == {"whole", "cache", "thought", "total"}
 
 
 def test_the_bytes_of_a_stream_are_frames_of_json():

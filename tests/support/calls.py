@@ -99,7 +99,7 @@ class _Talk:
         self.say(
             measured,
             record("WavesTTSService#1", self.draw(st.integers(1, 200)), "lightning-v2"),
-            record("WavesTTSService#1", Ms(self.latency(), speech=True), "lightning-v2"),
+            record("WavesTTSService#1", Ms(self.latency()), "lightning-v2"),
             record("DeepgramSTTService#0", Ms(self.latency()), model),
         )
 

@@ -21,8 +21,6 @@ class Ms:
     """A duration whose notation is the dialect's business: whole milliseconds, below a minute."""
 
     ms: int
-    speech: bool = False
-    """From a speech synthesiser, whose integers would be characters."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +79,6 @@ def _event(number: int, each: Step, dialect: Dialect, call_id: str) -> dict[str,
 
 def _value(value: Any, newer: bool) -> Any:
     match value:
-        case Ms(ms, speech=True):
-            return float(ms) if newer else ms / 1000
         case Ms(ms):
             return ms if newer else ms / 1000
         case Mapping():
@@ -134,8 +130,8 @@ def measured(at_ms: int, *records: Mapping[str, Any]) -> Step:
 
 
 def record(processor: str, value: Any, model: str | None = None) -> dict[str, Any]:
-    """One entry of ``metrics[]``."""
-    return {"processor": processor, "model": model, "value": value}
+    """One entry of ``metrics[]``: a duration in Pipecat's seconds in either dialect."""
+    return {"processor": processor, "model": model, "value": value.ms / 1000 if isinstance(value, Ms) else value}
 
 
 def tokens(prompt: int | None, completion: int | None, **details: int | None) -> dict[str, Any]:

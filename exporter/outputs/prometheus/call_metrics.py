@@ -142,7 +142,7 @@ class CallMetrics:
 
     def _tokens_used(self, fact: TokensUsed) -> None:
         kept, place = self._kept(fact.where.place), fact.where.place
-        for kind, count in (("prompt", fact.prompt), ("completion", fact.completion)):
+        for kind, count in (("prompt", fact.prompt), ("completion", fact.completion), ("other", fact.other or None)):
             if count is not None:
                 labels = (fact.processor, fact.model, kind)
                 self._in(kept, "atoms_llm_tokens_total", place, *labels).inc(count)

@@ -54,7 +54,7 @@ FAILURE_STATUSES = (
 )
 REJECT_REASONS = ("malformed_json", "not_an_object", "oversize", "wrong_call", "after_end")
 SKIP_REASONS = (
-    "initial_zero", "ambiguous_unit", "negative", "non_finite", "implausible", "missing", "wrong_type",
+    "initial_zero", "ambiguous_unit", "negative", "non_finite", "implausible", "missing", "wrong_type", "unreadable",
 )  # fmt: skip
 DISCOVERY_SOURCES = ("static", "poll", "webhook", "history", "agents", "api")
 DISCOVERY_OUTCOMES = ("ok", "error", "rate_limited", "unauthorized", "timeout", "not_found", "unreadable")
@@ -145,7 +145,8 @@ CALL_METRICS: tuple[MetricSpec, ...] = (
     _processor("atoms_processor_latency_seconds", "Time to first byte or processing time of a pipeline processor."),
     _counter(
         "atoms_llm_tokens_total",
-        "Tokens of language model requests; prompt and completion sum to the usage.",
+        "Tokens of language model requests; prompt (cached included), completion (reasoning included) and other, "
+        "which a total has beyond them, sum to the usage.",
         (*PROCESSOR, "type"),
     ),
     _counter(

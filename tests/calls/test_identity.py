@@ -1,0 +1,72 @@
+"""Which events are the same: those of one id and one type; without an id, those of the same content."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.calls.identity import event_identity
+from exporter.protocol.decode import decode_event
+from exporter.protocol.events import EVENT_CLASSES
+from tests.support.calls import calls
+from tests.support.lives import Life, lived
+from tests.support.wire import Step, encoded, hop, measured, node, payloads, step, tokens, turn
+
+
+def _identity(**fields: Any) -> int:
+    payload = encoded(fields)
+    event, _ = decode_event(payload)
+    return event_identity(event, payload)
+
+
+TYPES = [*EVENT_CLASSES, "sentiment_shift", "in_progress", ""]
+
+
+def test_one_id_is_as_many_events_as_it_has_types() -> None:
+    assert len({_identity(event_type=kind, event_id="e1") for kind in TYPES}) == len(TYPES)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_an_event_is_the_same_however_it_is_written(kind: str) -> None:
+    plain = _identity(event_type=kind, event_id="e1")
+    assert plain == _identity(event_type=kind, event_id="e1", timestamp=1758124305.25, node_id="n", turn_latency="x")
+    assert plain == _identity(eventType=kind, eventId="e1", eventTime="2026-03-02T10:00:01.123Z")
+    assert plain != _identity(event_type=kind, event_id="e2")
+
+
+def test_a_hop_is_not_dropped_because_a_turn_bears_its_id() -> None:
+    whole = payloads(
+        [
+            node(100, "1", "One"),
+            Step(1000, "turn_latency", turn(1000, 900).fields, event_id="same"),
+            Step(1000, "hopping", hop(1000, "1", "2").fields, event_id="same"),
+            Step(1000, "metrics", measured(1000, tokens(5, 1)).fields, event_id="same"),
+            Step(1000, "sentiment_shift", {}, event_id="same"),
+            Step(1000, "mood_shift", {}, event_id="same"),
+            step(2000, "call_end"),
+        ]
+    )
+    life = lived([*whole, *whole])
+    assert life.total("atoms_node_hops_total") == life.total("atoms_turn_latency_seconds_count") == 1
+    assert life.total("atoms_llm_tokens_total") == 6
+    assert life.total("atoms_exporter_events_total") == len(whole)
+    assert life.total("atoms_exporter_events_duplicate_total") + life.total("atoms_exporter_events_rejected_total") == 7
+
+
+@given(calls(), st.data())
+def test_ids_that_are_shared_between_types_lose_nothing(call: list[Step], data: st.DataObject) -> None:
+    """As when two observers number their events alike."""
+    numbers: dict[str, int] = {}
+    shared = []
+    for each in call:
+        numbers[each.kind] = numbers.get(each.kind, 0) + 1
+        shared.append(Step(each.at_ms, each.kind, each.fields, event_id=f"n{numbers[each.kind]}"))
+    whole = payloads(shared)
+    life = Life()
+    life.feed(whole)
+    life.feed(data.draw(st.lists(st.sampled_from(whole), max_size=8)) if whole else [])
+    life.recover(whole)
+    assert life.end().counted() == lived(payloads(call)).counted()
