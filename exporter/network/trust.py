@@ -63,7 +63,7 @@ class Trust:
     ) -> None:
         self._files = _with_environment(files or Files(), env)
         self._clock = clock
-        self._signature = self._look()
+        self._signature = self._used = self._look()
         self._looked_at = clock()
         self._context = _context(self._files)
 
@@ -78,21 +78,27 @@ class Trust:
         return self._context
 
     def pem(self) -> Pem:
-        """What ``context()`` was made of. Raises ConfigError when the files changed since and cannot be read."""
+        """What ``context()`` was made of, and so was found to fit together. Raises ConfigError when the files changed
+        since: half of a pair ends a process that gives it to gRPC."""
         ca, certificate, key = self._files[:3]
         chain = _read(certificate, self._files.certificate_key) if certificate else None
-        return Pem(
+        found = Pem(
             ca=b"\n".join(_authorities(ca, self._files.ca_key)) if ca else None,
             key=_read(key, self._files.key_key) if key else chain,
             certificate=chain,
         )
+        if self._look() != self._used:
+            raise ConfigError(self._files.certificate_key if certificate else self._files.ca_key, "is being changed")
+        return found
 
     def _read_again(self) -> None:
+        signature = self._signature
         try:
             self._context = _context(self._files)
         except ConfigError as error:
             _log.warning("certificates changed and cannot be used; the old ones are kept", error=str(error))
         else:
+            self._used = signature
             _log.info("certificates read again", files=[path for path in self._files[:3] if path])
 
     def _look(self) -> tuple[object, ...]:

@@ -64,7 +64,8 @@ class Misbehaviour:
     seconds: float = 0.0
     partial: tuple[int, str] | None = None
     retry_seconds: int | None = None
-    only_over: int = -1  # applies to requests with more spans than this
+    only_over: int = -1  # applies to requests with more spans or data points than this
+    only_with: str = ""  # … to requests with a metric whose name holds this
 
 
 class Backend:
@@ -91,7 +92,7 @@ class Backend:
 
     def next_answer(self, message: Any) -> Misbehaviour:
         answer = self.script.popleft() if self.script else self.always
-        if answer is None or answer.only_over >= _spans_in(message):
+        if answer is None or answer.only_over >= _items_in(message) or not _has(message, answer.only_with):
             answer = Misbehaviour()
         if answer.seconds:
             self.stopping.wait(answer.seconds)
@@ -120,10 +121,25 @@ class Backend:
         }
 
 
-def _spans_in(message: Any) -> int:
-    return sum(
+def _items_in(message: Any) -> int:
+    """Spans, or data points."""
+    spans = sum(
         len(scope.spans) for resource in getattr(message, "resource_spans", ()) for scope in resource.scope_spans
     )
+    return spans + sum(len(getattr(metric, metric.WhichOneof("data")).data_points) for metric in _metrics_in(message))
+
+
+def _metrics_in(message: Any) -> list[Any]:
+    return [
+        metric
+        for resource in getattr(message, "resource_metrics", ())
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    ]
+
+
+def _has(message: Any, name: str) -> bool:
+    return not name or any(name in metric.name for metric in _metrics_in(message))
 
 
 class HttpBackend(Backend):

@@ -22,6 +22,7 @@ FailureReason = Literal[
     "http_3xx",  # the endpoint is wrong
     "http_4xx",
     "http_5xx",
+    "not_otlp",  # a success that only a web server tells: a page of HTML
     "rejected",  # any other gRPC code (UNAUTHENTICATED, INVALID_ARGUMENT …), or a partial success
     "other",  # it could not even be sent
 ]
@@ -45,10 +46,24 @@ class Answer(msgspec.Struct, frozen=True):
     rejected: int = 0
 
 
-def from_http(status: int, headers: Mapping[str, str], *, now_unix: float, said: str = "", rejected: int = 0) -> Answer:
-    """Judge an HTTP answer; ``said`` is what its body says, ``rejected`` what its partial success counts."""
-    if 200 <= status < 300:
+def from_http(
+    status: int,
+    headers: Mapping[str, str],
+    *,
+    now_unix: float,
+    said: str = "",
+    rejected: int = 0,
+    web_page: bool = False,
+) -> Answer:
+    """Judge an HTTP answer; ``said`` is what its body says, ``rejected`` what its partial success counts.
+
+    A ``web_page`` is no success whatever its status: a portal or a proxy answers in the backend's place, perhaps for a
+    while.
+    """
+    if 200 <= status < 300 and not web_page:
         return _taken(said, rejected)
+    if 200 <= status < 300:
+        return Answer("later", "not_otlp", f"HTTP {status} with a web page: is the endpoint right?")
     detail = f"HTTP {status}" + (f": {said}" if said else "")
     if status in _HTTP_LATER:
         reason: FailureReason = "rate_limited" if status == 429 else "unavailable"

@@ -1,173 +1,147 @@
-"""OTLP over gRPC, with an interceptor under every channel that sees how each call ended.
+"""OTLP over gRPC: one attempt at a time, each with one deadline, each with a verdict.
 
-Metrics go by the stock exporter; spans come encoded (``otlp_encode``) and are only sent. The stock exporter retries
-for itself and tells its caller only "failure". Its ``retryable_error_codes`` names the codes it retries, so it gets one
-that is no error; its ``stub`` makes the client of a channel, so the interceptor goes there. Waiting and trying again
-happens in one place, ours. Imported only when the protocol is grpc: grpcio is heavy.
+Requests come encoded; the stock exporters retry for themselves and tell their caller only "failure". Proxies and
+certificates follow the rules of ``exporter.network``, not those of gRPC's core: the same environment must mean the same
+whatever the protocol. Imported only when the protocol is grpc: grpcio is heavy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import ssl
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]  # ships no types
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # ships no types
-from opentelemetry.exporter.otlp.proto.grpc.exporter import OTLPExporterMixin
-from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 
+from exporter.errors import ConfigError
+from exporter.network.proxies import Proxies
+from exporter.network.trust import Trust
 from exporter.outputs.otlp.answer import Answer, from_grpc
 from exporter.outputs.otlp.headers import without_secrets
 from exporter.outputs.otlp.settings import USER_AGENT, Endpoint
 
-_COMPRESSIONS = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip}
-_NOT_SENT = Answer("smaller", "other", "the request could not be made")
-_init: Any = OTLPExporterMixin.__init__  # its type variables cannot be inferred from outside the class
-_EXPORT_SPANS = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-_NEVER_RETRIED = frozenset({grpc.StatusCode.OK})
+_COMPRESSIONS: Final = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip}
+_METHODS: Final[dict[str, tuple[str, Any]]] = {
+    "traces": ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", ExportTraceServiceResponse),
+    "metrics": ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", ExportMetricsServiceResponse),
+}
+_MOST_ANSWER_BYTES: Final = 4 << 20
+_LONGEST_RECONNECT_MS: Final = 5_000
+"""gRPC would not try a backend that was away for up to two minutes, whoever asks; when to try is our business."""
+
+_NOT_SENT: Final = Answer("smaller", "other", "the request could not be made")
+_GIVEN_UP: Final = Answer("later", "other", "given up: the process ends")
 
 
-class _Bounded(grpc.ClientCallDetails):
-    """The call as the exporter wants it, with a shorter time limit."""
+class GrpcSender:
+    """Sends one signal's requests. For one thread at a time; ``close`` may come from another."""
 
-    def __init__(self, details: grpc.ClientCallDetails, limit_seconds: float) -> None:
-        self.method = details.method
-        self.timeout = min(details.timeout or limit_seconds, limit_seconds)
-        self.metadata = details.metadata
-        self.credentials = details.credentials
-        self.wait_for_ready = details.wait_for_ready
-        self.compression = details.compression
-
-
-class Witness(grpc.UnaryUnaryClientInterceptor):
-    """Remembers in ``answer`` how the last call ended and holds it to ``limit_seconds``."""
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self.answer: Answer | None = None
-        self.limit_seconds = float("inf")
-        self._headers = headers
-
-    def intercept_unary_unary(
-        self,
-        continuation: Callable[[grpc.ClientCallDetails, Any], Any],
-        client_call_details: grpc.ClientCallDetails,
-        request: Any,
-    ) -> Any:
-        """Called by grpc for every request."""
-        call = continuation(_Bounded(client_call_details, self.limit_seconds), request)
-        code = call.code().name
-        if code == "OK":
-            partial = call.result().partial_success
-            rejected = getattr(partial, "rejected_spans", 0) or getattr(partial, "rejected_data_points", 0)
-            said = partial.error_message
-        else:
-            rejected, said = 0, call.details() or ""
-        said = without_secrets(" ".join(said.split())[:200], self._headers)
-        self.answer = from_grpc(code, said, _retry_info(call.trailing_metadata() or ()), rejected)
-        return call
-
-    def stub(self, make: Callable[[grpc.Channel], Any]) -> Callable[[grpc.Channel], Any]:
-        """A maker of clients whose calls pass here."""
-        return lambda channel: make(grpc.intercept_channel(channel, self))
-
-
-class _Metrics(OTLPMetricExporter):
-    """The stock metric exporter, which is built first for what it alone sets, then again with our stub."""
-
-    def __init__(self, endpoint: Endpoint, witness: Witness) -> None:
-        super().__init__(**_options(endpoint))
-        self.shutdown()
-        stub = witness.stub(MetricsServiceStub)
-        _init(self, stub=stub, result=MetricExportResult, signal="metrics", **_options(endpoint))
-
-
-class GrpcSpans:
-    """Sends spans over gRPC, one attempt at a time."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._witness = Witness(endpoint.headers)
-        self._channel = _channel(endpoint)
-        self._export: Callable[..., ExportTraceServiceResponse] = grpc.intercept_channel(
-            self._channel, self._witness
-        ).unary_unary(_EXPORT_SPANS, response_deserializer=ExportTraceServiceResponse.FromString)
+    def __init__(self, endpoint: Endpoint, env: Mapping[str, str]) -> None:
+        self._endpoint = endpoint
+        self._target = urlsplit(endpoint.url).netloc or endpoint.url
+        self._options = _options(endpoint, self._target, env)
+        self._trust = None if endpoint.insecure else Trust(env, endpoint.files)
+        self._context: ssl.SSLContext | None = None
         self._metadata = tuple(endpoint.headers.items())
-        self._timeout_seconds = endpoint.timeout_seconds
+        self._closed = False
+        self._connect()
 
     def send(self, request: bytes, limit_seconds: float) -> Answer:
         """One attempt; it takes no longer than ``limit_seconds`` or the endpoint's timeout."""
-        self._witness.answer, self._witness.limit_seconds = None, max(limit_seconds, 0.001)
-        try:
-            self._export(request, timeout=self._timeout_seconds, metadata=self._metadata)
-        except grpc.RpcError:  # the witness knows
-            pass
-        return self._witness.answer or _NOT_SENT
+        seconds = max(min(limit_seconds, self._endpoint.timeout_seconds), 0.001)
+        if self._trust is not None:
+            self._renew(self._trust.context())
+        answer = self._attempt(request, seconds)
+        # The core does not tell why there is no connection: where certificates were renewed, that may be it.
+        if answer.reason == "unavailable" and self._trust and self._renew(self._trust.context(now=True)):
+            answer = self._attempt(request, seconds)
+        return answer
 
     def close(self) -> None:
         """Close the channel; a call under way is cancelled."""
+        self._closed = True
         self._channel.close()
 
+    def _attempt(self, request: bytes, seconds: float) -> Answer:
+        if self._closed:
+            return _GIVEN_UP
+        try:
+            response, _ = self._export.with_call(request, timeout=seconds, metadata=self._metadata)
+        except grpc.RpcError as error:
+            said = without_secrets(_shortened(error.details() or ""), self._endpoint.headers)
+            return from_grpc(error.code().name, said, _retry_info(error.trailing_metadata() or ()))
+        except ValueError:  # closed meanwhile, or what no request can carry
+            return _GIVEN_UP if self._closed else _NOT_SENT
+        partial = response.partial_success
+        rejected = getattr(partial, "rejected_spans", 0) or getattr(partial, "rejected_data_points", 0)
+        return from_grpc(
+            "OK", without_secrets(_shortened(partial.error_message), self._endpoint.headers), None, rejected
+        )
 
-class GrpcMetrics:
-    """Sends metrics over gRPC, one attempt at a time."""
+    def _renew(self, context: ssl.SSLContext | None) -> bool:
+        """Connect anew when certificates were read again; whether it was done."""
+        if context is self._context or self._closed:
+            return False
+        before = self._channel
+        try:
+            self._connect()
+        except ConfigError:  # they change at this very moment: next time
+            return False
+        before.close()
+        return True
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._witness = Witness(endpoint.headers)
-        self._exporter = _Metrics(endpoint, self._witness)
-
-    def send(self, batch: MetricsData, limit_seconds: float) -> Answer:
-        """One attempt; it takes no longer than ``limit_seconds`` or the endpoint's timeout."""
-        self._witness.answer, self._witness.limit_seconds = None, max(limit_seconds, 0.001)
-        self._exporter.export(batch)
-        return self._witness.answer or _NOT_SENT
-
-    def close(self) -> None:
-        """Close the channel; a call under way is cancelled."""
-        self._exporter.shutdown()
-
-
-def _channel(endpoint: Endpoint) -> grpc.Channel:
-    target = urlsplit(endpoint.url).netloc or endpoint.url
-    options: Any = (("grpc.primary_user_agent", USER_AGENT),)
-    compression = _COMPRESSIONS[endpoint.compression]
-    if endpoint.insecure:
-        return grpc.insecure_channel(target, options, compression)
-    return grpc.secure_channel(target, _credentials(endpoint), options, compression)
+    def _connect(self) -> None:
+        compression = _COMPRESSIONS[self._endpoint.compression]
+        if self._trust is None:
+            self._channel = grpc.insecure_channel(self._target, self._options, compression)
+        else:
+            context, pem = self._trust.context(), self._trust.pem()
+            credentials = grpc.ssl_channel_credentials(pem.ca, pem.key, pem.certificate)
+            self._channel = grpc.secure_channel(self._target, credentials, self._options, compression)
+            self._context = context
+        method, response = _METHODS[self._endpoint.signal]
+        self._export: Any = self._channel.unary_unary(method, response_deserializer=response.FromString)
 
 
-def _options(endpoint: Endpoint) -> dict[str, Any]:
-    return {
-        "endpoint": endpoint.url,
-        "insecure": endpoint.insecure,
-        "credentials": None if endpoint.insecure else _credentials(endpoint),
-        "headers": tuple(endpoint.headers.items()),
-        "timeout": endpoint.timeout_seconds,
-        "compression": _COMPRESSIONS[endpoint.compression],
-        "retryable_error_codes": _NEVER_RETRIED,
-    }
-
-
-def _credentials(endpoint: Endpoint) -> grpc.ChannelCredentials:
-    return grpc.ssl_channel_credentials(
-        root_certificates=_read(endpoint.certificate),
-        private_key=_read(endpoint.client_key),
-        certificate_chain=_read(endpoint.client_certificate),
+def _options(endpoint: Endpoint, target: str, env: Mapping[str, str]) -> tuple[tuple[str, Any], ...]:
+    proxy = _proxy(endpoint, target, env)
+    return (
+        ("grpc.primary_user_agent", USER_AGENT),
+        ("grpc.max_receive_message_length", _MOST_ANSWER_BYTES),
+        ("grpc.max_reconnect_backoff_ms", _LONGEST_RECONNECT_MS),
+        ("grpc.enable_http_proxy", int(proxy is not None)),
+        *((("grpc.http_proxy", proxy),) if proxy is not None else ()),
     )
 
 
-def _read(path: str | None) -> bytes | None:
-    if path is None:
+def _proxy(endpoint: Endpoint, target: str, env: Mapping[str, str]) -> str | None:
+    """By the rules of all proxies, where the variables of gRPC's own (``grpc_proxy``, ``no_grpc_proxy``) win."""
+    variables = dict(env)
+    if own := env.get("grpc_proxy"):
+        variables["http_proxy"] = variables["https_proxy"] = own
+    if "no_grpc_proxy" in env:
+        variables["no_proxy"] = env["no_grpc_proxy"]
+    scheme = "http" if endpoint.insecure else "https"
+    try:
+        proxy = Proxies.of(variables).for_url(f"{scheme}://{target.rpartition('/')[2]}")
+    except ValueError:  # a target in a notation of gRPC's own, such as unix:path or several addresses
         return None
-    with open(path, "rb") as file:
-        return file.read()
+    if proxy is not None and not proxy.startswith("http://"):
+        raise ConfigError(f"{scheme}_proxy", "gRPC goes through http:// proxies only")
+    return proxy
 
 
-def _retry_info(trailing: Sequence[tuple[str, str | bytes]]) -> float | None:
+def _shortened(text: str) -> str:
+    return " ".join(text.split())[:200]
+
+
+def _retry_info(trailing: Iterable[Any]) -> float | None:
     """How long the server asks us to wait: in the rich status as gRPC defines it, or bare as some servers send it."""
     for key, value in trailing:
         if not isinstance(value, bytes):

@@ -6,9 +6,10 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import Final
 
 import structlog
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -17,35 +18,28 @@ from prometheus_client import CollectorRegistry
 from exporter.outputs.otlp.answer import Answer
 from exporter.outputs.otlp.bridge import Window, metrics_of, pack
 from exporter.outputs.otlp.delta import Deltas
-from exporter.outputs.otlp.retry import Backoff, ExportCounts
+from exporter.outputs.otlp.retry import Backoff, ExportCounts, Sender
 from exporter.outputs.otlp.starts import Starts
 
 _log = structlog.get_logger(__name__)
-_POINTS_IN_A_REQUEST = 5_000  # about 2 MB with our histograms; gRPC servers take 4 MiB by default
+_POINTS_IN_A_REQUEST: Final = 5_000  # about 2 MB with our histograms; gRPC servers take 4 MiB by default
+_PUSHES_BEFORE_GROWING: Final = 30
+"""A backend that once found a request too large is asked for twice as much after so many pushes."""
+
 _LAST_MINUTE_FIRST_SECONDS = 0.2
 _LAST_MINUTE_MOST_SECONDS = 2.0
-
-
-class MetricsSender(Protocol):
-    """One attempt at a time to hand metrics to a backend."""
-
-    def send(self, batch: MetricsData, limit_seconds: float) -> Answer:
-        """Send, within ``limit_seconds``; never raises for what a backend or a network can do."""
-
-    def close(self) -> None:
-        """Let go of connections."""
 
 
 class MetricPush:
     """Pushes a registry every ``interval_seconds`` and once more at the end.
 
     A push that fails is not kept: the next one carries newer numbers of the same series, after the back-off when that
-    is shorter than the interval.
+    is shorter than the interval. A request that is too large goes in halves; one that is refused hides no other.
     """
 
     def __init__(
         self,
-        sender: MetricsSender,
+        sender: Sender,
         registry: CollectorRegistry,
         *,
         resource: Resource,
@@ -75,6 +69,8 @@ class MetricPush:
         self._clock = clock
         self._now_ns = now_ns
         self._start_ns = now_ns()
+        self._points = _POINTS_IN_A_REQUEST  # smaller for a while after "too large"
+        self._pushes_of_this_size = 0
         self._failing = False
         self._closing = threading.Event()
         self._given_up = threading.Event()  # close() has returned: what a late answer says is no news
@@ -122,20 +118,46 @@ class MetricPush:
             _log.warning("the last metrics were not pushed")
 
     def _push(self, deadline: float) -> Answer | None:
-        """Walk and send once; None when everything arrived, else the answer that stopped it."""
+        """Walk and send once; None when everything arrived, else the worst answer: one to try again after, if any."""
+        worst: Answer | None = None
         try:
             for request in self._requests():
-                answer = self._sender.send(request, min(self._timeout, deadline - self._clock()))
-                self._judge(answer)
+                answer = self._deliver(request, deadline)
                 if answer.verdict != "taken":
-                    return answer
-                if self._deltas is not None:
-                    self._deltas.taken(request)
+                    worst = answer
+                if answer.verdict == "later":  # it is away for the others, too
+                    break
         except Exception as error:  # noqa: BLE001  # a collector that fails once must not end all pushes
-            answer = Answer("never", "other", f"{type(error).__name__} while reading the registry")
-            self._judge(answer)
+            worst = Answer("never", "other", f"{type(error).__name__} while reading the registry")
+            self._count(worst)
+        self._tell(worst)
+        self._pushes_of_this_size += worst is None
+        if self._pushes_of_this_size >= _PUSHES_BEFORE_GROWING:
+            self._pushes_of_this_size, self._points = 0, min(self._points * 2, _POINTS_IN_A_REQUEST)
+        return worst
+
+    def _deliver(self, request: MetricsData, deadline: float) -> Answer:
+        """One request, in halves where it is too large; the worst answer."""
+        body = encode_metrics(request).SerializeToString()
+        answer = self._sender.send(body, min(self._timeout, deadline - self._clock()))
+        self._count(answer)
+        if answer.verdict == "taken" and self._deltas is not None:
+            self._deltas.taken(request)
+        if answer.verdict != "smaller":
             return answer
-        return None
+        metrics = request.resource_metrics[0].scope_metrics[0].metrics
+        points = sum(len(metric.data.data_points) for metric in metrics)
+        if points <= 1:
+            return Answer("never", answer.reason, answer.detail)
+        self._pushes_of_this_size, self._points = 0, max(1, min(self._points, points // 2))
+        worst = Answer("taken")
+        for part in pack(metrics, self._resource, self._scope, (points + 1) // 2):
+            of_part = self._deliver(part, deadline)
+            if of_part.verdict != "taken":
+                worst = of_part
+            if of_part.verdict == "later":
+                break
+        return worst
 
     def _requests(self) -> Iterator[MetricsData]:
         window = Window(self._start_ns, self._now_ns())
@@ -143,19 +165,23 @@ class MetricPush:
         metrics = self._starts.of(metrics, window.start_ns, window.now_ns)
         if self._deltas is not None:
             metrics = self._deltas.since_last(metrics)
-        return pack(metrics, self._resource, self._scope, _POINTS_IN_A_REQUEST)
+        return pack(metrics, self._resource, self._scope, self._points)
 
-    def _judge(self, answer: Answer) -> None:
-        """Count a failure; say in the log when it starts to fail and when it works again."""
+    def _count(self, answer: Answer) -> None:
+        """Count a failure, and say what a backend took a request without."""
         if self._given_up.is_set():
             return
         if answer.reason is not None:
             self._counts.export_failed("metrics", answer.reason)
-        failing = answer.verdict != "taken"
         if answer.rejected:
             _log.warning("metrics rejected", detail=answer.detail, points=answer.rejected)
-        if failing and not self._failing:
-            _log.warning("metric push fails", reason=answer.reason, detail=answer.detail)
-        elif self._failing and not failing:
+
+    def _tell(self, worst: Answer | None) -> None:
+        """Say in the log when pushes start to fail and when they work again."""
+        if self._given_up.is_set():
+            return
+        if worst is not None and not self._failing:
+            _log.warning("metric push fails", reason=worst.reason, detail=worst.detail)
+        elif self._failing and worst is None:
             _log.info("metric push works again")
-        self._failing = failing
+        self._failing = worst is not None

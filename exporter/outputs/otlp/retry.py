@@ -1,11 +1,11 @@
-"""How long to wait before trying a backend again, and what is counted while doing so."""
+"""What sends, how long to wait before trying a backend again, and what is counted while doing so."""
 
 from __future__ import annotations
 
 import random
 from typing import Literal, Protocol, get_args
 
-from exporter.outputs.otlp.answer import FailureReason
+from exporter.outputs.otlp.answer import Answer, FailureReason
 from exporter.outputs.otlp.settings import Signal
 
 LONGEST_ASKED_SECONDS = 600.0
@@ -18,6 +18,16 @@ DropReason = Literal[
     "shutdown",  # still waiting when the process had to end
 ]
 DROP_REASONS: tuple[DropReason, ...] = get_args(DropReason)
+
+
+class Sender(Protocol):
+    """One attempt at a time to hand a request to a backend."""
+
+    def send(self, request: bytes, limit_seconds: float) -> Answer:
+        """Send, within ``limit_seconds``; never raises for what a backend or a network can do."""
+
+    def close(self) -> None:
+        """Let go of connections."""
 
 
 class ExportCounts(Protocol):

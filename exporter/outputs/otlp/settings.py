@@ -23,6 +23,7 @@ Signal = Literal["traces", "metrics"]
 DEFAULT_SERVICE_NAME = "atoms-exporter"
 USER_AGENT = f"{DEFAULT_SERVICE_NAME}/{__version__}"
 DEFAULT_MAX_QUEUE_SPANS = 50_000
+_NO_FILES = Files()
 _PREFIX = "OTEL_EXPORTER_OTLP_"
 _COMPRESSIONS = {"http/protobuf": ("none", "gzip", "deflate"), "grpc": ("none", "gzip")}
 _PROTOCOL_OF = {"otlp": None, "otlp_proto_http": "http/protobuf", "otlp_proto_grpc": "grpc"}
@@ -45,9 +46,7 @@ class Endpoint:
     timeout_seconds: float = 10.0
     compression: str = "none"
     insecure: bool = False
-    certificate: str | None = None
-    client_key: str | None = None
-    client_certificate: str | None = None
+    files: Files = _NO_FILES
 
     @property
     def masked_url(self) -> str:
@@ -106,9 +105,7 @@ def endpoint(env: Mapping[str, str], signal: Signal) -> Endpoint | None:
         timeout_seconds=positive_seconds(timeout_key, timeout) if timeout else 10.0,
         compression=compression,
         insecure=_insecure(env, signal, key, url) if protocol == "grpc" else False,
-        certificate=files.ca,
-        client_key=files.key or files.certificate,  # a certificate's file may hold its key, too
-        client_certificate=files.certificate,
+        files=files,
     )
 
 

@@ -5,7 +5,6 @@ The SDK and the exporters are imported where they are needed: without an endpoin
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,9 @@ from exporter.outputs.otlp.settings import Signal
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from exporter.outputs.otlp.metrics import MetricPush, MetricsSender
-    from exporter.outputs.otlp.traces import SpanSender, TraceExport
+    from exporter.outputs.otlp.metrics import MetricPush
+    from exporter.outputs.otlp.retry import Sender
+    from exporter.outputs.otlp.traces import TraceExport
 
 __all__ = [
     "DROP_REASONS",
@@ -33,7 +33,6 @@ __all__ = [
 ]
 
 DEFAULT_MAX_RETRY_AGE_SECONDS = 3_600.0
-_STOCK_LOGGERS = ("opentelemetry.exporter.otlp", "opentelemetry.util.re")
 
 
 def trace_export(
@@ -58,7 +57,7 @@ def trace_export(
     from exporter.outputs.otlp.traces import TraceExport
 
     return TraceExport(
-        _span_sender(endpoint),
+        _sender(endpoint, env),
         SpanEncoder(resource(env, instance_id), SCOPE, settings.attribute_limits(env)),
         sampled=sampling(env),
         counts=counts,
@@ -90,7 +89,7 @@ def metric_push(
 
     settings.explicit_buckets(env)
     return MetricPush(
-        _metrics_sender(endpoint),
+        _sender(endpoint, env),
         registry,
         resource=resource(env, instance_id),
         scope=SCOPE,
@@ -104,26 +103,14 @@ def metric_push(
     )
 
 
-def _span_sender(endpoint: settings.Endpoint) -> SpanSender:
-    _quiet_stock_loggers()
+def _sender(endpoint: settings.Endpoint, env: Mapping[str, str]) -> Sender:
     if endpoint.protocol == "grpc":
-        from exporter.outputs.otlp.grpc import GrpcSpans
+        from exporter.outputs.otlp.grpc import GrpcSender
 
-        return GrpcSpans(endpoint)
-    from exporter.outputs.otlp.http import HttpSpans
+        return GrpcSender(endpoint, env)
+    from exporter.outputs.otlp.http import HttpSender
 
-    return HttpSpans(endpoint)
-
-
-def _metrics_sender(endpoint: settings.Endpoint) -> MetricsSender:
-    _quiet_stock_loggers()
-    if endpoint.protocol == "grpc":
-        from exporter.outputs.otlp.grpc import GrpcMetrics
-
-        return GrpcMetrics(endpoint)
-    from exporter.outputs.otlp.http import HttpMetrics
-
-    return HttpMetrics(endpoint)
+    return HttpSender(endpoint, env)
 
 
 def describe(env: Mapping[str, str]) -> dict[str, str]:
@@ -139,7 +126,7 @@ def describe(env: Mapping[str, str]) -> dict[str, str]:
         from exporter.outputs.otlp.sdk import SCOPE, resource, sampling
 
         SpanEncoder(resource(env), SCOPE, settings.attribute_limits(env))
-        _span_sender(traces).close()
+        _sender(traces, env).close()
         sampling(env)
         limits, batching = settings.attribute_limits(env), settings.batching(env)
         sampler = env.get("OTEL_TRACES_SAMPLER", "").strip().lower() or "parentbased_always_on"
@@ -149,7 +136,7 @@ def describe(env: Mapping[str, str]) -> dict[str, str]:
         )
         lines["otlp.traces.attributes"] = f"at most {limits.max_attributes} a span"
     if metrics is not None:
-        _metrics_sender(metrics).close()
+        _sender(metrics, env).close()
         settings.push_timeout_seconds(env)
         settings.exemplars_wanted(env)
         settings.explicit_buckets(env)
@@ -157,9 +144,3 @@ def describe(env: Mapping[str, str]) -> dict[str, str]:
         lines["otlp.metrics.temporality"] = "delta" if settings.delta_temporality(env) else "cumulative"
     lines |= {f"otlp.resource.{key}": value for key, value in sorted(settings.resource_attributes(env).items())}
     return lines
-
-
-def _quiet_stock_loggers() -> None:
-    """What they say is said by us, once and without secrets: they log every attempt, and what a backend echoes."""
-    for name in _STOCK_LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 import structlog
 
@@ -15,23 +14,13 @@ from exporter.calls.observations import Observation
 from exporter.outputs.otlp.answer import Answer
 from exporter.outputs.otlp.encode import SpanEncoder
 from exporter.outputs.otlp.queue import SpanQueue, Waiting
-from exporter.outputs.otlp.retry import Backoff, DropReason, ExportCounts
+from exporter.outputs.otlp.retry import Backoff, DropReason, ExportCounts, Sender
 from exporter.outputs.otlp.settings import Batching
 from exporter.outputs.spans import SpanRecord, span_count, spans_of, trace_of
 
 _log = structlog.get_logger(__name__)
 _LAST_MINUTE_FIRST_SECONDS = 0.2
 _LAST_MINUTE_MOST_SECONDS = 2.0
-
-
-class SpanSender(Protocol):
-    """One attempt at a time to hand a request to a backend."""
-
-    def send(self, request: bytes, limit_seconds: float) -> Answer:
-        """Send, within ``limit_seconds``; never raises for what a backend or a network can do."""
-
-    def close(self) -> None:
-        """Let go of connections."""
 
 
 class TraceExport:
@@ -44,7 +33,7 @@ class TraceExport:
 
     def __init__(
         self,
-        sender: SpanSender,
+        sender: Sender,
         encoder: SpanEncoder,
         *,
         sampled: Callable[[int], bool],
@@ -245,7 +234,9 @@ class TraceExport:
 
     def _tell(self, answer: Answer, spans: int) -> None:
         """Say in the log when it starts to fail, when it works again, and each time spans are lost for good."""
-        if answer.verdict in ("never", "smaller"):
+        if answer.verdict == "smaller" and spans > 1:
+            _log.debug("a request was too large; its spans go in smaller ones", detail=answer.detail, spans=spans)
+        elif answer.verdict in ("never", "smaller"):
             _log.error("spans refused", reason=answer.reason, detail=answer.detail, spans=spans)
         elif answer.rejected:
             _log.warning("spans rejected", detail=answer.detail, spans=answer.rejected)

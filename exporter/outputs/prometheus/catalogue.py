@@ -63,7 +63,8 @@ WEBHOOK_OUTCOMES = ("accepted", "duplicate", "bad_signature", "malformed", "too_
 DROP_REASONS = ("queue_full", "too_old", "permanent", "rejected", "shutdown")
 SIGNALS = ("traces", "metrics")
 EXPORT_REASONS = (
-    "refused", "timeout", "rate_limited", "unavailable", "http_3xx", "http_4xx", "http_5xx", "rejected", "other",
+    "refused", "timeout", "rate_limited", "unavailable", "http_3xx", "http_4xx", "http_5xx", "not_otlp",
+    "rejected", "other",
 )  # fmt: skip
 
 BOUNDS_HIT = (

@@ -162,6 +162,87 @@ def test_many_series_go_in_several_requests(backend: Any, push: Any, registry: A
     assert all(float(node) == number for node, number in points)
 
 
+def too_large(backend: Any, misbehaviour: Any, points: int) -> Any:
+    if backend.protocol == "grpc":
+        says = b"grpc: received message larger than max (5 vs. 4)"
+        return misbehaviour("RESOURCE_EXHAUSTED", body=says, only_over=points)
+    return misbehaviour(413, only_over=points)
+
+
+def names_taken(backend: Any) -> set[str]:
+    return set(backend.metrics())
+
+
+def test_a_push_over_the_backends_limit_goes_in_smaller_requests_and_is_asked_in_that_size_next_time(
+    backend: Any, push: Any, registry: Any, counts: Any, misbehaviour: Any, until: Callable[..., Any]
+) -> None:
+    gauge = Gauge("g", "h", ["node"], registry=registry)
+    for node in range(1_000):
+        gauge.labels(str(node)).set(node)
+    backend.always = too_large(backend, misbehaviour, 300)
+    pushing = push(backend.env | LONG)
+    assert pushing.close(60)
+    taken = [request for request in backend.requests if request.answered in (200, "OK")]
+    nodes = [
+        point.attributes[0].value.string_value
+        for request in taken
+        for metric in request.message.resource_metrics[0].scope_metrics[0].metrics
+        for point in metric.gauge.data_points
+    ]
+    assert sorted(nodes, key=int) == [str(node) for node in range(1_000)], "each once"
+    assert sum(counts.failed.values()) == 3, "the whole, and its halves"
+    pushing = push(backend.env | {"OTEL_METRIC_EXPORT_INTERVAL": "50"})
+    until(lambda: len(backend.requests) >= 40)
+    assert sum(counts.failed.values()) == 6, "it is asked in the size that was taken"
+
+
+def test_one_point_that_is_too_large_is_refused_alone(
+    backend: Any, push: Any, registry: Any, misbehaviour: Any
+) -> None:
+    for name in ("a", "b", "c", "d"):
+        Gauge(name, "h", registry=registry).set(1)
+    refusal = too_large(backend, misbehaviour, 0)
+    refusal.only_with = "c"
+    backend.always = refusal
+    assert not push(backend.env | LONG).close(20)
+    assert names_taken(backend) == {"a", "b", "d"}
+
+
+def test_a_refusal_hides_no_other_request(
+    backend: Any, push: Any, registry: Any, counts: Any, misbehaviour: Any, monkeypatch: Any, capsys: Any, caplog: Any
+) -> None:
+    monkeypatch.setattr("exporter.outputs.otlp.metrics._POINTS_IN_A_REQUEST", 2)
+    for name in ("a", "b", "c", "d", "e", "f"):
+        Gauge(name, "h", registry=registry).set(1)
+    backend.always = misbehaviour(400 if backend.protocol != "grpc" else "INVALID_ARGUMENT", only_with="a")
+    assert not push(backend.env | LONG).close(20)
+    assert names_taken(backend) == {"c", "d", "e", "f"}
+    assert sum(counts.failed.values()) == 1
+    said = caplog.text + "".join(capsys.readouterr())
+    assert said.count("metric push fails") == 1
+    assert "metric push works again" not in said
+
+
+def test_deltas_of_what_was_taken_are_not_sent_again_with_what_was_refused(
+    backend: Any, push: Any, registry: Any, misbehaviour: Any, monkeypatch: Any, until: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr("exporter.outputs.otlp.metrics._POINTS_IN_A_REQUEST", 1)
+    for name in ("a", "b"):
+        Counter(name, "h", registry=registry).inc(5)
+    backend.always = misbehaviour(400 if backend.protocol != "grpc" else "INVALID_ARGUMENT", only_with="a_total")
+    pushing = push(backend.env | DELTA | {"OTEL_METRIC_EXPORT_INTERVAL": "50"})
+    until(lambda: len([r for r in backend.requests if r.answered in (400, "INVALID_ARGUMENT")]) >= 3)
+    backend.always = None
+    assert pushing.close(20)
+    taken: dict[str, float] = {"a_total": 0.0, "b_total": 0.0}
+    for request in backend.requests:
+        if request.answered in (200, "OK"):
+            for metric in request.message.resource_metrics[0].scope_metrics[0].metrics:
+                if metric.name in taken:
+                    taken[metric.name] += sum(point.as_double for point in metric.sum.data_points)
+    assert taken == {"a_total": 5.0, "b_total": 5.0}
+
+
 def test_deltas_add_up_over_failed_pushes(
     http_backend: Any, push: Any, registry: Any, misbehaviour: Any, until: Callable[..., Any]
 ) -> None:

@@ -197,7 +197,7 @@ def test_the_signals_own_settings_win_over_the_general_ones(certificates: Certif
     assert metrics is not None
     assert (traces.headers, traces.timeout_seconds, traces.compression) == ({"from": "own"}, 4.5, "deflate")
     assert (metrics.headers, metrics.timeout_seconds, metrics.compression) == ({"from": "general"}, 3.0, "gzip")
-    assert (traces.certificate, metrics.certificate) == (str(own), str(general))
+    assert (traces.files.ca, metrics.files.ca) == (str(own), str(general))
 
 
 def test_the_configuration_file_wins_over_the_environment_for_the_queue() -> None:
