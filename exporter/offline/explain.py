@@ -16,6 +16,7 @@ _BAR_WIDTH = 20
 _GOOD_SECONDS = 0.9
 _ACCEPTABLE_SECONDS = 2.0
 _SLOW_TOOL_SECONDS = 2.0
+_LONGEST_LINE = 76
 _SMALL_SHARE = 0.1
 _SHORTEST_SHOWN_SECONDS = 0.0005
 
@@ -108,9 +109,8 @@ class _Explanation:
             line.append(" ◀ slowest", style="bold red")
         if span.attributes.get("atoms.turn.interrupted"):
             line.append(" interrupted", style="yellow")
-        stages = self._stages(span, took)
-        if stages:
-            line.append("\n" + " " * 10 + " · ".join(stages), style="dim")
+        for stages in _in_lines(self._stages(span, took)):
+            line.append("\n" + " " * 10 + stages, style="dim")
         return line
 
     def _stages(self, turn: SpanRecord, took: float) -> list[str]:
@@ -144,7 +144,8 @@ class _Explanation:
             parts.append(Text("1 hop" if hops == 1 else f"{hops} hops"))
         if "gen_ai.usage.input_tokens" in said:
             sent, given = said["gen_ai.usage.input_tokens"], said.get("gen_ai.usage.output_tokens", 0)
-            parts.append(Text(f"{int(sent):,} + {int(given):,} tokens"))
+            other = said.get("atoms.usage.other_tokens", 0)
+            parts.append(Text(f"{int(sent):,} + {int(given):,}{f' + {int(other):,}' if other else ''} tokens"))
         text = Text("; ").join(parts)
         if self.root is not None:
             text.append(f"\ntrace {self.root.trace_id:032x}", style="dim")
@@ -160,6 +161,17 @@ class _Explanation:
         if self.slowest is not None:
             text.append(f" in {self.slowest.attributes.get('atoms.node.name')}")
         return text
+
+
+def _in_lines(parts: Iterable[str]) -> list[str]:
+    """Parts side by side, as many as a line of a terminal takes beside the tree."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(part) + 3 <= _LONGEST_LINE:
+            lines[-1] += f" · {part}"
+        else:
+            lines.append(part)
+    return lines
 
 
 def _took(span: SpanRecord | None) -> float:
