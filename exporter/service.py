@@ -23,6 +23,7 @@ from exporter import __version__
 from exporter.calls.observations import Observation
 from exporter.calls.tracker import Tracker
 from exporter.config import Config, api_key, objectives, token_in
+from exporter.descriptors import divide, raise_limit
 from exporter.logs import also_mask
 from exporter.outputs.otlp import metric_push, trace_export
 from exporter.outputs.prometheus.exposition import OPENMETRICS, TEXT, render, wants_openmetrics
@@ -44,6 +45,7 @@ from exporter.receivers.webhook import Webhooks
 from exporter.state.checkpointing import Checkpointing
 from exporter.state.sqlite import SavedState, SQLiteCheckpoints
 from exporter.web import FollowAnswer, RunningWeb, WebConfigFile, WebPorts, build_app, serve
+from exporter.web import Limits as WebLimits
 
 _CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _LOOP_PROBE_SECONDS = 0.1
@@ -83,6 +85,7 @@ class Service:
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
+        self._places = divide(raise_limit(), config.api.max_streams)
         self._token = Token(api_key(config), self._token_in_file)
         self.metrics = Metrics(
             version=__version__,
@@ -132,7 +135,7 @@ class Service:
             rng=self._rng,
             clock=clock,
             limits=Limits(
-                max_streams=config.api.max_streams,
+                max_streams=self._places.streams,
                 idle_timeout=config.api.idle_timeout,
                 call_idle_limit=config.api.call_idle_timeout,
                 reconcile=config.history.enabled,
@@ -207,7 +210,9 @@ class Service:
         await self._restore()
         access = WebConfigFile(self._config.web.config_file, webhook_open=self._deliveries is not None)
         app = build_app(self._ports(), access, allow_unauthenticated_api=self._config.web.allow_unauthenticated_api)
-        web = await serve(app, self._config.web.listen_address, access, bound_hit=self.metrics.bound_hit)
+        web = await serve(
+            app, self._config.web.listen_address, access, WebLimits(self._places.clients), self.metrics.bound_hit
+        )
         web_watch = asyncio.ensure_future(web.watch())
         deadline = loop.time() + float("inf")
         try:
@@ -233,7 +238,20 @@ class Service:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _say_places(self) -> None:
+        """How many streams there may be; at warning when the system allows fewer than the configuration."""
+        wanted, places = self._config.api.max_streams, self._places
+        if places.streams < wanted:
+            self._log.warning(
+                "fewer streams than configured: the limit of open files leaves no more",
+                max_streams=places.streams,
+                configured=wanted,
+                clients=places.clients,
+                hint="raise the limit (ulimit -n, LimitNOFILE=) or lower api.max_streams",
+            )
+
     def _start(self) -> None:
+        self._say_places()
         for saved in self._saved.calls:
             found = FoundCall(saved.call_id, saved.agent.agent_id, saved.channel, source="state")
             self.following.follow(found, earlier=Earlier(saved.counted, saved.waiting))

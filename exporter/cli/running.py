@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -25,6 +24,7 @@ from exporter.cli.options import (
 )
 from exporter.cli.printing import say
 from exporter.config import environment
+from exporter.descriptors import raise_limit
 from exporter.errors import ConfigError
 from exporter.service import Service, run_until_signalled
 from exporter.simulator import SimulatorOptions, parse_faults, run_forever
@@ -197,7 +197,7 @@ def _announce(base_url: str) -> None:
 
 def in_loop(main: Coroutine[Any, Any, None]) -> None:
     """Run in an event loop of its own: uvloop where there is one, with as many open files as allowed."""
-    _open_many_files()
+    raise_limit()
     try:
         from uvloop import new_event_loop
     except ImportError:  # not for this platform
@@ -205,15 +205,3 @@ def in_loop(main: Coroutine[Any, Any, None]) -> None:
         return
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(main)
-
-
-def _open_many_files() -> None:
-    """A stream is a file descriptor, and the usual soft limit is 1024."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -101,6 +102,7 @@ class Following:
         self._slots = asyncio.Semaphore(self._limits.max_streams)
         self._followed: dict[str, Followed] = {}
         self._reconciling = 0
+        self._waiting = 0
 
     def __len__(self) -> int:
         return len(self._followed)
@@ -194,11 +196,32 @@ class Following:
         if followed.outcome_hint is not None:
             subscription.call_ended()
         log.info("following a call", agent_id=agent.agent_id, channel=found.channel, source=found.source)
-        async with self._slots:
+        async with self._place():
             followed.state = "following"
             ending = await subscription.run()
         followed.state = "reconciling"
         await self._conclude(followed, tracked, ending, resume, log)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """One of the streams there may be. Who has to wait is counted; the log says when that begins and ends."""
+        waits = self._slots.locked()
+        if waits:
+            self._api.telemetry.bound_hit("streams")
+            if not self._waiting:
+                self._log.warning("more calls than streams: calls wait", max_streams=self._limits.max_streams)
+            self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            if waits:
+                self._waiting -= 1
+                if not self._waiting:
+                    self._log.info("no call waits for a stream any more")
+        try:
+            yield
+        finally:
+            self._slots.release()
 
     async def _agent(self, found: FoundCall) -> Agent:
         """Who answers; asked before anything is counted, so that a call's labels never change under way."""
