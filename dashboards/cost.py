@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .capacity import capacity
 from .frame import Board, agents, datasources, nodes, price, scraped
 from .panels import graph, number, ranking, rows
 from .queries import AGENT, BY_AGENT, BY_NODE, NODE, Query, increase, quantile, rate, share
@@ -18,7 +19,7 @@ def cost() -> dict[str, Any]:
     """Tokens, characters, audio; by model and node; with prices, money."""
     board = Board(
         "atoms-cost",
-        "Atoms / Cost and usage",
+        "Atoms / Capacity and cost",
         "Usage is measured; money is an estimate from the prices typed in above.",
         variables=[
             *datasources(),
@@ -34,7 +35,7 @@ def cost() -> dict[str, Any]:
         ],
         span="now-24h",
     )
-    board.row("Estimate", *_estimate()).row("Tokens", *_tokens()).row("Speech", *_speech())
+    board.row("Capacity", *capacity()).row("Estimate", *_estimate()).row("Tokens", *_tokens()).row("Speech", *_speech())
     return board.row("Who uses it", *_who()).document()
 
 

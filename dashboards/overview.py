@@ -224,7 +224,7 @@ def _quality() -> list[Any]:
         ),
         graph(
             "Tokens per minute",
-            "Prompt and completion. Prompts that grow without more calls: see tokens per turn in Cost and usage.",
+            "Prompt and completion. Prompts that grow without more calls: see tokens per turn in Capacity and cost.",
             "short",
             Query(f"60 * {rate('atoms_llm_tokens_total', NODE, 'type')}", "{{type}}"),
             stacked=True,

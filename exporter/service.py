@@ -33,6 +33,7 @@ from exporter.outputs.recorder import Outputs
 from exporter.overview import Overview
 from exporter.protocol.units import Unit, UnitRules
 from exporter.receivers.backoff import Backoff
+from exporter.receivers.capacity import Capacity
 from exporter.receivers.client import AtomsApi
 from exporter.receivers.deliveries import Deliveries
 from exporter.receivers.directory import Directory
@@ -263,6 +264,8 @@ class Service:
             self._spawn(self._poll(poll.statuses).run())
             if poll.ended:
                 self._spawn(self._poll(ENDED, since=self._started_at).run())
+        if self._config.capacity.enabled:
+            self._spawn(self._capacity().run())
         self._spawn(self._probe_loop())
         self._spawn(Gathering(lambda: self.metrics.live_events).run())
         if self._config.metrics.series_ttl > 0:
@@ -274,6 +277,11 @@ class Service:
 
     async def _names_beforehand(self) -> None:
         await self._directory.prefetch()
+
+    def _capacity(self) -> Capacity:
+        interval = self._config.capacity.interval
+        backoff = Backoff(self._rng, first_seconds=interval, ceiling_seconds=10 * interval)
+        return Capacity(self._api, self.metrics.capacity, backoff=backoff, log=self._log, interval=interval)
 
     def _poll(self, statuses: Sequence[str], since: float | None = None) -> Poll:
         poll = self._config.discovery.poll

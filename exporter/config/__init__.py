@@ -6,6 +6,7 @@ from exporter.config.environment import environment
 from exporter.config.loading import ConfigErrors, api_key, effective, load, objectives, reference, token_in
 from exporter.config.model import (
     Api,
+    Capacity,
     Config,
     Discovery,
     History,
@@ -22,6 +23,7 @@ from exporter.config.model import (
 
 __all__ = [
     "Api",
+    "Capacity",
     "Config",
     "ConfigErrors",
     "Discovery",

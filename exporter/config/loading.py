@@ -10,6 +10,7 @@ from pydantic import SecretStr, ValidationError
 
 from exporter.config.model import (
     Api,
+    Capacity,
     Config,
     Discovery,
     History,
@@ -46,6 +47,7 @@ from exporter.strict_yaml import read_bounded
 
 __all__ = [
     "Api",
+    "Capacity",
     "Config",
     "ConfigErrors",
     "Discovery",

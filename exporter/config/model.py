@@ -106,6 +106,13 @@ class Discovery(Section):
     webhook: Webhook = Webhook()
 
 
+class Capacity(Section):
+    """How close the account is to its limit of calls at once."""
+
+    enabled: OnOff = Field(True, description="ask the API for the limit and the length of the queue")
+    interval: Annotated[float, BeforeValidator(Duration(10, 3_600))] = Field(60.0, description="time between two looks")
+
+
 class History(Section):
     """Fetching a finished call again, for what its stream missed."""
 
@@ -214,6 +221,7 @@ class Config(Section):
 
     api: Api = Api()
     discovery: Discovery = Discovery()
+    capacity: Capacity = Capacity()
     history: History = History()
     metrics: Metrics = Metrics()
     traces: Traces = Traces()

@@ -122,7 +122,7 @@ class World:
 
     def _grow(self, spec: MetricSpec, labels: Mapping[str, str], place: Place) -> None:
         if spec.kind is Kind.GAUGE:
-            self.constant(spec.name, labels, 1.0)
+            self.constant(spec.name, labels, 100.0 if spec.name == "atoms_concurrency_limit" else 1.0)
             return
 
         def much(minute: int) -> float:

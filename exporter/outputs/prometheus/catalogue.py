@@ -56,7 +56,7 @@ REJECT_REASONS = ("malformed_json", "not_an_object", "oversize", "wrong_call", "
 SKIP_REASONS = (
     "initial_zero", "ambiguous_unit", "negative", "non_finite", "implausible", "missing", "wrong_type", "unreadable",
 )  # fmt: skip
-DISCOVERY_SOURCES = ("static", "poll", "webhook", "history", "agents", "api")
+DISCOVERY_SOURCES = ("static", "poll", "webhook", "history", "agents", "api", "capacity")
 DISCOVERY_OUTCOMES = ("ok", "error", "rate_limited", "unauthorized", "timeout", "not_found", "unreadable")
 WEBHOOK_EVENTS = ("pre-conversation", "post-conversation", "analytics-completed", "other")
 WEBHOOK_OUTCOMES = ("accepted", "duplicate", "bad_signature", "malformed", "too_large", "unavailable")
@@ -92,6 +92,7 @@ class MetricSpec:
 
     ``name`` is the full name of its samples without ``_bucket``/``_sum``/``_count``, for counters with ``_total``.
     ``closed`` gives, by label, every value the label can have: those series exist from the start, at 0.
+    ``learnt`` marks a gauge that the API tells: there is no series before it has, nor after it has long not.
     ``adjustable`` marks the histograms whose buckets follow ``metrics.latency_buckets``.
     """
 
@@ -102,6 +103,7 @@ class MetricSpec:
     buckets: tuple[float, ...] = ()
     unit: str = ""
     adjustable: bool = False
+    learnt: bool = False
     closed: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -111,7 +113,7 @@ class MetricSpec:
 
     def initial(self) -> Iterator[tuple[str, ...]]:
         """The label values that exist from the start."""
-        if set(self.closed) == set(self.labels):
+        if set(self.closed) == set(self.labels) and not self.learnt:
             yield from product(*(self.closed[name] for name in self.labels))
 
 
@@ -192,6 +194,26 @@ CALL_METRICS: tuple[MetricSpec, ...] = (
     _counter("atoms_calls_started_total", "Calls of which a first sign was seen.", (*AGENT, "channel")),
     _counter("atoms_calls_ended_total", "Calls that are over, by how they ended.", (*AGENT, "channel", "outcome")),
     MetricSpec("atoms_calls_active", Kind.GAUGE, "Calls in progress.", AGENT),
+    MetricSpec("atoms_calls_queued", Kind.GAUGE, "Calls that wait for a free place under the limit.", learnt=True),
+    MetricSpec(
+        "atoms_concurrency_limit",
+        Kind.GAUGE,
+        "Calls the account may have at once; beyond it callers are dropped without any event.",
+        learnt=True,
+    ),
+    MetricSpec(
+        "atoms_concurrency_reserved",
+        Kind.GAUGE,
+        "Calls at once that an agent has for itself.",
+        (*AGENT, "channel"),
+        learnt=True,
+    ),
+    MetricSpec(
+        "atoms_concurrency_unreserved",
+        Kind.GAUGE,
+        "Calls at once that no agent has for itself: what all others share.",
+        learnt=True,
+    ),
     _duration("atoms_call_duration_seconds", "How long a call lasted.", (*AGENT, "channel")),
     _counter(
         "atoms_disposition_results_total",

@@ -15,7 +15,9 @@ from exporter.calls.observations import Observation
 from exporter.outputs.prometheus.call_metrics import CallMetrics
 from exporter.outputs.prometheus.catalogue import CATALOGUE
 from exporter.outputs.prometheus.series import Counter, Store
+from exporter.protocol.capacity import Concurrency
 from exporter.protocol.events import WIRE_NAMES, Event
+from exporter.protocol.labels import label
 
 
 class Metrics:
@@ -149,6 +151,25 @@ class Metrics:
     def scraped(self, seconds: float) -> None:
         """``/metrics`` was rendered."""
         self._scrape.observe(seconds)
+
+    # -- what the API tells of the account
+
+    def capacity(self, limits: Concurrency | None, queued: int | None) -> None:
+        """The limits of the account and the length of its queue; what is not known has no series."""
+        known = limits or Concurrency(None, None)
+        for name, value in (
+            ("atoms_calls_queued", queued),
+            ("atoms_concurrency_limit", known.limit),
+            ("atoms_concurrency_unreserved", known.unreserved),
+        ):
+            if value is None:
+                self.store[name].children.clear()
+            else:
+                self.store.gauge(name).set(value)
+        self.store["atoms_concurrency_reserved"].children.clear()
+        for each in known.reserved:
+            name = label(each.agent_name or "unknown")
+            self.store.gauge("atoms_concurrency_reserved", label(each.agent_id), name, each.channel).set(each.calls)
 
     # -- the OTLP export, from its own threads
 

@@ -35,7 +35,7 @@ def test_every_fact_is_counted() -> None:
     assert set(Metrics(version="0").calls.recorders) == facts
 
 
-def test_every_metric_of_a_call_is_fed_by_a_golden_call_or_by_dispositions() -> None:
+def test_every_metric_of_a_call_is_fed_by_a_golden_call_or_by_what_no_event_tells() -> None:
     fed: set[str] = set()
     for name, scenario in SCENARIOS.items():
         families = played(scenario, events_of(name)).metrics.store.families
@@ -46,6 +46,10 @@ def test_every_metric_of_a_call_is_fed_by_a_golden_call_or_by_dispositions() -> 
         "atoms_disposition_results_total",
         "atoms_disposition_value",
         "atoms_calls_active",
+        "atoms_calls_queued",
+        "atoms_concurrency_limit",
+        "atoms_concurrency_reserved",
+        "atoms_concurrency_unreserved",
     }
 
 
