@@ -16,7 +16,7 @@ import typer
 import typer.main
 import yaml
 
-from exporter.cli import app
+from exporter.cli.app import app
 from exporter.config import reference
 from exporter.outputs.prometheus.catalogue import AGENT, CALL_METRICS, NODE, PROCESSOR, SELF_METRICS, MetricSpec
 from exporter.simulator.faults import FAULTS

@@ -11,6 +11,8 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from exporter.printable import printable
+
 __all__ = ["Redaction", "also_mask", "set_up_logs"]
 
 MASK = "<secret>"
@@ -76,7 +78,8 @@ class Redaction:
         return event
 
     def text(self, text: str) -> str:
-        """The text with everything masked that must not be written, cut where it is endless."""
+        """The text with everything masked that must not be written, cut where it is endless, and nothing in it that a
+        terminal would obey."""
         text, whole = text[: _LONGEST_FIELD + self._longest], text
         if self._secrets is not None:
             text = self._secrets.sub(MASK, text)
@@ -84,7 +87,7 @@ class Redaction:
             text = text[:_LONGEST_FIELD] + "…"
         text = _BEARER.sub(rf"\1 {MASK}", text)
         text = _USERINFO.sub(f"{MASK}@", text)
-        return _PHONE_NUMBER.sub(_PHONE_MASK, text)
+        return printable(_PHONE_NUMBER.sub(_PHONE_MASK, text))
 
     def _masked(self, value: Any, depth: int) -> Any:
         if value is None or isinstance(value, bool | int | float):

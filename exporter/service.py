@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
@@ -413,18 +412,3 @@ def _slow_seconds(config: Config) -> float:
     """What counts as a slow turn: the tightest promise about turns."""
     thresholds = [each.threshold_seconds for each in objectives(config) if each.metric == "turn_latency"]
     return min((seconds for seconds in thresholds if seconds is not None), default=_ACCEPTABLE_SECONDS)
-
-
-async def run_until_signalled(service: Service) -> None:
-    """Run a service until SIGTERM or SIGINT; a second signal ends the process at once."""
-    loop = asyncio.get_running_loop()
-
-    def on_signal(number: int) -> None:
-        service.stop()
-        for each in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(each)
-            signal.signal(each, signal.SIG_DFL)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-    await service.run()

@@ -167,6 +167,16 @@ def test_some_fields_are_never_written(lines: io.StringIO, field: str) -> None:
     assert "plain words" not in lines.getvalue()
 
 
+@pytest.mark.parametrize("style", ["logfmt", "json"])
+def test_what_comes_from_outside_rings_no_bell_and_moves_no_cursor(lines: io.StringIO, style: str) -> None:
+    set_up_logs("info", style, stream=lines)
+    name = "An\x1b[2Jna\x07\r\x9b\u202e\nlevel=error msg=forged"
+    structlog.get_logger("x").info(f"agent {name}", agent_name=name, inner={"list": [name]})
+    (line,) = lines.getvalue().splitlines()
+    assert "2Jna" in line
+    assert not set(line) & set("\x1b\x07\r\x9b\u202e")
+
+
 def test_a_short_secret_does_not_mask_ordinary_words() -> None:
     assert Redaction(["a", ""]).text("a banana") == "a banana"
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -17,10 +16,12 @@ from rich.text import Text
 
 from exporter.address import ListenAddress
 from exporter.calls.observations import CallEnded, Observation, TurnAnswered
+from exporter.cli.printing import CannotSay, say
+from exporter.cli.signals import in_order
 from exporter.config import load
 from exporter.errors import ConfigError
 from exporter.logs import set_up_logs
-from exporter.service import Service, run_until_signalled
+from exporter.service import Service
 from exporter.simulator import Simulator, SimulatorOptions
 from exporter.web import RunningWeb
 
@@ -30,6 +31,7 @@ _MOST_ROWS = 14
 _OTHER_LINES = 10
 _FRAMES_PER_SECOND = 2
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_TO_THE_FIRST_LINE = 2.0
 _GOOD_SECONDS = 0.9
 _ACCEPTABLE_SECONDS = 2.0
 
@@ -53,6 +55,7 @@ class Demo:
         self._turns = 0
         self._ended = 0
         self._links: list[tuple[str, str]] = []
+        self._stop: Callable[[], None] = lambda: None
 
     async def run(self, env: Mapping[str, str]) -> None:
         """Until interrupted, or the duration is over."""
@@ -64,8 +67,8 @@ class Demo:
             await simulator.stop()
 
     async def _serve(self, base_url: str, env: Mapping[str, str]) -> None:
-        set_up_logs(self._level, "logfmt")
         flags = {
+            "log.level": self._level,
             "api.base_url": base_url,
             "api.api_key": self._options.token,
             "api.max_streams": max(4000, 2 * self._options.calls),
@@ -75,13 +78,16 @@ class Demo:
             "shutdown_timeout": 5.0,
         }
         config = load(flags, {}, None)
+        set_up_logs(config.log.level, config.log.format)
         began = time.monotonic()
         service = Service(config, env, structlog.get_logger("exporter"), on_started=self._started, watch=self._watch)
+        self._stop = service.stop
         self._otlp = env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or env.get("OTEL_EXPORTER_OTLP_ENDPOINT")
         show = asyncio.ensure_future(self._show(service, began))
         stop = asyncio.get_running_loop().call_later(self._duration, service.stop) if self._duration else None
         try:
-            await run_until_signalled(service)
+            in_order(service.stop)
+            await service.run()
         finally:
             if stop is not None:
                 stop.cancel()
@@ -107,20 +113,27 @@ class Demo:
             ("traces", f"to {self._otlp}" if self._otlp else "set OTEL_EXPORTER_OTLP_ENDPOINT to export them"),
         ]
         if not self._console.is_terminal:
-            for name, value in self._links:
-                sys.stdout.write(f"{name}: {value}\n")
-            sys.stdout.flush()
+            self._tell("\n".join(f"{name}: {value}" for name, value in self._links))
 
     async def _show(self, service: Service, began: float) -> None:
         if not self._console.is_terminal:
+            await asyncio.sleep(_SECONDS_TO_THE_FIRST_LINE)
             while True:
+                self._tell(self._line(service, began))
                 await asyncio.sleep(_SECONDS_BETWEEN_LINES)
-                sys.stdout.write(self._line(service, began) + "\n")
-                sys.stdout.flush()
         with Live(console=self._console, refresh_per_second=_FRAMES_PER_SECOND, auto_refresh=False) as live:
             while True:
                 live.update(self._page(service, began), refresh=True)
                 await asyncio.sleep(1 / _FRAMES_PER_SECOND)
+
+    def _tell(self, lines: str) -> None:
+        """On a pipe: whoever has read enough has seen enough. A stdout that is closed or full is no loss."""
+        try:
+            say(lines)
+        except BrokenPipeError:
+            self._stop()
+        except CannotSay:
+            pass
 
     def _line(self, service: Service, began: float) -> str:
         return (

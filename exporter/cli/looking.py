@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from structlog.typing import FilteringBoundLogger
 
-from exporter import __version__
 from exporter.calls.identity import trace_id
 from exporter.calls.observations import Agent
 from exporter.cli.options import BaseUrl, ConfigFile, LogLevel, Settings, configured, logging_as
 from exporter.cli.printing import fail, remark, say
+from exporter.cli.signals import in_order
 from exporter.config import Config, environment
-from exporter.errors import ConfigError
-from exporter.offline.backfill import Backfill, trace_export_or_error
+from exporter.errors import AtomsExporterError, ConfigError
+from exporter.offline.backfill import Backfill
+from exporter.offline.delivery import BackendAway
 from exporter.offline.explain import explained
 from exporter.offline.fetching import history_of, spans_of_call
-from exporter.offline.replay import by_trace, replay, spans_of_file, undelivered
+from exporter.offline.replay import by_trace, replay, spans_of_file
 from exporter.outputs.prometheus.catalogue import CHANNELS
-from exporter.outputs.prometheus.metrics import Metrics
 
-_PIPED_WIDTH = 100
-_FLUSH_SECONDS = 60.0
+_PIPED_WIDTH = 10_000
+_MOST_NAMED = 20
 
 
 def replay_command(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE…", help="JSON lines, a raw SSE capture, or a saved call log; `-` for standard input."
+            metavar="FILE", help="JSON lines, a raw SSE capture, or a saved call log; `-` for standard input."
         ),
     ],
     agent_id: Annotated[str, typer.Option("--agent-id", help="Where the recording does not say.")] = "unknown",
@@ -52,7 +54,10 @@ def replay_command(
         raise ConfigError("--channel", f"must be one of {', '.join(CHANNELS)}")
     config = configured(file, settings, log__level=level)
     agent = Agent(agent_id, agent_name, single_prompt)
-    say(replay(files, config, environment(), agent, channel, logging_as(config)))
+    text, arrived = replay(files, config, environment(), agent, channel, logging_as(config))
+    say(text)
+    if not arrived:
+        raise typer.Exit(1)
 
 
 def explain_command(
@@ -73,16 +78,19 @@ def explain_command(
         raise ConfigError("FILE", f"{call} does not exist")
     else:
         traces = by_trace(asyncio.run(spans_of_call(call, config, environment(), logging_as(config))))
-    console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False)
-    for spans in traces.values():
-        console.print(explained(spans))
     if not traces:
         fail("no events of a call in there")
         raise typer.Exit(1)
+    width = None if sys.stdout is not None and sys.stdout.isatty() else _PIPED_WIDTH
+    console = Console(width=width, highlight=False)
+    with console.capture() as shown:
+        for spans in traces.values():
+            console.print(explained(spans))
+    say(shown.get())
 
 
 def backfill_command(
-    calls: Annotated[list[str] | None, typer.Argument(metavar="[CALL_ID]…", help="Finished calls.")] = None,
+    calls: Annotated[list[str] | None, typer.Argument(metavar="CALL_ID", help="Finished calls.")] = None,
     last: Annotated[
         int | None,
         typer.Option("--last", metavar="N", min=1, help="The N that changed last.", show_default=False),
@@ -92,7 +100,7 @@ def backfill_command(
     settings: Settings = None,
     level: LogLevel = "warning",
 ) -> None:
-    """Fetch finished calls and export their **traces** (never counters).
+    """Fetch finished calls and export their traces (never counters).
 
     Needs `ATOMS_API_KEY` and `OTEL_EXPORTER_OTLP_ENDPOINT`. Ids are derived from the call, so doing it twice gives the
     same traces.
@@ -100,35 +108,67 @@ def backfill_command(
     if not calls and last is None:
         raise ConfigError("CALL_ID", "name calls, or give --last N")
     config = configured(file, settings, api__base_url=base_url, log__level=level)
-    asyncio.run(_backfill(list(calls or ()), last, config))
-
-
-async def _backfill(calls: list[str], last: int | None, config: Config) -> None:
     log = logging_as(config)
-    metrics = Metrics(version=__version__)
-    traces = trace_export_or_error(environment(), config, metrics)
-    try:
-        async with history_of(config, environment(), log) as history:
-            backfill = Backfill(config, traces, history)
-            if last is not None:
-                calls += [call for call in await backfill.call_ids(last) if call not in calls]
-            with _progress() as progress:
-                task = progress.add_task("calls", total=len(calls))
-                pending = [asyncio.ensure_future(backfill.export(call)) for call in calls]
-                for done in asyncio.as_completed(pending):
-                    await done
-                    progress.advance(task)
-    finally:
-        await asyncio.to_thread(traces.close, _FLUSH_SECONDS)
-    remark(f"{backfill.exported} of {len(calls)} calls exported")
-    if backfill.going_on:
-        remark(f"{len(backfill.going_on)} still going on, left alone: {', '.join(backfill.going_on[:5])}")
-    for call_id, problem in list(backfill.failed.items())[:20]:
-        fail(f"{call_id}: {problem}")
-    if lost := undelivered(metrics):
-        fail(f"{lost} spans were not delivered")
-    if lost or backfill.failed:
+    backfill = Backfill(config, environment())
+    if not asyncio.run(_backfill(backfill, list(calls or ()), last, config, log)):
         raise typer.Exit(1)
+
+
+async def _backfill(
+    backfill: Backfill, calls: list[str], last: int | None, config: Config, log: FilteringBoundLogger
+) -> bool:
+    """Whether everything asked for has arrived. The first signal ends it in order: what was fetched is still sent."""
+    work = asyncio.ensure_future(_fetch_and_send(backfill, calls, last, config, log))
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        backfill.delivery.stop_waiting()
+        work.cancel()
+
+    in_order(stop)
+    problem: AtomsExporterError | None = None
+    try:
+        await work
+    except asyncio.CancelledError:
+        remark("stopped; what was fetched is still sent")
+    except BackendAway as away:
+        problem = away
+    finally:
+        lost = await asyncio.to_thread(backfill.delivery.close, config.shutdown_timeout if stopped else 0.0)
+    return _told(backfill, len(calls), lost, problem) and not stopped
+
+
+async def _fetch_and_send(
+    backfill: Backfill, calls: list[str], last: int | None, config: Config, log: FilteringBoundLogger
+) -> None:
+    async with history_of(config, environment(), log) as history:
+        if last is not None:
+            calls += [call.call_id async for call in history.recent(last) if call.call_id not in calls]
+        with _progress() as progress:
+            task = progress.add_task("calls", total=len(calls))
+            await backfill.export_all(history, calls, lambda: progress.advance(task))
+
+
+def _told(backfill: Backfill, calls: int, lost: int, problem: AtomsExporterError | None) -> bool:
+    """Say what became of it; whether all is well."""
+    if problem is not None:
+        fail(str(problem))
+    remark(f"{backfill.exported} of {calls} calls exported to {backfill.endpoint}")
+    if backfill.going_on:
+        remark(f"{len(backfill.going_on)} still going on, left alone: {_some(backfill.going_on)}")
+    for call_id, why in list(backfill.failed.items())[:_MOST_NAMED]:
+        fail(f"{call_id}: {why}")
+    if lost:
+        missing = backfill.undelivered()
+        fail(f"{lost} spans were not delivered to {backfill.endpoint}, of {len(missing)} calls: {_some(missing)}")
+    return not (lost or backfill.failed or problem)
+
+
+def _some(calls: Sequence[str]) -> str:
+    more = len(calls) - _MOST_NAMED
+    return ", ".join(calls[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _progress() -> Progress:
@@ -145,4 +185,6 @@ def trace_id_command(
     call: Annotated[str, typer.Argument(metavar="CALL_ID", help="Such as CALL-1758124225863-80752e.")],
 ) -> None:
     """The trace id of a call: 32 hex digits, to paste into Tempo or Jaeger."""
+    if not call.strip():
+        raise ConfigError("CALL_ID", "is empty; it must be a call id such as CALL-1758124225863-80752e")
     say(f"{trace_id(call):032x}")

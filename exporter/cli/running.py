@@ -23,11 +23,12 @@ from exporter.cli.options import (
     logging_as,
 )
 from exporter.cli.printing import say
+from exporter.cli.signals import in_order
 from exporter.config import environment
 from exporter.descriptors import raise_limit
 from exporter.errors import ConfigError
-from exporter.service import Service, run_until_signalled
-from exporter.simulator import SimulatorOptions, parse_faults, run_forever
+from exporter.service import Service
+from exporter.simulator import Simulator, SimulatorOptions, parse_faults, serve
 from exporter.simulator.faults import FAULTS
 from exporter.web import ListenAddress as Address
 
@@ -53,7 +54,7 @@ def run_command(
     style: LogFormat = None,
     settings: Settings = None,
 ) -> None:
-    """The main job: find calls, follow their streams, serve **/metrics**, push OTLP.
+    """The main job: find calls, follow their streams, serve `/metrics`, push OTLP.
 
     Needs `ATOMS_API_KEY`. Traces and metrics are pushed when `OTEL_EXPORTER_OTLP_ENDPOINT` is set. SIGTERM drains and
     exits 0; a second signal exits at once.
@@ -79,7 +80,8 @@ def run_command(
             log,
             on_started=lambda web: log.info("listening", url=web.urls[0], metrics="/metrics"),
         )
-        await run_until_signalled(service)
+        in_order(service.stop)
+        await service.run()
 
     in_loop(main())
 
@@ -184,15 +186,26 @@ def simulate_command(
         reconnect="replay" if reconnect == "replay" else "live",
         events_rate=events_rate,
     )
+    in_loop(_simulate(options, address))
+
+
+async def _simulate(options: SimulatorOptions, address: Address) -> None:
+    stop = asyncio.Event()
+    in_order(stop.set)
+    started = False
+
+    def announce(simulator: Simulator) -> None:
+        nonlocal started
+        started = True
+        say(simulator.base_url)
+
     try:
-        run_forever(options, address.host or "127.0.0.1", address.port, lambda simulator: _announce(simulator.base_url))
+        await serve(options, address.host or "127.0.0.1", address.port, announce, stop)
     except OSError as problem:
-        raise ConfigError("--web.listen-address", f"{listen} cannot be had: {problem.strerror or problem}") from problem
-
-
-def _announce(base_url: str) -> None:
-    say(base_url)
-    sys.stdout.flush()
+        if started:
+            raise
+        why = problem.strerror or str(problem)
+        raise ConfigError("--web.listen-address", f"{address} cannot be had: {why}") from problem
 
 
 def in_loop(main: Coroutine[Any, Any, None]) -> None:

@@ -6,11 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+import msgspec
 from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
 from exporter.outputs.spans import SpanRecord
+from exporter.printable import printable
 
 _BAR_WIDTH = 20
 _GOOD_SECONDS = 0.9
@@ -26,10 +28,25 @@ def explained(spans: Iterable[SpanRecord]) -> RenderableType:
 
     :param spans: all spans of one call, in any order; the root may be missing when the call has not ended.
     """
-    known = sorted({span.span_id: span for span in spans}.values(), key=lambda span: (span.start_ns, -span.end_ns))
+    known = sorted(
+        {span.span_id: _visible(span) for span in spans}.values(), key=lambda span: (span.start_ns, -span.end_ns)
+    )
     if not known:
         return Text("no events")
     return _Explanation(known).render()
+
+
+def _visible(span: SpanRecord) -> SpanRecord:
+    """The span with names fit for a terminal: they come from outside, and could move its cursor."""
+    attributes = {
+        name: _on_a_line(value) if isinstance(value, str) else value for name, value in span.attributes.items()
+    }
+    error = None if span.error is None else _on_a_line(span.error)
+    return msgspec.structs.replace(span, name=_on_a_line(span.name), attributes=attributes, error=error)
+
+
+def _on_a_line(text: str) -> str:
+    return printable(text.replace("\n", " ").replace("\t", " "))
 
 
 class _Explanation:
@@ -70,8 +87,9 @@ class _Explanation:
         said = root.attributes
         line = Text(str(said.get("gen_ai.conversation.id", "call")), style="bold")
         outcome = str(said.get("atoms.call.outcome"))
-        began = datetime.fromtimestamp(root.start_ns / 1e9, UTC)
-        line.append(f"  {began:%Y-%m-%d %H:%M:%S} UTC", style="dim")
+        if root.start_ns > 0:
+            began = datetime.fromtimestamp(root.start_ns / 1e9, UTC)
+            line.append(f"  {began:%Y-%m-%d %H:%M:%S} UTC", style="dim")
         line.append(f"\n{said.get('gen_ai.agent.name')} · {said.get('atoms.call.channel')} · ")
         line.append(outcome, style="red" if root.error else "green")
         line.append(f" · {duration(_took(root))}")

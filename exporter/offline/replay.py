@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from structlog.typing import FilteringBoundLogger
 
@@ -15,7 +19,9 @@ from exporter.calls.observations import Agent
 from exporter.calls.tracker import UNKNOWN_CHANNEL, Recorder, Tracker, natural_outcome
 from exporter.config import Config
 from exporter.errors import ConfigError, Malformed
+from exporter.offline.delivery import BackendAway, Delivery
 from exporter.outputs.otlp import trace_export
+from exporter.outputs.otlp.settings import endpoint
 from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.recorder import Outputs, SpansOnly
 from exporter.outputs.spans import SpanRecord
@@ -23,8 +29,11 @@ from exporter.protocol.api import CallLog
 from exporter.protocol.units import Unit, UnitRules
 from exporter.receivers.recordings import Recording, read_recording
 
-FLUSH_SECONDS = 60.0
 MOST_PENDING_SPANS = 5_000
+
+
+_GZIP = b"\x1f\x8b"
+_PACKED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
 
 
 def unit_rules(config: Config) -> UnitRules:
@@ -35,16 +44,35 @@ def unit_rules(config: Config) -> UnitRules:
 
 @contextmanager
 def opened(path: str) -> Iterator[BinaryIO]:
-    """A file, or standard input for ``-``. Raises ConfigError for what cannot be opened."""
+    """A file, or standard input for ``-``; unpacked where it is gzip. Raises ConfigError for what cannot be read."""
     if path == "-":
-        yield sys.stdin.buffer
+        if sys.stdin is None:
+            raise ConfigError("FILE", "-: standard input is closed")
+        with _unpacked(path, sys.stdin.buffer) as file:
+            yield file
         return
     try:
         file = Path(path).open("rb")  # noqa: SIM115 - closed below; opening and reading fail differently
     except OSError as problem:
         raise ConfigError("FILE", f"{path}: {problem.strerror}") from problem
-    with file:
-        yield file
+    with file, _unpacked(path, file) as unpacked:
+        yield unpacked
+
+
+@contextmanager
+def _unpacked(path: str, file: BinaryIO) -> Iterator[BinaryIO]:
+    start = file.peek(6)[:6] if isinstance(file, BufferedReader) else b""
+    for magic, name in _PACKED.items():
+        if start.startswith(magic):
+            raise ConfigError("FILE", f"{path}: is packed with {name}; unpack it first")
+    try:
+        yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if start.startswith(_GZIP) else file
+    except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
+        raise ConfigError("FILE", f"{path}: is gzip that is damaged or cut off") from problem
+    except OSError as problem:
+        if problem.errno not in (errno.EIO, errno.EISDIR, errno.ESTALE):
+            raise
+        raise ConfigError("FILE", f"{path}: {problem.strerror}") from problem
 
 
 class Replay:
@@ -73,7 +101,9 @@ class Replay:
         tracker.end_all()
 
     def take_log(self, log: CallLog) -> None:
-        """The events of a call log, and the end it tells of."""
+        """The events of a call log, and the end it tells of. A document in which no call happened tells of none."""
+        if not (log.events or log.turn_latencies or log.outcome or log.created_at or log.ended_at):
+            return
         agent = self._agent
         if log.agent_id is not None:
             agent = Agent(log.agent_id, log.agent_name or "unknown", log.workflow_type == "single_prompt")
@@ -86,8 +116,8 @@ class Replay:
 
 def replay(
     paths: Sequence[str], config: Config, env: Mapping[str, str], agent: Agent, channel: str, log: FilteringBoundLogger
-) -> str:
-    """OpenMetrics text of the recordings; their traces go out when an OTLP endpoint is set.
+) -> tuple[str, bool]:
+    """OpenMetrics text of the recordings, and whether their traces arrived, which go out when an OTLP endpoint is set.
 
     :raises ConfigError: a file cannot be opened, or is no recording.
     """
@@ -97,29 +127,31 @@ def replay(
         max_series_per_metric=config.metrics.max_series_per_metric,
     )
     traces = trace_export(env, metrics, max_queue_spans=None)
+    where = endpoint(env, "traces")
+    delivery = Delivery(traces, metrics, where.masked_url) if traces is not None and where is not None else None
     replaying = Replay(Outputs(metrics, traces.show if traces is not None else None), config, agent, channel)
+    away: BackendAway | None = None
 
-    def pace() -> None:
-        if traces is not None and traces.pending > MOST_PENDING_SPANS:
-            traces.flush(FLUSH_SECONDS)
+    def wait(pending: int) -> None:
+        nonlocal away
+        if delivery is not None and away is None:
+            try:
+                delivery.down_to(pending)
+            except BackendAway as problem:
+                away = problem  # the metrics are still worth having
 
     for path in paths:
         with opened(path) as file:
             try:
-                replaying.take(read_recording(file), pace)
+                replaying.take(read_recording(file), lambda: wait(MOST_PENDING_SPANS))
             except Malformed as problem:
                 raise ConfigError("FILE", f"{path}: {problem}") from problem
-    if traces is not None:
-        traces.close(FLUSH_SECONDS)
-        if lost := undelivered(metrics):
-            log.error("spans were not delivered", spans=lost)
+    wait(0)
+    lost = delivery.close(0.0) if delivery is not None else 0
+    if lost:
+        log.error("spans were not delivered", spans=lost, problem=str(away) if away is not None else None)
     metrics.refresh()
-    return metrics.store.render(openmetrics=True) + "# EOF\n"
-
-
-def undelivered(metrics: Metrics) -> int:
-    """Spans that were given up, for whatever reason."""
-    return round(sum(sample.value for sample in metrics.store["atoms_exporter_spans_dropped_total"].metric().samples))
+    return metrics.store.render(openmetrics=True) + "# EOF\n", not lost
 
 
 def spans_of_file(path: str, config: Config) -> dict[int, list[SpanRecord]]:
@@ -135,8 +167,8 @@ def spans_of_file(path: str, config: Config) -> dict[int, list[SpanRecord]]:
 
 
 def by_trace(spans: Sequence[SpanRecord]) -> dict[int, list[SpanRecord]]:
-    """Spans of several calls apart, in the order in which the calls appear."""
+    """Spans of several calls apart, in the order in which the calls appear; without those in which nothing happened."""
     traces: dict[int, list[SpanRecord]] = {}
     for span in spans:
         traces.setdefault(span.trace_id, []).append(span)
-    return traces
+    return {trace: spans for trace, spans in traces.items() if len(spans) > 1 or spans[0].start_ns or spans[0].end_ns}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 import yaml
 
 from exporter import __version__
-from exporter.cli import main
+from exporter.cli.app import run as main
 from exporter.cli.options import configured
 from exporter.errors import ConfigError
 from tests.command import Said, command
@@ -42,9 +43,12 @@ def inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 def test_every_command_explains_itself(
     name: str | None, flag: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = inside(monkeypatch, capsys, *([name] if name else []), flag, COLUMNS="100")
+    said = inside(monkeypatch, capsys, *([name] if name else []), flag, COLUMNS="80")
     assert said.code == 0
     assert "Usage" in said.out
+    assert max(map(len, said.out.splitlines())) <= 80
+    cut = re.findall(r"\S*(?:…|\.\.\.)", said.out)
+    assert set(cut) <= {"[ARGS]...", "[CALL_ID]...", "{FILE}...", "NAME=P[:KEY=VALUE…"}, "nothing is cut off"
     for each in COMMANDS if name is None else ():
         assert each in said.out
 
@@ -66,6 +70,7 @@ def test_without_a_command_it_shows_what_there_is(
         (["nonsense"], "nonsense"),
         (["run", "--nonsense"], "--nonsense"),
         (["trace-id"], "CALL_ID"),
+        (["trace-id", " "], "CALL_ID"),
         (["demo", "--calls", "0"], "--calls"),
         (["demo", "--dialect", "1999"], "--dialect"),
         (["simulate", "--fault", "nonsense"], "--fault"),

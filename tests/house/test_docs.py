@@ -14,7 +14,7 @@ import typer
 import typer.main
 import yaml
 
-from exporter.cli import app
+from exporter.cli.app import app
 from exporter.config import Config, load, reference
 from exporter.config.sources import environment_name
 from exporter.offline.replay import spans_of_file
