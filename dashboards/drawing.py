@@ -106,7 +106,7 @@ def _legend(inner: Axes, panel: Panel, lines: list[Series]) -> None:
     room = max(18, int(width * 16.5) - 24)
     names = [short(one.name, room) for one in lines]
     texts = [
-        f"{name}   {written(one.values[-1], unit)}, most {written(_largest(one), unit)}"
+        f"{name}   {written(one.values[-1], unit)}, most {written(_largest(one), unit)}".replace("$", r"\$")
         for name, one in zip(names, lines, strict=True)
     ]
     inner.legend(

@@ -249,12 +249,13 @@ def _keeping_up() -> list[Any]:
         ),
         ranking(
             "Label sets over budget",
-            "In the time range: they share one series named __other__. Raise "
+            "New ones in the time range: they share one series named __other__. Raise "
             "metrics.max_series_per_metric, or find the "
             "label that grows.",
             "short",
             Query(
-                f"topk(12, {increase(f'{OWN}series_overflow_total', INSTANCE, 'metric', window=WHOLE)})", "{{metric}}"
+                f"topk(12, {increase(f'{OWN}series_overflow_total', INSTANCE, 'metric', window=WHOLE)} > 0)",
+                "{{metric}}",
             ),
             steps=ANY_IS_BAD_STEPS,
         ),

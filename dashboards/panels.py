@@ -44,6 +44,8 @@ INTERRUPTED_STEPS: Steps = ((None, GREEN), (0.15, YELLOW), (0.3, RED))
 FIRING_STEPS: Steps = ((None, GREEN), (1.0, RED))
 ANY_IS_BAD_STEPS: Steps = ((None, GREEN), (1.0, RED))
 PLAIN: Steps = ((None, BLUE),)
+NOTHING = "Nothing above 0"
+"""Instead of "No data", which somebody who was just woken takes for something broken."""
 
 
 class _Panel(Protocol):
@@ -75,6 +77,8 @@ def graph(
     panel = _common(timeseries.Panel(), title, what, width, height, queries)
     panel.unit(unit).line_width(1.5).fill_opacity(60 if stacked or bars else 8).show_points(looks.VisibilityMode.AUTO)
     panel.legend(_legend()).tooltip(_tooltip())
+    if all(query.expr.endswith("> 0") for query in queries):
+        panel.no_value(NOTHING)
     if bottom is not None:
         panel.min(bottom)
     if top is not None:
@@ -143,7 +147,8 @@ def ranking(
     panel = _common(bargauge.Panel(), title, what, width, height, (query,), latest=True)
     panel.unit(unit).min(0).thresholds(_steps(steps)).orientation(looks.VizOrientation.HORIZONTAL)
     panel.display_mode(looks.BarGaugeDisplayMode.GRADIENT).show_unfilled(True)
-    panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).no_value("–")
+    nothing = NOTHING if query.expr.endswith("> 0)") else "–"
+    panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).no_value(nothing)
     panel.color_scheme(builders.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
     if links:
         panel.data_links(_links(links))
