@@ -67,7 +67,7 @@ class Source:
         return list(rows.values())
 
     def _ask(self, how: str, expr: str, window: Mapping[str, float]) -> list[dict[str, Any]]:
-        parameters = {"query": filled(expr, self.variables), **window}
+        parameters: dict[str, str | float] = {"query": filled(expr, self.variables), **window}
         answer = httpx.get(f"{self.prometheus}/api/v1/{how}", params=parameters, timeout=60).json()
         if answer["status"] != "success":
             raise ValueError(f"{answer['error']}: {expr}")

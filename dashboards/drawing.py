@@ -30,7 +30,7 @@ from .canvas import (
     step_colour,
     unit_of,
 )
-from .tables import draw_node_graph, draw_table
+from .tables import draw_node_graph, draw_table, styles
 
 
 def draw(document: dict[str, Any], source: Source, note: str) -> Figure:
@@ -60,8 +60,10 @@ def draw(document: dict[str, Any], source: Source, note: str) -> Figure:
     return figure
 
 
-def _colour(panel: Panel, value: float) -> str:
+def _colour(panel: Panel, value: float, name: str = "") -> str:
     steps = panel.get("fieldConfig", {}).get("defaults", {}).get("thresholds", {}).get("steps", [])
+    _, own = styles(panel).get(name, ("", []))
+    steps = own or steps
     return step_colour(steps, value)
 
 
@@ -106,7 +108,7 @@ def _legend(inner: Axes, panel: Panel, lines: list[Series]) -> None:
     room = max(18, int(width * 16.5) - 24)
     names = [short(one.name, room) for one in lines]
     texts = [
-        f"{name}   {written(one.values[-1], unit)}, most {written(_largest(one), unit)}".replace("$", r"\$")
+        f"{name}   {written(_last(one), unit)}, most {written(_largest(one), unit)}".replace("$", r"\$")
         for name, one in zip(names, lines, strict=True)
     ]
     inner.legend(
@@ -114,6 +116,10 @@ def _legend(inner: Axes, panel: Panel, lines: list[Series]) -> None:
         fontsize=6.5, frameon=False, labelcolor=INK, handlelength=1.2, handletextpad=0.4, borderaxespad=0.2,
         labelspacing=0.25,
     )  # fmt: skip
+
+
+def _last(one: Series) -> float:
+    return next((value for value in reversed(one.values) if math.isfinite(value)), math.nan)
 
 
 def _largest(one: Series) -> float:
@@ -150,7 +156,7 @@ def _number(frame: Axes, panel: Panel, source: Source) -> None:
             x,
             0.42,
             written(value, unit_of(panel)),
-            color=_colour(panel, value),
+            color=_colour(panel, value, name),
             fontsize=size,
             ha="center",
             va="center",

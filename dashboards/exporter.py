@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .colours import ANY_IS_BAD_STEPS, SLOWEST_STEPS
 from .frame import Board, agents, datasources, scraped
-from .panels import ANY_IS_BAD_STEPS, SLOWEST_STEPS, graph, number, ranking, rows
+from .panels import graph, number, ranking, rows
 from .queries import AGENT, BY_AGENT, INSTANCE, LATELY, WHOLE, Query, increase, known, quantile, rate
 
 OWN = "atoms_exporter_"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from .frame import firing_alerts, slow_turns_of_row, to_dashboard
-from .panels import (
+from .colours import (
     BAD_SHARE_STEPS,
     FIRING_STEPS,
     INTERRUPTED_STEPS,
     LOOP_STEPS,
+    RED,
     SLOWEST_STEPS,
-    number,
-    rows,
+    WARNING_STEPS,
+    YELLOW,
 )
+from .frame import firing_alerts, slow_turns_of_row, to_dashboard
+from .panels import number, rows
 from .queries import BY_AGENT, BY_NODE, CHANNEL, HEARD, LATELY, NODE, Query, increase, known, quantile, share
 
 TURNS = "atoms_turn_latency_seconds"
@@ -45,22 +47,24 @@ def alerts_now() -> list[Any]:
             steps=FIRING_STEPS,
             decimals=0,
             nothing="no rules",
+            named_steps={"warning": WARNING_STEPS},
         ),
         rows(
             "Firing alerts",
             "Oldest last. Since: when the condition began to hold. Each alert has a section in the runbook.",
             Query(f"1000 * min by ({', '.join(_WHOM)}) ({since})"),
             columns={
-                "alertname": "Alert",
                 "severity": "Severity",
+                "alertname": "Alert",
+                "Value #A": "Since",
                 "agent_name": "Agent",
                 "node_name": "Node",
                 "function": "Tool",
                 "slo": "Objective",
                 "instance": "Exporter",
-                "Value #A": "Since",
             },
             units={"Since": "dateTimeFromNow"},
+            words={"Severity": {"critical": RED, "warning": YELLOW}},
             links={
                 "Agent": [("This agent", agent)],
                 "Node": [("This node", node)],

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .colours import LOOP_STEPS
 from .frame import Board, agents, channels, datasources, node_of_series, nodes, scraped
-from .panels import LOOP_STEPS, graph, matrix, node_graph, ranking, rows
+from .panels import graph, matrix, node_graph, ranking, rows
 from .queries import (
     AGENT,
     AT_THE_END,
@@ -101,14 +102,14 @@ def _ends() -> list[Any]:
             "Visits to a node that no hop left: there the caller or the agent hung up, or the call is still in it. "
             "Ends before the goal: read such calls' traces.",
             "short",
-            Query(f"sort_desc(round(clamp_min({visits} - ({left} or 0 * {visits}), 0)))", NODE_LEGEND),
+            Query(f"topk(12, round(clamp_min({visits} - ({left} or 0 * {visits}), 0)))", NODE_LEGEND),
         ),
         ranking(
             "Loops per visit",
             "Share of visits that came straight back from the node just handed over to. Above one half it alerts: "
             "make the condition between the two nodes exclusive.",
             "percentunit",
-            Query(f"sort_desc({share(loops, visits)})", NODE_LEGEND),
+            Query(f"topk(12, {share(loops, visits)})", NODE_LEGEND),
             steps=LOOP_STEPS,
         ),
         ranking(
@@ -154,7 +155,7 @@ def _ways() -> list[Any]:
             "The twelve ways most often taken in the time range. A way that dies after a change of the workflow: a "
             "broken condition.",
             "short",
-            Query(most, "{{agent_name}} / {{from_node_name}} → {{to_node_name}}"),
+            Query(most, "{{from_node_name}} → {{to_node_name}} · {{agent_name}}"),
             width=12,
             height=9,
         ),

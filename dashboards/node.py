@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .colours import BAD_SHARE_STEPS, SLOWEST_STEPS, TURN_STEPS
 from .frame import Board, agents, datasources, node_of_series, nodes, scraped, slow_turns_of_node
-from .panels import BAD_SHARE_STEPS, SLOWEST_STEPS, TURN_STEPS, graph, heat, ranking, rows
+from .panels import graph, heat, ranking, rows
 from .queries import BY_NODE, HEARD, NODE, NODE_LEGEND, WHOLE, Query, increase, mean, quantile, rate, share
 
 TURNS = "atoms_turn_latency_seconds"
@@ -38,9 +39,9 @@ def _latency() -> list[Any]:
         ),
         ranking(
             "Mean turn latency by node",
-            "Good below 0.9 s, acceptable below 2 s.",
+            "The twelve slowest of the time range. Good below 0.9 s, acceptable below 2 s.",
             "s",
-            Query(f"sort_desc({mean(TURNS, HEARD, *BY_NODE, window=WHOLE)})", NODE_LEGEND),
+            Query(f"topk(12, {mean(TURNS, HEARD, *BY_NODE, window=WHOLE)})", NODE_LEGEND),
             width=6,
             steps=TURN_STEPS,
         ),
@@ -83,7 +84,7 @@ def _stages() -> list[Any]:
             "the caller to finish; unattributed: what no stage accounts for.",
             "s",
             Query(f"{stage} / on () group_left () {turns}", "{{stage}}"),
-            width=12,
+            width=10,
             stacked=True,
         ),
         rows(
@@ -102,7 +103,7 @@ def _stages() -> list[Any]:
             colours={"Mean": TURN_STEPS},
             hidden=["AgentId", "NodeId"],
             sort="Mean",
-            width=6,
+            width=8,
             height=8,
         ),
         graph(
@@ -248,6 +249,6 @@ def _use() -> list[Any]:
             "Tokens per turn",
             "By node and type. Prompt tokens cost latency too: the longest prompts are the first to shorten.",
             "short",
-            Query(f"sort_desc({per_turn})", f"{NODE_LEGEND} {{{{type}}}}"),
+            Query(f"topk(12, {per_turn})", f"{NODE_LEGEND} {{{{type}}}}"),
         ),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .colours import BAD_SHARE_STEPS, BUDGET_STEPS, BURN_STEPS
 from .frame import (
     Board,
     agents,
@@ -16,7 +17,7 @@ from .frame import (
     slow_turns_of_row,
     to_dashboard,
 )
-from .panels import BAD_SHARE_STEPS, BUDGET_STEPS, BURN_STEPS, graph, heat, number, rows, traces
+from .panels import graph, heat, number, rows, traces
 from .queries import BY_NODE, HEARD, NODE_LEGEND, Query, quantile, rate
 from .recorded import (
     CHOSEN,

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .colours import BAD_SHARE_STEPS, BUDGET_STEPS, BURN_STEPS, CALL_LENGTH_STEPS, SUCCESS_STEPS, TURN_STEPS
 from .firing import alerts_now, worst_agents, worst_nodes
 from .frame import Board, agents, channels, datasources, nodes, scraped, slow_turns, to_dashboard
-from .panels import (
-    BAD_SHARE_STEPS,
-    BUDGET_STEPS,
-    BURN_STEPS,
-    CALL_LENGTH_STEPS,
-    SUCCESS_STEPS,
-    TURN_STEPS,
-    graph,
-    number,
-    ranking,
-)
+from .panels import graph, number, ranking
 from .queries import (
     AGENT,
     BY_AGENT,

@@ -23,29 +23,11 @@ from grafana_foundation_sdk.models import heatmap as heatmaps
 from grafana_foundation_sdk.models import prometheus as promql
 from grafana_foundation_sdk.models import tempo as tempo_models
 
+from .colours import NOTHING, PLAIN, RED, Steps
 from .queries import AT_THE_END, EVERY, LEAST_STEP, WHOLE, Query
 
 PROMETHEUS = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TRACES = models.DataSourceRef(type_val="tempo", uid="${traces}")
-
-GREEN, YELLOW, RED, BLUE = "green", "#EAB839", "red", "blue"
-Steps = Sequence[tuple[float | None, str]]
-
-TURN_STEPS: Steps = ((None, GREEN), (0.9, YELLOW), (2.0, RED))
-"""The vendor's words: good below 0.9 s, acceptable below 2 s, then it needs work."""
-SLOWEST_STEPS: Steps = ((None, GREEN), (2.0, YELLOW), (4.0, RED))
-SUCCESS_STEPS: Steps = ((None, RED), (0.8, YELLOW), (0.9, GREEN))
-CALL_LENGTH_STEPS: Steps = ((None, GREEN), (300.0, YELLOW), (600.0, RED))
-BURN_STEPS: Steps = ((None, GREEN), (1.0, YELLOW), (6.0, RED))
-BUDGET_STEPS: Steps = ((None, RED), (0.0, YELLOW), (0.25, GREEN))
-BAD_SHARE_STEPS: Steps = ((None, GREEN), (0.05, YELLOW), (0.1, RED))
-LOOP_STEPS: Steps = ((None, GREEN), (0.25, YELLOW), (0.5, RED))
-INTERRUPTED_STEPS: Steps = ((None, GREEN), (0.15, YELLOW), (0.3, RED))
-FIRING_STEPS: Steps = ((None, GREEN), (1.0, RED))
-ANY_IS_BAD_STEPS: Steps = ((None, GREEN), (1.0, RED))
-PLAIN: Steps = ((None, BLUE),)
-NOTHING = "Nothing above 0"
-"""Instead of "No data", which somebody who was just woken takes for something broken."""
 
 
 class _Panel(Protocol):
@@ -113,18 +95,21 @@ def number(
     steps: Steps = PLAIN,
     decimals: int | None = None,
     nothing: str = "–",
+    named_steps: Mapping[str, Steps] | None = None,
     links: Sequence[tuple[str, str]] = (),
 ) -> _Panel:
     """One number, or a few side by side, as they are at the end of the time range.
 
     Asked once, at that moment: the last point of a course may be hours old, and looks like now.
-    ``nothing`` is what stands there without an answer.
+    ``nothing`` is what stands there without an answer; ``named_steps`` are those of one of several numbers.
     """
     panel = _common(stat.Panel(), title, what, width, height, queries, latest=True)
     panel.unit(unit).thresholds(_steps(steps)).color_mode(looks.BigValueColorMode.VALUE)
     panel.graph_mode(looks.BigValueGraphMode.NONE)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).no_value(nothing)
     panel.color_scheme(builders.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
+    for name, own in (named_steps or {}).items():
+        panel.override_by_name(name, [models.DynamicConfigValue(id_val="thresholds", value=_as_written(own))])
     if decimals is not None:
         panel.decimals(decimals)
     if links:
@@ -184,6 +169,7 @@ def rows(
     links: Mapping[str, Sequence[tuple[str, str]]] | None = None,
     decimals: Mapping[str, int] | None = None,
     hidden: Sequence[str] = (),
+    words: Mapping[str, Mapping[str, str]] | None = None,
     nothing: str = "",
     sort: str = "",
     width: int = 24,
@@ -192,11 +178,15 @@ def rows(
     """A table of the latest values, queries merged on their labels.
 
     ``columns`` names the fields to show, in order (``Value #A`` is the first query's value); those in ``hidden``
-    keep rows of one name apart and are there for links. ``nothing`` is what an empty table says.
+    keep rows of one name apart and are there for links. ``words`` gives words of a column their colour. ``nothing`` is
+    what an empty table says.
     """
     named = [Query(query.expr, query.legend, table=True, ref=chr(ord("A") + i)) for i, query in enumerate(queries)]
     panel = _common(table.Panel(), title, what, width, height, named)
-    fields = {"Value": columns["Value #A"], **columns} if len(queries) == 1 and "Value #A" in columns else columns
+    fields: dict[str, str] = {}
+    for name, text in columns.items():
+        # One query's value is called Value, without its letter.
+        fields |= {"Value": text, name: text} if len(queries) == 1 and name == "Value #A" else {name: text}
     order = {name: position for position, name in enumerate(fields)}
     panel.with_transformation(models.DataTransformerConfig("merge", options={}))
     panel.with_transformation(
@@ -208,13 +198,16 @@ def rows(
         panel.override_by_name(name, [models.DynamicConfigValue(id_val="unit", value=unit)])
     for name, digits in (decimals or {}).items():
         panel.override_by_name(name, [models.DynamicConfigValue(id_val="decimals", value=digits)])
+    for name, coloured in (words or {}).items():
+        known = {word: {"color": colour, "index": place} for place, (word, colour) in enumerate(coloured.items())}
+        shown = (("mappings", [{"type": "value", "options": known}]), ("custom.cellOptions", {"type": "color-text"}))
+        panel.override_by_name(name, [models.DynamicConfigValue(id_val=key, value=value) for key, value in shown])
     for name in hidden:
         panel.override_by_name(name, [models.DynamicConfigValue(id_val=key, value=value) for key, value in _HIDDEN])
     if nothing:
         panel.no_value(nothing)
     for name, steps in (colours or {}).items():
-        shown = {"mode": "absolute", "steps": [{"value": value, "color": colour} for value, colour in steps]}
-        values = (("thresholds", shown), ("custom.cellOptions", {"type": "color-text"}))
+        values = (("thresholds", _as_written(steps)), ("custom.cellOptions", {"type": "color-text"}))
         panel.override_by_name(name, [models.DynamicConfigValue(id_val=key, value=value) for key, value in values])
     for name, targets in (links or {}).items():
         shown_links = [{"title": text, "url": url} for text, url in targets]
@@ -298,6 +291,11 @@ def _of_the_whole(query: Query) -> bool:
 def _steps(steps: Steps) -> builders.ThresholdsConfig:
     thresholds = [models.Threshold(value=value, color=colour) for value, colour in steps]
     return builders.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(thresholds)
+
+
+def _as_written(steps: Steps) -> dict[str, Any]:
+    """Thresholds of one field, which the SDK leaves to us."""
+    return {"mode": "absolute", "steps": [{"value": value, "color": colour} for value, colour in steps]}
 
 
 def _links(links: Sequence[tuple[str, str]]) -> list[Any]:

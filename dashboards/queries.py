@@ -19,7 +19,8 @@ HEARD = f'{NODE},interrupted="false"'
 BY_AGENT = ("agent_id", "agent_name")
 BY_NODE = (*BY_AGENT, "node_id", "node_name")
 """Two nodes (or agents) of one name stay two: names are for legends, ids tell apart."""
-NODE_LEGEND = "{{agent_name}} / {{node_name}}"
+NODE_LEGEND = "{{node_name}} · {{agent_name}}"
+"""The node first: what is too long for its place is cut at the end."""
 
 EVERY = "[$__rate_interval]"
 WHOLE = "[$__range]"

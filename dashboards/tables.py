@@ -24,7 +24,7 @@ def draw_table(frame: Axes, panel: Panel, source: Source) -> None:
         return
     place = changes["organize"]["indexByName"]
     named = sorted(changes["organize"]["renameByName"].items(), key=lambda one: place[one[0]])
-    hidden = _hidden(panel)
+    hidden, words = _hidden(panel), _words(panel)
     columns = {field: name for field, name in named if name not in hidden and any(field in row for row in rows)}
     if not columns:
         nothing(frame, panel)
@@ -33,7 +33,7 @@ def draw_table(frame: Axes, panel: Panel, source: Source) -> None:
     keys = [field for field, name in columns.items() if name in sort]
     if keys:
         rows.sort(key=lambda row: -_finite(row.get(keys[0])))
-    styles = _styles(panel)
+    looks = styles(panel)
     most = max(1, int(panel["gridPos"]["h"] * UNIT_INCHES / 0.22) - 2)
     wide = [
         3.2 if str(rows[0].get(field, "")).strip() and not isinstance(rows[0].get(field), float) else 1.0
@@ -47,9 +47,9 @@ def draw_table(frame: Axes, panel: Panel, source: Source) -> None:
         for x, share, (field, name) in zip(edges, wide, columns.items(), strict=True):
             value = row.get(field, "")
             room = share / sum(wide) * panel["gridPos"]["w"] / 24 * WIDTH_INCHES
-            unit, steps = styles.get(name, ("short", []))
+            unit, steps = looks.get(name, ("short", []))
             text = short(str(value), int(room * 19)) if isinstance(value, str) else _written(value, unit, source.end)
-            colour = step_colour(steps, value) if isinstance(value, float) and steps else INK
+            colour = step_colour(steps, value) if isinstance(value, float) and steps else words.get(value, INK)
             frame.text(x, y, text, color=colour, fontsize=7, va="center")
 
 
@@ -68,21 +68,28 @@ def _hidden(panel: Panel) -> set[str]:
     }
 
 
+def _words(panel: Panel) -> dict[Any, str]:
+    """Words that have a colour of their own."""
+    items = [item for rule in panel.get("fieldConfig", {}).get("overrides", []) for item in rule["properties"]]
+    mapped = [mapping["options"] for item in items if item["id"] == "mappings" for mapping in item["value"]]
+    return {word: NAMED.get(look["color"], look["color"]) for options in mapped for word, look in options.items()}
+
+
 def _finite(value: Any) -> float:
     return value if isinstance(value, float) and math.isfinite(value) else 0.0
 
 
-def _styles(panel: Panel) -> dict[str, tuple[str, list[dict[str, Any]]]]:
+def styles(panel: Panel) -> dict[str, tuple[str, list[dict[str, Any]]]]:
     """Unit and threshold steps of a table's columns."""
-    styles: dict[str, tuple[str, list[dict[str, Any]]]] = {}
+    found: dict[str, tuple[str, list[dict[str, Any]]]] = {}
     for rule in panel.get("fieldConfig", {}).get("overrides", []):
         name = rule["matcher"]["options"]
-        unit, steps = styles.get(name, ("short", []))
+        unit, steps = found.get(name, ("short", []))
         for item in rule["properties"]:
             unit = item["value"] if item["id"] == "unit" else unit
             steps = item["value"]["steps"] if item["id"] == "thresholds" else steps
-        styles[name] = (unit, steps)
-    return styles
+        found[name] = (unit, steps)
+    return found
 
 
 def _matrix(frame: Axes, panel: Panel, rows: list[dict[str, Any]], options: dict[str, str]) -> None:
