@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import structlog
 from rich.console import Console, Group, RenderableType
@@ -22,7 +23,7 @@ from exporter.config import load
 from exporter.errors import ConfigError
 from exporter.logs import set_up_logs
 from exporter.service import Service
-from exporter.simulator import Simulator, SimulatorOptions
+from exporter.simulator import AGENTS, Fault, Simulator, SimulatorOptions
 from exporter.web import RunningWeb
 
 _DEFAULT_LISTEN = "127.0.0.1:9464"
@@ -34,6 +35,8 @@ _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_TO_THE_FIRST_LINE = 2.0
 _GOOD_SECONDS = 0.9
 _ACCEPTABLE_SECONDS = 2.0
+_INCIDENT_SECONDS = 30.0
+_INCIDENT_FACTOR = 6.0
 
 
 class Demo:
@@ -41,15 +44,23 @@ class Demo:
 
     :param listen: where to serve; ``None`` for port 9464 of loopback, or any free one when that is taken.
     :param duration: seconds, ``None`` until interrupted.
+    :param incident: slow one node down after half a minute of the calls' time.
     """
 
     def __init__(
-        self, options: SimulatorOptions, *, listen: str | None, level: str, duration: float | None = None
+        self,
+        options: SimulatorOptions,
+        *,
+        listen: str | None,
+        level: str,
+        duration: float | None = None,
+        incident: bool = False,
     ) -> None:
         self._options = options
         self._listen = listen
         self._level = level
         self._duration = duration
+        self._incident = incident
         self._console = Console(stderr=True)
         self._latest: dict[str, float] = {}
         self._turns = 0
@@ -61,9 +72,12 @@ class Demo:
         """Until interrupted, or the duration is over."""
         simulator = Simulator(self._options)
         base_url = await simulator.start()
+        trouble = asyncio.ensure_future(self._slow_a_node_down(simulator)) if self._incident else None
         try:
             await self._serve(base_url, env)
         finally:
+            if trouble is not None:
+                trouble.cancel()
             await simulator.stop()
 
     async def _serve(self, base_url: str, env: Mapping[str, str]) -> None:
@@ -95,6 +109,18 @@ class Demo:
             with suppress(asyncio.CancelledError):
                 await show
 
+    async def _slow_a_node_down(self, simulator: Simulator) -> None:
+        """What a demo is for: a node becomes slow, and everything that ships with the exporter says which."""
+        await asyncio.sleep(_INCIDENT_SECONDS / self._options.speed)
+        agent = max((agent for agent in AGENTS if agent.workflow_type == "workflow_graph"), key=lambda each: each.share)
+        node = agent.nodes[0]
+        simulator.change_faults((Fault("slow_node", node_id=node.id, agent_id=agent.id, factor=_INCIDENT_FACTOR),))
+        began = f"{datetime.now(UTC):%H:%M:%S} UTC"
+        says = f"since {began} {agent.name} takes {_INCIDENT_FACTOR:.0f} times as long in {node.name}"
+        self._links.append(("incident", says))
+        if not self._console.is_terminal:
+            self._tell(f"incident: {says}")
+
     def _watch(self, facts: Sequence[Observation]) -> None:
         for fact in facts:
             if isinstance(fact, TurnAnswered):
@@ -108,7 +134,7 @@ class Demo:
         url = web.urls[0]
         self._links = [
             ("metrics", f"{url}/metrics"),
-            ("calls", f"{url}/"),
+            ("are callers suffering?", f"{url}/"),
             ("turn latency by node", f"curl -s {url}/metrics | grep '^atoms_turn_latency_seconds_count'"),
             ("traces", f"to {self._otlp}" if self._otlp else "set OTEL_EXPORTER_OTLP_ENDPOINT to export them"),
         ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
@@ -104,6 +103,9 @@ def demo_command(
             show_default="127.0.0.1:9464, or a free port when that is taken",
         ),
     ] = None,
+    incident: Annotated[
+        bool, typer.Option("--incident", help="Half a minute in, one node becomes slow: see what tells you so.")
+    ] = False,
     level: LogLevel = "warning",
 ) -> None:
     """The same exporter against the built-in simulator: no account, no configuration, no network.
@@ -115,7 +117,8 @@ def demo_command(
     options = SimulatorOptions(
         calls=calls, speed=speed, seed=seed, dialect="2025" if dialect == "2025" else "2026", ramp_seconds=5.0 * speed
     )
-    in_loop(Demo(options, listen=listen, level=level or "warning", duration=duration).run(environment()))
+    demo = Demo(options, listen=listen, level=level or "warning", duration=duration, incident=incident)
+    in_loop(demo.run(environment()))
 
 
 def simulate_command(

@@ -12,10 +12,12 @@ import sys
 import termios
 import time
 
+import httpx
 import pytest
 
 from tests.command import command
 from tests.system.world import clean_environment
+from tests.web.test_pages import said
 
 _WORDS = ("demo", "--calls", "6", "--speed", "20", "--web.listen-address", "127.0.0.1:0")
 
@@ -63,12 +65,37 @@ def test_a_terminal_shows_what_to_open_and_the_calls_as_they_go(columns: int) ->
 
 
 def test_a_pipe_gets_lines_without_colours() -> None:
-    said = command(*_WORDS, "--duration", "3")
-    assert said.code == 0, said.err
-    assert re.search(r"^metrics: http://127\.0\.0\.1:\d+/metrics$", said.out, re.MULTILINE)
-    assert "\x1b" not in said.out
-    assert "Traceback" not in said.err
+    ended = command(*_WORDS, "--duration", "3")
+    assert ended.code == 0, ended.err
+    assert re.search(r"^metrics: http://127\.0\.0\.1:\d+/metrics$", ended.out, re.MULTILINE)
+    assert "\x1b" not in ended.out
+    assert "Traceback" not in ended.err
 
 
 def test_the_other_dialect_is_spoken_too() -> None:
     assert command(*_WORDS, "--duration", "1", "--seed", "7", "--dialect", "2025").code == 0
+
+
+def test_an_incident_is_named_by_the_page_with_a_call_that_shows_it() -> None:
+    words = ("demo", "--incident", "--calls", "60", "--speed", "20", "--web.listen-address", "127.0.0.1:0")
+    command_line = [sys.executable, "-m", "exporter", *words]
+    with subprocess.Popen(command_line, stdout=subprocess.PIPE, env=clean_environment(), text=True) as demo:
+        try:
+            url, slowed = _told(demo, "are callers suffering?"), _told(demo, "incident")
+            node = slowed.rpartition(" times as long in ")[2]
+            deadline = time.monotonic() + 60
+            while f"is slow in {node}" not in (page := said(httpx.get(url, trust_env=False).text)):
+                assert time.monotonic() < deadline, page
+                time.sleep(0.5)
+        finally:
+            demo.kill()
+    assert re.search(r"Such a call: CALL-\d{13}-[0-9a-f]{6}", page)
+
+
+def _told(demo: subprocess.Popen[str], what: str) -> str:
+    """What a line of a demo in a pipe says."""
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if line.startswith(f"{what}: "):
+            return line.removeprefix(f"{what}: ").strip()
+    raise AssertionError(f"it ended without a word about {what}")
