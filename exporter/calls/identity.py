@@ -5,14 +5,16 @@ Ids are derived, never drawn, so that any replica, any replay and any restart gi
 
 from __future__ import annotations
 
+import secrets
 from array import array
+from functools import cache
 from hashlib import sha256
 
 import msgspec
 import xxhash
 
 from exporter.protocol.decode import content_identity
-from exporter.protocol.events import EVENT_CLASSES, Event, Unknown
+from exporter.protocol.events import EVENT_CLASSES, Event, SSEClose, SSEInit, Unknown
 
 
 def trace_id(call_id: str) -> int:
@@ -40,19 +42,28 @@ IDENTITIES = 2
 """
 
 
+class ConnectionFrame(Exception):
+    """Not an event of the call: ``sse_init`` or ``sse_close``."""
+
+
 def event_identity(event: Event, payload: bytes | msgspec.Raw) -> int:
     """64 bits for an event of a call: its id with its type, or, without an id, its content.
 
     Two events of one millisecond can bear one id, because upstream numbers them per observer: the type belongs to it.
     The same in every process, so that a checkpoint can hold it.
 
+    :raises ConnectionFrame: the first or last frame of a connection, which is no event of the call, whatever its id.
     :raises Malformed: an event without an id whose content cannot be read again.
     """
     event_id = event.event_id
     if not event_id:
+        if isinstance(event, SSEInit | SSEClose):
+            raise ConnectionFrame
         return content_identity(payload)
     salt = _SALTS.get(type(event))
     if salt is None:
+        if isinstance(event, SSEInit | SSEClose):
+            raise ConnectionFrame
         salt = _salt(event.wire_type if isinstance(event, Unknown) else "")
     return _hash(event_id.encode()) ^ salt
 
@@ -64,63 +75,82 @@ def _salt(event_type: str) -> int:
     return _hash(f"event_type {event_type}".encode())
 
 
-_SALTS = {cls: _salt(name) for name, cls in EVENT_CLASSES.items()}
+_SALTS = {cls: _salt(name) for name, cls in EVENT_CLASSES.items() if cls not in (SSEInit, SSEClose)}
 
 
 _FIRST_SLOTS = 128
 
 
+def _is_prime(number: int) -> bool:
+    return all(number % divisor for divisor in range(3, int(number**0.5) + 1, 2))
+
+
+@cache
+def _slots(at_least: int) -> int:
+    """How many slots a table of at least so many has: a prime that nobody outside this process knows.
+
+    Identities are hashes of what upstream writes, so upstream could choose them to fall into one slot, and every look
+    would read them all. It cannot without knowing what they are divided by. The identities themselves stay the same
+    in every process.
+    """
+    number = at_least + secrets.randbelow(at_least // 2) | 1
+    while not _is_prime(number):
+        number += 2
+    return number
+
+
 class SeenEvents:
     """The events of one call that were counted, as 64-bit identities in an open-addressed table.
 
-    An hour-long call has some 20,000 events; as a ``set`` of strings they would take 3 MB, here they take 256 KB.
-    Two different events of one call are taken for the same with a probability of about 1e-11.
+    An hour-long call has some 20,000 events; as a ``set`` of strings they would take 3 MB, here they take some
+    300 KB. Two different events of one call are taken for the same with a probability of about 1e-11.
     """
 
-    __slots__ = ("_mask", "_room", "_table")
+    __slots__ = ("_free", "_least", "_size", "_table")
 
     def __init__(self) -> None:
-        self._table = array("Q", [0]) * _FIRST_SLOTS
-        self._mask = _FIRST_SLOTS - 1
-        self._room = _FIRST_SLOTS * 3 // 4  # how many more until it grows
+        self._least = _FIRST_SLOTS
+        self._size = _slots(_FIRST_SLOTS)
+        self._table = array("Q", [0]) * self._size
+        self._free = self._size // 4 * 3  # how many more until it grows
 
     def __len__(self) -> int:
-        return (self._mask + 1) * 3 // 4 - self._room
+        return self._size // 4 * 3 - self._free
 
     def __contains__(self, identity: int) -> bool:
-        table, mask = self._table, self._mask
+        table, size = self._table, self._size
         identity = identity or 1
-        slot = identity & mask
+        slot = identity % size
         while held := table[slot]:
             if held == identity:
                 return True
-            slot = (slot + 1) & mask
+            slot = slot + 1 if slot + 1 < size else 0
         return False
 
     def add(self, identity: int) -> bool:
         """Remember; ``True`` when it was not there yet."""
-        table, mask = self._table, self._mask
-        slot = identity & mask
+        table, size = self._table, self._size
+        slot = identity % size
         while held := table[slot]:
             if held == identity:
                 return False
-            slot = (slot + 1) & mask
+            slot = slot + 1 if slot + 1 < size else 0
         if not identity:  # the one value that marks a free slot
             return self.add(1)
         table[slot] = identity
-        self._room -= 1
-        if not self._room:
+        self._free -= 1
+        if not self._free:
             self._grow()
         return True
 
     def _grow(self) -> None:
         held = [identity for identity in self._table if identity]
-        size = (self._mask + 1) * 2
-        table, mask = array("Q", [0]) * size, size - 1
+        self._least *= 2
+        size = self._size = _slots(self._least)
+        table = self._table = array("Q", [0]) * size
         for identity in held:
-            slot = identity & mask
+            slot = identity % size
             while table[slot]:
-                slot = (slot + 1) & mask
+                slot = slot + 1 if slot + 1 < size else 0
             table[slot] = identity
-        self._table, self._mask = table, mask
-        self._room = size * 3 // 4 - len(held)
+        self._free = size // 4 * 3 - len(held)

@@ -13,7 +13,7 @@ import msgspec
 
 from exporter.calls.answers import turn_filled
 from exporter.calls.call import Call
-from exporter.calls.identity import SeenEvents, event_identity
+from exporter.calls.identity import ConnectionFrame, SeenEvents, event_identity
 from exporter.calls.observations import Agent, CallResumed, Observation
 from exporter.calls.recovery import DERIVED, ReadEvent, holds, in_order_of_time, unsaid
 from exporter.calls.state import advance, finish
@@ -115,10 +115,10 @@ class Tracker:
         """One payload from a live stream; ``now`` is Unix time."""
         try:
             event, misfits = decode_event(payload)
-            if not event.event_id and isinstance(event, wire.SSEInit | wire.SSEClose):
-                self._frame(tracked.frames, event, payload)
-                return _STREAM_CLOSED if isinstance(event, wire.SSEClose) else _GOING_ON
             identity = event_identity(event, payload)
+        except ConnectionFrame:
+            self._frame(tracked.frames, event, payload)
+            return _STREAM_CLOSED if isinstance(event, wire.SSEClose) else _GOING_ON
         except Malformed as malformed:
             self._record.event_rejected(malformed.reason)
             return _GOING_ON
@@ -129,10 +129,10 @@ class Tracker:
         """One payload of a recording. Calls are opened as they appear; what names no call belongs to the last one."""
         try:
             event, misfits = decode_event(payload)
-            if not event.event_id and isinstance(event, wire.SSEInit | wire.SSEClose):
-                self._frame(self._frames, event, payload)
-                return
             identity = event_identity(event, payload)
+        except ConnectionFrame:
+            self._frame(self._frames, event, payload)
+            return
         except Malformed as malformed:
             self._record.event_rejected(malformed.reason)
             return
@@ -142,7 +142,7 @@ class Tracker:
             tracked = self._replaying = self.open(call_id or "unknown", agent=agent, channel=channel)
         self._take(tracked, event, identity, misfits, 0.0, _RECORDING)
 
-    def _frame(self, known: list[int], event: wire.SSEInit | wire.SSEClose, payload: bytes | msgspec.Raw) -> None:
+    def _frame(self, known: list[int], event: wire.Event, payload: bytes | msgspec.Raw) -> None:
         """The first or last frame of a connection: no event of the call, but counted, and once, too."""
         identity = content_identity(payload)
         if identity in known:
@@ -242,9 +242,9 @@ class Tracker:
         for payload in payloads:
             try:
                 event, misfits = decode_event(payload)
-                if isinstance(event, wire.SSEInit | wire.SSEClose):
-                    continue
                 identity = event_identity(event, payload)
+            except ConnectionFrame:
+                continue
             except Malformed as malformed:
                 self._record.event_rejected(malformed.reason)
                 continue

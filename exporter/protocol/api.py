@@ -12,6 +12,9 @@ from exporter.protocol.units import Skip, milliseconds
 
 UNKNOWN: Final = "unknown"
 
+LONGEST_CALL_ID: Final = 128
+"""A list's entry whose id is longer is none."""
+
 _CHANNELS: Final = {
     "telephonyinbound": "telephony_inbound",
     "telephonyoutbound": "telephony_outbound",
@@ -110,7 +113,7 @@ def decode_call_page(body: bytes) -> CallPage:
 
 def _summary(log: Fields) -> CallSummary | None:
     call_id = log.text("callId")
-    if not call_id:
+    if not call_id or len(call_id) > LONGEST_CALL_ID:
         return None
     return CallSummary(
         call_id=call_id,

@@ -17,6 +17,8 @@ import xxhash
 from exporter.errors import Malformed
 from exporter.protocol.events import (
     EVENT_CLASSES,
+    LONGEST_NAME,
+    MOST_RECORDS,
     Event,
     KnownEvent,
     MetricRecord,
@@ -117,8 +119,10 @@ def _fit(cls: type[Any], name: str, value: Any, wanted: Any) -> tuple[Any, int]:
     if cls is Metrics and name == "metrics":
         if not isinstance(value, list):
             return None, 1
-        records = [_build(MetricRecord, entry) if isinstance(entry, dict) else (None, 1) for entry in value]
-        return [record for record, _ in records if record is not None], sum(lost for _, lost in records)
+        read = value[:MOST_RECORDS]
+        records = [_build(MetricRecord, entry) if isinstance(entry, dict) else (None, 1) for entry in read]
+        lost = sum(lost for _, lost in records) + (len(read) < len(value))
+        return [record for record, _ in records if record is not None], lost
     if cls is MetricRecord and name == "value" and isinstance(value, dict):
         return _build(MetricValue, value)
     if wanted is Any:
@@ -130,6 +134,8 @@ def _fit(cls: type[Any], name: str, value: Any, wanted: Any) -> tuple[Any, int]:
     try:
         return msgspec.convert(value, wanted), 0
     except msgspec.ValidationError:
+        if isinstance(value, str) and len(value) > LONGEST_NAME:
+            return _fit(cls, name, value[:LONGEST_NAME], wanted)
         return None, 1
 
 

@@ -10,7 +10,7 @@ Source: the vendor's event guide (2025) and OpenAPI description (2026).
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
@@ -20,7 +20,16 @@ Whole = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 Number = Whole | float | None
 """A JSON number. Integers and floats are kept apart: the unit rules need to know which was written."""
 
-Identifier = str | Whole | None
+LONGEST_NAME: Final = 512
+"""Characters of a name or an id that are read; what is longer is cut before anybody remembers it."""
+
+MOST_RECORDS: Final = 1024
+"""Entries of one ``metrics`` event that are read: a pipeline has some ten processors."""
+
+Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
+"""What becomes a label, or is kept with a call."""
+
+Identifier = Name | Whole | None
 """An id that is a string in the documentation and, now and then, a number on the wire."""
 
 Timestamp = Whole | float | datetime | None
@@ -71,8 +80,8 @@ class AgentNodeState(Event, frozen=True, gc=False, kw_only=True, tag="agent_node
     """The node that has just answered, with its name."""
 
     node_id: Identifier = None
-    node_name: str | None = None
-    node_type: str | None = None
+    node_name: Name | None = None
+    node_type: Name | None = None
     context: Any = None
 
 
@@ -133,8 +142,8 @@ class MetricValue(Struct, frozen=True, gc=False):
 class MetricRecord(Struct, frozen=True, gc=False):
     """One entry of ``metrics[]``: a Pipecat metric record with its type tag removed."""
 
-    processor: str | None = None
-    model: str | None = None
+    processor: Name | None = None
+    model: Name | None = None
     value: Whole | float | MetricValue | None = None
     ttfa: Number = None
     ttfat: Number = None
@@ -145,7 +154,7 @@ class MetricRecord(Struct, frozen=True, gc=False):
 class Metrics(Event, frozen=True, gc=False, kw_only=True, tag="metrics"):
     """What the pipeline's processors measured."""
 
-    metrics: list[MetricRecord] | None = None
+    metrics: Annotated[list[MetricRecord], Meta(max_length=MOST_RECORDS)] | None = None
 
 
 class ToolCallStart(Event, frozen=True, gc=False, kw_only=True, tag="tool_call_start"):
@@ -153,7 +162,7 @@ class ToolCallStart(Event, frozen=True, gc=False, kw_only=True, tag="tool_call_s
 
     turn_id: Identifier = None
     tool_call_id: Identifier = None
-    function_name: str | None = None
+    function_name: Name | None = None
     context: Any = None
 
 
@@ -162,7 +171,7 @@ class ToolCallEnd(Event, frozen=True, gc=False, kw_only=True, tag="tool_call_end
 
     turn_id: Identifier = None
     tool_call_id: Identifier = None
-    function_name: str | None = None
+    function_name: Name | None = None
     latency_ms: Number = None
     success: bool | None = None
     response: Any = None
@@ -174,7 +183,7 @@ class ToolCallError(Event, frozen=True, gc=False, kw_only=True, tag="tool_call_e
 
     turn_id: Identifier = None
     tool_call_id: Identifier = None
-    function_name: str | None = None
+    function_name: Name | None = None
     latency_ms: Number = None
     error: Any = None
 
@@ -200,7 +209,7 @@ class VariableExtraction(Event, frozen=True, gc=False, kw_only=True, tag="variab
 class ApiCall(Event, frozen=True, gc=False, kw_only=True):
     """An HTTP call the workflow made to the customer's own API. Headers and bodies hold secrets and are not read."""
 
-    method: str | None = None
+    method: Name | None = None
     success: bool | None = None
     error: Any = None
 

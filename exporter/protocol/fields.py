@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -11,6 +11,9 @@ from exporter.errors import Malformed
 from exporter.protocol.units import unix_seconds
 
 T = TypeVar("T")
+
+LONGEST_TEXT: Final = 512
+"""Names, ids and statuses are far shorter; what is longer is cut before anybody remembers it."""
 
 
 class Fields:
@@ -36,8 +39,10 @@ class Fields:
         return None if raw is None else _decoded(raw, kind)
 
     def text(self, name: str) -> str | None:
-        """The member as a string; a whole number is taken for its digits."""
+        """The member as a string of at most ``LONGEST_TEXT`` characters; a whole number is taken for its digits."""
         value = self.field(name, str)
+        if value is not None and len(value) > LONGEST_TEXT:
+            return value[:LONGEST_TEXT]
         if value is None and (number := self.field(name, int)) is not None:
             return str(number)
         return value

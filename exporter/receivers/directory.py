@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from exporter.calls.observations import Agent
 from exporter.errors import AtomsExporterError, Interrupted, Malformed, Refused
 from exporter.protocol.api import AgentInfo, decode_agent, decode_agent_page
+from exporter.protocol.fields import LONGEST_TEXT
 from exporter.protocol.labels import label
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
@@ -64,6 +65,8 @@ class Directory:
 
     async def resolve(self, agent_id: str) -> Agent:
         """The agent, by name if the API gives one. Never fails: an agent without a name is called ``unknown``."""
+        if len(agent_id) > LONGEST_TEXT:  # no id: it would not even fit into a URL
+            return Agent(label(agent_id[:LONGEST_TEXT]))
         while True:
             entry = self._entries.get(agent_id)
             if entry is not None and self._clock() < entry.good_until:
@@ -87,7 +90,7 @@ class Directory:
             before = len(learnt)
             for info in answer.agents:
                 learnt.add(info.agent_id)
-                self._learn(_agent(info), self._keep)
+                self._learn(info.agent_id, _agent(info, info.agent_id), self._keep)
             if len(learnt) == before or (answer.total is not None and len(learnt) >= answer.total):
                 break
         return len(learnt)
@@ -96,7 +99,7 @@ class Directory:
         answered = self._asking[agent_id] = asyncio.Event()
         try:
             agent, keep = await self._fetch(agent_id)
-            return self._learn(agent, keep)
+            return self._learn(agent_id, agent, keep)
         finally:
             del self._asking[agent_id]
             answered.set()
@@ -111,7 +114,7 @@ class Directory:
             status = error.status if isinstance(error, Refused) else None
             self._log.info("agent not resolved", agent_id=agent_id, status=status, error=str(error))
             return unknown, self._unknown
-        return _agent(info), self._keep
+        return _agent(info, agent_id), self._keep
 
     async def _answer(self, agent_id: str, *, insist: bool) -> AgentInfo:
         """:param insist: nothing is known yet, so try again."""
@@ -126,13 +129,14 @@ class Directory:
                     raise
                 await self._sleep(backoff.delay(at_least_seconds=interrupted.retry_after_seconds))
 
-    def _learn(self, agent: Agent, keep: float) -> Agent:
-        self._entries[agent.agent_id] = _Entry(agent, self._clock() + keep)
-        self._entries.move_to_end(agent.agent_id)
+    def _learn(self, agent_id: str, agent: Agent, keep: float) -> Agent:
+        """By the id it was asked for, whatever id the answer bears: else it would be asked for each call again."""
+        self._entries[agent_id] = _Entry(agent, self._clock() + keep)
+        self._entries.move_to_end(agent_id)
         if len(self._entries) > self._capacity:
             self._entries.popitem(last=False)
         return agent
 
 
-def _agent(info: AgentInfo) -> Agent:
-    return Agent(label(info.agent_id), label(info.name or "unknown"), info.workflow_type == "single_prompt")
+def _agent(info: AgentInfo, agent_id: str) -> Agent:
+    return Agent(label(agent_id), label(info.name or "unknown"), info.workflow_type == "single_prompt")

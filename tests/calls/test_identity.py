@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.calls.identity import event_identity
+from exporter.calls.identity import ConnectionFrame, SeenEvents, event_identity
+from exporter.calls.tracker import Progress
 from exporter.protocol.decode import decode_event
 from exporter.protocol.events import EVENT_CLASSES
 from tests.support.calls import calls
@@ -22,7 +23,8 @@ def _identity(**fields: Any) -> int:
     return event_identity(event, payload)
 
 
-TYPES = [*EVENT_CLASSES, "sentiment_shift", "in_progress", ""]
+FRAMES = ("sse_init", "sse_close")
+TYPES = [*(kind for kind in EVENT_CLASSES if kind not in FRAMES), "sentiment_shift", "in_progress", ""]
 
 
 def test_one_id_is_as_many_events_as_it_has_types() -> None:
@@ -70,3 +72,53 @@ def test_ids_that_are_shared_between_types_lose_nothing(call: list[Step], data: 
     life.feed(data.draw(st.lists(st.sampled_from(whole), max_size=8)) if whole else [])
     life.recover(whole)
     assert life.end().counted() == lived(payloads(call)).counted()
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_the_first_and_last_frame_of_a_connection_are_no_events_whatever_id_they_bear(kind: str) -> None:
+    for fields in ({}, {"event_id": "e1"}):
+        with pytest.raises(ConnectionFrame):
+            _identity(event_type=kind, **fields)
+
+
+def test_a_goodbye_that_bears_an_id_is_a_goodbye() -> None:
+    life = Life()
+    life.feed([encoded({"event_type": "sse_init", "event_id": "i"})])
+    assert life.feed([encoded({"event_type": "sse_close", "event_id": "e"})]) is Progress.STREAM_CLOSED
+    assert len(life.tracked.seen) == 0
+
+
+def test_events_made_to_fall_into_one_slot_of_any_table_of_a_power_of_two_cost_no_more_than_others() -> None:
+    """Counted in reads of the table, not in time: what they collide in is a number nobody knows."""
+    crafted = [number << 40 for number in range(1, 20_000)]
+    seen = SeenEvents()
+    for identity in crafted:
+        assert seen.add(identity)
+    assert len(seen) == len(crafted)
+    reads = Counted(seen._table)
+    seen._table = reads  # type: ignore[assignment]  # reads like the array
+    assert all(identity in seen for identity in crafted)
+    assert reads.reads < 20 * len(crafted)
+
+
+class Counted:
+    """A table that counts how often it is read."""
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+        self.reads = 0
+
+    def __getitem__(self, slot: int) -> int:
+        self.reads += 1
+        return int(self.table[slot])
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=600))
+def test_what_was_seen_is_a_set_of_identities(identities: list[int]) -> None:
+    seen = SeenEvents()
+    known: set[int] = set()
+    for identity in identities:
+        assert seen.add(identity) is ((identity or 1) not in known)
+        known.add(identity or 1)
+    assert len(seen) == len(known)
+    assert all(identity in seen for identity in identities)

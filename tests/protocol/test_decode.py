@@ -16,7 +16,10 @@ from exporter.errors import Malformed
 from exporter.protocol.decode import content_identity, decode_event, decode_object
 from exporter.protocol.events import (
     EVENT_CLASSES,
+    LONGEST_NAME,
+    MOST_RECORDS,
     WIRE_NAMES,
+    AgentNodeState,
     CallEnd,
     Event,
     Hopping,
@@ -248,3 +251,25 @@ def test_different_contents_are_different() -> None:
 def test_an_object_that_is_parsed_already_gives_the_same_event() -> None:
     fields = {**PLAIN, "event_type": "metrics", "metrics": [{"processor": "LLM#0", "value": {"prompt_tokens": 5}}]}
     assert decode_object(fields) == decode_event(encoded(fields))
+
+
+def test_names_are_cut_before_anybody_remembers_them() -> None:
+    long = "x" * 1_000_000
+    node, misfits = decode_event(encoded({"event_type": "agent_node_state", "node_id": long, "node_name": long}))
+    assert isinstance(node, AgentNodeState)
+    assert (node.node_id, node.node_name, misfits) == ("x" * LONGEST_NAME, "x" * LONGEST_NAME, 0)
+    measured, _ = decode_event(
+        encoded({"event_type": "metrics", "metrics": [{"processor": long, "model": long, "value": 1.5}]})
+    )
+    assert isinstance(measured, Metrics)
+    assert measured.metrics is not None
+    record = measured.metrics[0]
+    assert (record.processor, record.model, record.value) == ("x" * LONGEST_NAME, "x" * LONGEST_NAME, 1.5)
+
+
+def test_of_an_event_of_endless_records_the_first_are_read() -> None:
+    records = [{"processor": "Stage#0", "value": 0.5}] * 50_000
+    measured, misfits = decode_event(encoded({"event_type": "metrics", "metrics": records}))
+    assert isinstance(measured, Metrics)
+    assert measured.metrics is not None
+    assert (len(measured.metrics), misfits) == (MOST_RECORDS, 1)

@@ -256,6 +256,22 @@ async def test_an_agent_id_is_one_path_segment_whatever_it_holds() -> None:
     assert upstream.requests[0].query == {}
 
 
+async def test_an_agent_that_answers_under_another_id_is_asked_for_once() -> None:
+    upstream = Upstream(json_of({**ANNA, "_id": "another"}))
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        directory = Directory(api, log=LOG)
+        assert {await directory.resolve("a1") for _ in range(5)} == {Agent("a1", "Anna", False)}
+    assert len(upstream.requests) == 1
+
+
+async def test_an_agent_id_of_seventy_kilobytes_is_nobody_and_nobody_is_asked() -> None:
+    upstream = Upstream(json_of(ANNA))
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        agent = await Directory(api, log=LOG).resolve("x" * 70_000)
+    assert (len(agent.agent_id), agent.name) == (128, "unknown")
+    assert upstream.requests == []
+
+
 async def test_names_that_take_too_long_are_unknown() -> None:
     upstream = Upstream(Exchange.hang)
     async with upstream.serving(), api_for(upstream.url) as (api, _):
