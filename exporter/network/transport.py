@@ -8,7 +8,7 @@ were renewed. Who waits for an answer sets a deadline for the whole of it: httpx
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from typing import Any, Final
 
 import httpx
@@ -172,7 +172,7 @@ def is_about_certificates(error: BaseException) -> bool:
     return False
 
 
-async def decoded(response: httpx.Response) -> AsyncIterator[bytes]:
+async def decoded(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     """The body in pieces of bounded size, its codings undone. Raises UnknownCoding, BrokenCoding, httpx's errors."""
     decoder = decoder_for(response.headers.get("content-encoding", ""))
     async for chunk in response.aiter_raw():

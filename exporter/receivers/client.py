@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -244,10 +245,11 @@ class AtomsApi:
 async def _body(response: httpx.Response) -> bytes:
     body = bytearray()
     try:
-        async for piece in decoded(response):
-            body += piece
-            if len(body) > MAX_ANSWER_BYTES:
-                raise Malformed(f"an answer of more than {MAX_ANSWER_BYTES} bytes", reason="oversize")
+        async with aclosing(decoded(response)) as pieces:
+            async for piece in pieces:
+                body += piece
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise Malformed(f"an answer of more than {MAX_ANSWER_BYTES} bytes", reason="oversize")
     except BrokenCoding as error:
         raise Interrupted(f"the API answered with {error}", reason="content_coding") from None
     return bytes(body)

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import email.utils
 import math
+import re
 from collections.abc import Mapping
 from typing import Literal, get_args
 
 import msgspec
+
+_HTTP_STATUS = re.compile(r"http2 header with status: (\d{3})")
+_NO_TRAILERS = "Data frame with END_STREAM flag received"  # grpc-core of a body that ends as a web page does
 
 Verdict = Literal["taken", "later", "never", "smaller"]
 FailureReason = Literal[
@@ -79,7 +83,13 @@ def from_grpc(code: str, said: str, retry_after_seconds: float | None, rejected:
     """Judge a gRPC status by the name of its code; ``retry_after_seconds`` comes from its RetryInfo."""
     if code == "OK":
         return _taken(said, rejected)
+    if code != "OK" and (status := _HTTP_STATUS.search(said)):  # what stands in front of a backend speaks no gRPC
+        return from_http(int(status[1]), {}, now_unix=0.0, said=said, web_page=True)
+    if _NO_TRAILERS in said:
+        return from_http(200, {}, now_unix=0.0, web_page=True)
     detail = f"gRPC {code}" + (f": {said}" if said else "")
+    if code == "RESOURCE_EXHAUSTED" and "CLIENT: Received" in said:  # the core's word for an answer that was too large for us
+        return Answer("never", "rejected", detail)
     if code in ("RESOURCE_EXHAUSTED", "OUT_OF_RANGE") and any(words in said for words in _GRPC_TOO_LARGE):
         return Answer("smaller", "rejected", detail)
     if code == "RESOURCE_EXHAUSTED":

@@ -15,6 +15,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
 
@@ -101,6 +102,7 @@ class HttpSender:
     def _let_go_if_closed(self) -> None:
         if self._closed and not self._loop.is_closed():
             self._loop.run_until_complete(self._client.aclose())
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
 
     async def _within(self, seconds: float, request: bytes) -> Answer:
@@ -166,10 +168,11 @@ async def _read(response: httpx.Response) -> bytes:
     """The beginning of the body; nothing where its coding cannot be undone."""
     body = bytearray()
     try:
-        async for piece in decoded(response):
-            body += piece
-            if len(body) >= MOST_ANSWER_BYTES:
-                break
+        async with aclosing(decoded(response)) as pieces:
+            async for piece in pieces:
+                body += piece
+                if len(body) >= MOST_ANSWER_BYTES:
+                    break
     except (UnknownCoding, BrokenCoding):
         return b""
     return bytes(body[:MOST_ANSWER_BYTES])
