@@ -10,7 +10,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -21,9 +21,9 @@ from structlog.typing import FilteringBoundLogger
 from exporter import __version__
 from exporter.calls.observations import Observation
 from exporter.calls.tracker import Tracker
-from exporter.config import Config, api_key, objectives, token_in
+from exporter.config import Config, api_key, objectives, secrets_of, token_in
 from exporter.descriptors import divide, raise_limit
-from exporter.logs import also_mask
+from exporter.logs import also_mask, set_up_logs
 from exporter.outputs.otlp import metric_push, trace_export
 from exporter.outputs.prometheus.exposition import OPENMETRICS, TEXT, render, wants_openmetrics
 from exporter.outputs.prometheus.metrics import Metrics
@@ -42,6 +42,7 @@ from exporter.receivers.gathering import Gathering
 from exporter.receivers.history import History
 from exporter.receivers.token import Token
 from exporter.receivers.webhook import Webhooks
+from exporter.reloading import Reloading
 from exporter.state.checkpointing import Checkpointing
 from exporter.state.sqlite import SavedState, SQLiteCheckpoints
 from exporter.web import FollowAnswer, RunningWeb, WebConfigFile, WebPorts, build_app, serve
@@ -59,6 +60,8 @@ class Service:
     """One running exporter. ``run`` returns when it was stopped and everything is flushed.
 
     :param env: the environment, for ``OTEL_*``.
+    :param reread: reads the configuration again; None where it came from nowhere.
+    :param api_env: what the API's clients are told of the environment (proxies, trust), unless it is the same.
     :param on_started: told when the web server answers.
     :param watch: shown every fact, for a live display.
     :raises ConfigError: from the constructor or ``run``, for what cannot work: a missing token, a port in use, a
@@ -71,6 +74,8 @@ class Service:
         env: Mapping[str, str],
         log: FilteringBoundLogger,
         *,
+        reread: Callable[[], Config] | None = None,
+        api_env: Mapping[str, str] | None = None,
         on_started: Callable[[RunningWeb], None] = lambda _: None,
         watch: Callable[[Sequence[Observation]], None] | None = None,
         clock: Callable[[], float] = time.time,
@@ -115,7 +120,7 @@ class Service:
             self._token,
             telemetry=self.metrics,
             log=log,
-            env=env,
+            env=env if api_env is None else api_env,
             user_agent=f"atoms-exporter/{__version__}",
             connect_timeout=config.api.connect_timeout,
             read_timeout=config.api.request_timeout,
@@ -160,6 +165,7 @@ class Service:
         )
         self._checkpointing = self._make_checkpointing()
         self._deliveries = self._make_deliveries()
+        self._reloading = Reloading(config, reread, self._applicable(), log=log) if reread is not None else None
         self._saved = SavedState()
         self._selections = asyncio.Semaphore(1)
         self._rendering: dict[tuple[str, tuple[str, ...]], asyncio.Future[tuple[str, bytes]]] = {}
@@ -171,6 +177,34 @@ class Service:
         token = token_in(self._config.api.api_key_file)
         also_mask([token])
         return token
+
+    def _applicable(self) -> dict[str, Callable[[Config], None]]:
+        """What a running process can take into use, by key. Anything else waits for a restart."""
+        table: dict[str, Callable[[Config], None]] = {
+            "api.api_key": self._use_token,
+            "api.api_key_file": self._use_config,
+            "discovery.calls": self._follow_named,
+            "log.level": _use_log,
+            "log.format": _use_log,
+            "shutdown_timeout": self._use_config,
+        }
+        if (deliveries := self._deliveries) is not None and (webhooks := self._webhooks) is not None:
+            table |= {
+                "discovery.webhook.secret": lambda config: webhooks.use(config.discovery.webhook.secrets),
+                "discovery.webhook.secret_file": self._use_config,
+                "metrics.disposition_values": lambda config: deliveries.allow(config.metrics.disposition_values),
+            }
+        return table
+
+    def _use_config(self, config: Config) -> None:
+        self._config = config
+
+    def _use_token(self, config: Config) -> None:
+        self._token.value = api_key(config)
+
+    def _follow_named(self, config: Config) -> None:
+        for found in static_calls(config.discovery.calls, self.metrics):
+            self.following.follow(found)
 
     def _make_checkpointing(self) -> Checkpointing | None:
         if self._store is None:
@@ -187,10 +221,11 @@ class Service:
 
     def _make_deliveries(self) -> Deliveries | None:
         secrets = self._config.discovery.webhook.secrets
-        if not secrets:
+        self._webhooks = Webhooks(secrets, telemetry=self.metrics) if secrets else None
+        if self._webhooks is None:
             return None
         return Deliveries(
-            Webhooks(secrets, telemetry=self.metrics),
+            self._webhooks,
             self.following,
             self._directory,
             self.metrics,
@@ -204,12 +239,23 @@ class Service:
         """Begin to end. Safe in a signal handler."""
         self._stopping.set()
 
+    def reload(self) -> None:
+        """Read the configuration again. Safe in a signal handler; before everything runs it was only just read."""
+        if self._reloading is not None and self._tasks and not self._stopping.is_set():
+            self._spawn(_quietly(self._reloading.again()))
+
     async def run(self) -> None:
         """Serve until stopped, then drain."""
         loop = asyncio.get_running_loop()
         await self._restore()
         access = WebConfigFile(self._config.web.config_file, webhook_open=self._deliveries is not None)
-        app = build_app(self._ports(), access, allow_unauthenticated_api=self._config.web.allow_unauthenticated_api)
+        settings = self._config.web
+        app = build_app(
+            self._ports(),
+            access,
+            allow_unauthenticated_api=settings.allow_unauthenticated_api,
+            enable_lifecycle=settings.enable_lifecycle,
+        )
         web = await serve(
             app, self._config.web.listen_address, access, WebLimits(self._places.clients), self.metrics.bound_hit
         )
@@ -266,6 +312,8 @@ class Service:
         if self._config.capacity.enabled:
             self._spawn(self._capacity().run())
         self._spawn(self._probe_loop())
+        if self._reloading is not None:
+            self._spawn(self._reloading.watch_secret_files())
         self._spawn(Gathering(lambda: self.metrics.live_events).run())
         if self._config.metrics.series_ttl > 0:
             self._spawn(self._sweep())
@@ -349,6 +397,7 @@ class Service:
             front=self.overview.front,
             call=self.overview.call,
             follow=self._follow,
+            reload=self._reloading.again if self._reloading is not None else None,
             webhook=self._deliveries.take if self._deliveries is not None else None,
             webhook_path=self._config.discovery.webhook.path,
             webhook_turned_away=lambda answer: self.metrics.webhook("other", answer.value),
@@ -406,6 +455,15 @@ class Service:
         while True:
             await asyncio.sleep(self._config.metrics.series_ttl)
             self.metrics.sweep()
+
+
+async def _quietly(work: Awaitable[object]) -> None:
+    """For a task: whoever started it is told in the log."""
+    await work
+
+
+def _use_log(config: Config) -> None:
+    set_up_logs(config.log.level, config.log.format, secrets=secrets_of(config))
 
 
 def _slow_seconds(config: Config) -> float:

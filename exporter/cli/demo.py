@@ -22,6 +22,7 @@ from exporter.cli.signals import in_order
 from exporter.config import load
 from exporter.errors import ConfigError
 from exporter.logs import set_up_logs
+from exporter.outputs.otlp.settings import describe_endpoints
 from exporter.service import Service
 from exporter.simulator import AGENTS, Fault, Simulator, SimulatorOptions
 from exporter.web import RunningWeb
@@ -94,9 +95,16 @@ class Demo:
         config = load(flags, {}, None)
         set_up_logs(config.log.level, config.log.format)
         began = time.monotonic()
-        service = Service(config, env, structlog.get_logger("exporter"), on_started=self._started, watch=self._watch)
+        service = Service(
+            config,
+            env,
+            structlog.get_logger("exporter"),
+            api_env={},  # the simulator is in this process: no proxy of this machine stands in between
+            on_started=self._started,
+            watch=self._watch,
+        )
         self._stop = service.stop
-        self._otlp = env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or env.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        self._otlp = describe_endpoints(env)["otlp.traces"]
         show = asyncio.ensure_future(self._show(service, began))
         stop = asyncio.get_running_loop().call_later(self._duration, service.stop) if self._duration else None
         try:
@@ -136,7 +144,7 @@ class Demo:
             ("metrics", f"{url}/metrics"),
             ("are callers suffering?", f"{url}/"),
             ("turn latency by node", f"curl -s {url}/metrics | grep '^atoms_turn_latency_seconds_count'"),
-            ("traces", f"to {self._otlp}" if self._otlp else "set OTEL_EXPORTER_OTLP_ENDPOINT to export them"),
+            ("traces", self._otlp.replace("not pushed: OTEL", "not exported: OTEL")),
         ]
         if not self._console.is_terminal:
             self._tell("\n".join(f"{name}: {value}" for name, value in self._links))

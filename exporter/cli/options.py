@@ -10,7 +10,7 @@ import structlog
 import typer
 from structlog.typing import FilteringBoundLogger
 
-from exporter.config import Config, environment, load
+from exporter.config import Config, environment, load, secrets_of
 from exporter.errors import ConfigError
 from exporter.logs import set_up_logs
 
@@ -73,9 +73,6 @@ def configured(
 
 def logging_as(config: Config) -> FilteringBoundLogger:
     """Logs to stderr as configured, its secrets masked."""
-    secrets = [*config.discovery.webhook.secrets]
-    if config.api.api_key is not None:
-        secrets.append(config.api.api_key.get_secret_value())
-    set_up_logs(config.log.level, config.log.format, secrets=secrets)
+    set_up_logs(config.log.level, config.log.format, secrets=secrets_of(config))
     logger: FilteringBoundLogger = structlog.get_logger("exporter")
     return logger

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import platform
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from structlog.typing import FilteringBoundLogger
 
+from exporter import __version__
 from exporter.cli.demo import Demo
 from exporter.cli.options import (
     BaseUrl,
@@ -23,13 +26,15 @@ from exporter.cli.options import (
 )
 from exporter.cli.printing import say
 from exporter.cli.signals import in_order
-from exporter.config import environment
+from exporter.config import Config, environment
 from exporter.descriptors import raise_limit
 from exporter.errors import ConfigError
+from exporter.outputs.otlp.settings import describe_endpoints
 from exporter.service import Service
 from exporter.simulator import Simulator, SimulatorOptions, parse_faults, serve
 from exporter.simulator.faults import FAULTS
 from exporter.web import ListenAddress as Address
+from exporter.web import RunningWeb
 
 
 def run_command(
@@ -56,33 +61,52 @@ def run_command(
     """The main job: find calls, follow their streams, serve `/metrics`, push OTLP.
 
     Needs `ATOMS_API_KEY`. Traces and metrics are pushed when `OTEL_EXPORTER_OTLP_ENDPOINT` is set. SIGTERM drains and
-    exits 0; a second signal exits at once.
+    exits 0; a second signal exits at once. SIGHUP reads configuration and secrets again.
     """
-    config = configured(
-        file,
-        settings,
-        discovery__calls=calls,
-        api__base_url=base_url,
-        discovery__poll__enabled=poll,
-        web__listen_address=listen,
-        web__config_file=str(web_config) if web_config is not None else None,
-        state__path=str(state) if state is not None else None,
-        log__level=level,
-        log__format=style,
-    )
+
+    def read() -> Config:
+        return configured(
+            file,
+            settings,
+            discovery__calls=calls,
+            api__base_url=base_url,
+            discovery__poll__enabled=poll,
+            web__listen_address=listen,
+            web__config_file=str(web_config) if web_config is not None else None,
+            state__path=str(state) if state is not None else None,
+            log__level=level,
+            log__format=style,
+        )
+
+    config = read()
     log = logging_as(config)
 
     async def main() -> None:
-        service = Service(
-            config,
-            environment(),
-            log,
-            on_started=lambda web: log.info("listening", url=web.urls[0], metrics="/metrics"),
-        )
-        in_order(service.stop)
+        service = Service(config, environment(), log, reread=read, on_started=lambda web: _say_listening(log, web))
+        in_order(service.stop, service.reload)
+        _say_starting(log, config, file, environment())
         await service.run()
 
     in_loop(main())
+
+
+def _say_starting(log: FilteringBoundLogger, config: Config, file: Path | None, env: Mapping[str, str]) -> None:
+    """One line that says what runs here, with what, and where to."""
+    pushed = describe_endpoints(env)
+    log.info(
+        "starting",
+        version=__version__,
+        python=platform.python_version(),
+        configuration=str(file or env.get("ATOMS_EXPORTER_CONFIG_FILE", "").strip() or "no file"),
+        api=config.api.base_url,
+        state=str(config.state.path or "none"),
+        traces=pushed["otlp.traces"],
+        metrics=pushed["otlp.metrics"],
+    )
+
+
+def _say_listening(log: FilteringBoundLogger, web: RunningWeb) -> None:
+    log.info("listening", url=web.urls[0], metrics="/metrics")
 
 
 def demo_command(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from exporter.config.changes import changed_keys, with_keys
 from exporter.config.environment import environment
-from exporter.config.loading import ConfigErrors, api_key, effective, load, objectives, reference, token_in
+from exporter.config.loading import ConfigErrors, api_key, effective, load, objectives, reference, secrets_of, token_in
 from exporter.config.model import (
     Api,
     Capacity,
@@ -38,10 +39,13 @@ __all__ = [
     "Web",
     "Webhook",
     "api_key",
+    "changed_keys",
     "effective",
     "environment",
     "load",
     "objectives",
     "reference",
+    "secrets_of",
     "token_in",
+    "with_keys",
 ]

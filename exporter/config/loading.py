@@ -66,6 +66,7 @@ __all__ = [
     "load",
     "objectives",
     "reference",
+    "secrets_of",
     "token_in",
 ]
 
@@ -250,6 +251,12 @@ def api_key(config: Config) -> str:
             "api.api_key", "is required: set ATOMS_API_KEY (or ATOMS_API_KEY_FILE, api.api_key_file in the YAML file)"
         )
     return config.api.api_key.get_secret_value()
+
+
+def secrets_of(config: Config) -> list[str]:
+    """Every secret of the configuration, to be masked wherever it turns up."""
+    key = config.api.api_key
+    return [*config.discovery.webhook.secrets, *([key.get_secret_value()] if key is not None else [])]
 
 
 def effective(config: Config) -> dict[str, Any]:

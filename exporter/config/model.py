@@ -203,6 +203,9 @@ class Web(Section):
     allow_unauthenticated_api: OnOff = Field(
         False, description="let anyone who reaches the port make the exporter follow a call"
     )
+    enable_lifecycle: OnOff = Field(
+        False, description="let anyone who reaches the port have the configuration read again (`POST /-/reload`)"
+    )
 
 
 class Log(Section):

@@ -44,9 +44,13 @@ class Deliveries:
         self._directory = directory
         self._metrics = metrics
         self._log = log
-        self._allowed = {name: frozenset(words) for name, words in allowed_words.items()}
+        self.allow(allowed_words)
         self._queue: asyncio.Queue[AnyDelivery] = asyncio.Queue(longest_queue)
         self.draining = False
+
+    def allow(self, words: Mapping[str, tuple[str, ...]]) -> None:
+        """These words may become labels from now on."""
+        self._allowed = {name: frozenset(allowed) for name, allowed in words.items()}
 
     async def take(self, raw: bytes, signature: str | None) -> WebhookAnswer:
         """Check a delivery and queue it."""

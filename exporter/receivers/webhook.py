@@ -38,10 +38,14 @@ class Webhooks:
     def __init__(self, secrets: Sequence[str], *, telemetry: Telemetry, remember: int = 20_000) -> None:
         if not secrets or not all(secrets):
             raise ValueError("a webhook needs a secret, and an empty one is none")
-        self._secrets = [secret.encode() for secret in secrets]
+        self.use(secrets)
         self._telemetry = telemetry
         self._remember = remember
         self._taken: OrderedDict[bytes, None] = OrderedDict()
+
+    def use(self, secrets: Sequence[str]) -> None:
+        """Signatures are made with these from now on."""
+        self._secrets = [secret.encode() for secret in secrets]
 
     def accept(self, raw: bytes, signature: str | None) -> AnyDelivery:
         """The delivery in a request's raw body.

@@ -48,6 +48,9 @@ _FOLLOW_STATUS: Mapping[FollowAnswer, int] = MappingProxyType(
 _API_IS_OFF = (
     "following a call by request is off: set authentication in web.config_file, or web.allow_unauthenticated_api: true"
 )
+_RELOAD_IS_OFF = (
+    "reading the configuration again is off: set authentication in web.config_file, or web.enable_lifecycle"
+)
 _PLAIN_HEADERS = MappingProxyType({"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"})
 
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -58,11 +61,12 @@ def build_app(
     web_config: WebConfigFile | None = None,
     *,
     allow_unauthenticated_api: bool = False,
+    enable_lifecycle: bool = False,
     slow_body_seconds: float = SLOW_BODY_SECONDS,
 ) -> web.Application:
     """The application; ``web_config`` is the same object that :func:`exporter.web.serve` is given."""
     access = web_config or WebConfigFile()
-    site = _Site(ports, access, allow_unauthenticated_api, slow_body_seconds)
+    site = _Site(ports, access, allow_unauthenticated_api, slow_body_seconds, enable_lifecycle)
     browsing = Browsing(ports)
     open_paths = frozenset({ports.webhook_path}) if ports.webhook else frozenset()
     gate = Gatekeeper(access, open_paths=open_paths, bound_hit=ports.bound_hit)
@@ -74,6 +78,9 @@ def build_app(
     app.router.add_get("/-/ready", site.ready)
     app.router.add_get("/api/v1/calls", site.calls)
     app.router.add_post("/api/v1/calls", site.follow)
+    if ports.reload is not None:
+        app.router.add_post("/-/reload", site.reload)
+        app.router.add_put("/-/reload", site.reload)  # Prometheus takes both
     if ports.webhook is not None:
         app.router.add_post(ports.webhook_path, site.webhook)
     app.on_response_prepare.append(gate.dress)
@@ -105,10 +112,13 @@ def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = N
 class _Site:
     """The answers, one method per path."""
 
-    def __init__(self, ports: WebPorts, access: WebConfigFile, api_open: bool, slow_body_seconds: float) -> None:
+    def __init__(
+        self, ports: WebPorts, access: WebConfigFile, api_open: bool, slow_body_seconds: float, lifecycle: bool
+    ) -> None:
         self._ports = ports
         self._access = access
         self._api_open = api_open
+        self._lifecycle = lifecycle
         self._pages = Pages(ports.bound_hit)
         self._bodies = Bodies(slow_body_seconds, ports.bound_hit)
         self._gzipping: dict[int, tuple[bytes, asyncio.Future[bytes]]] = {}
@@ -165,6 +175,14 @@ class _Site:
         if answer is FollowAnswer.ACCEPTED:
             return _json({"callId": call_id, "status": answer.value}, 202)
         return _problem(_FOLLOW_STATUS[answer], _FOLLOW_SAYS[answer])
+
+    async def reload(self, request: web.Request) -> web.Response:
+        if self._ports.reload is None or not (self._lifecycle or self._access.current.authenticates):
+            return _problem(403, _RELOAD_IS_OFF)
+        if cross_origin(request):
+            return _problem(403, "requests from pages of other sites are refused")
+        usable, says = await self._ports.reload()
+        return _json({"status": says}) if usable else _problem(500, says)
 
     async def webhook(self, request: web.Request) -> web.Response:
         if self._ports.webhook is None:

@@ -38,7 +38,8 @@ class WebPorts:
     ``front`` takes the number of the page of calls and of nodes; ``call`` an id or a trace id, and knows a call or not
     (AtomsExporterError: it does, but cannot learn more of it now). ``ready`` says whether the process does its job, and
     if not, why. ``webhook`` takes the raw body and ``X-Signature``; None means there is no secret and the endpoint
-    does not exist. ``webhook_turned_away`` is told of
+    does not exist. ``reload`` reads the configuration again, and says whether it could be used and what came of it;
+    None where there is nothing to read. ``webhook_turned_away`` is told of
     deliveries that were not even read (too large, too slow), for the counters; ``bound_hit`` of clients that took more
     than their share (``passwords``, ``page_readers``, ``bodies``).
     """
@@ -51,6 +52,7 @@ class WebPorts:
     call: Callable[[str], Awaitable[CallPage | None]]
     follow: Callable[[str], Awaitable[FollowAnswer]]
     webhook: Callable[[bytes, str | None], Awaitable[WebhookAnswer]] | None = None
+    reload: Callable[[], Awaitable[tuple[bool, str]]] | None = None
     webhook_path: str = "/webhooks/atoms"
     webhook_turned_away: Callable[[WebhookAnswer], None] = _nothing
     bound_hit: Callable[[str], None] = _not_counted
