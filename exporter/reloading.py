@@ -40,6 +40,7 @@ class Reloading:
         self._apply = apply
         self._log = log
         self._turn = asyncio.Lock()
+        self._seen = self._look()  # at once: what is written from now on is new
 
     async def again(self, only: Collection[str] | None = None) -> tuple[bool, str]:
         """Read everything again; whether it could be used, and what came of it, for a person.
@@ -69,12 +70,11 @@ class Reloading:
 
     async def watch_secret_files(self) -> None:
         """Until cancelled: a secret file that was written or replaced is read again."""
-        seen = await asyncio.to_thread(self._look)
         while True:
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
             now = await asyncio.to_thread(self._look)
-            if now != seen:
-                seen = now
+            if now != self._seen:
+                self._seen = now
                 await self.again(SECRETS)
 
     def _look(self) -> list[object]:
