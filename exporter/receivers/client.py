@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -25,8 +25,20 @@ from exporter.receivers.shares import Shares
 from exporter.receivers.token import Token
 from exporter.receivers.transport import PushTransport
 
-MAX_ANSWER_BYTES: Final = 64 << 20
-"""A call of hours has some megabytes of history; more than this is not an answer."""
+
+class Most(NamedTuple):
+    """The bounds of an answer: bytes after decompression, and commas. A list of 8 million zeros has 16 megabytes, and
+    takes a hundred times as much memory once it is one of objects; each of them needs a comma."""
+
+    body_bytes: int
+    commas: int
+
+
+MOST_OF_A_HISTORY: Final = Most(64 << 20, 1_000_000)
+"""A call of hours has some megabytes of history."""
+
+MOST_OF_A_PAGE: Final = Most(16 << 20, 300_000)
+"""A page has 500 calls at most, or 100 agents."""
 
 FAILURES_BEFORE_A_WORD: Final = 5
 """So many streams in a row that cannot be opened are worth a warning; one may be anything."""
@@ -186,7 +198,10 @@ class AtomsApi:
         outcome = "error"
         try:
             where = "/" + "/".join(quote(segment, safe="") for segment in path)
-            answer = read(await self._authenticated(lambda authorization: self._get(where, params, authorization)))
+            most = MOST_OF_A_HISTORY if source == "history" else MOST_OF_A_PAGE
+            answer = read(
+                await self._authenticated(lambda authorization: self._get(where, params, authorization, most))
+            )
         except Refused as refused:
             outcome = _OUTCOMES_BY_STATUS.get(refused.status, "error")
             self._learn(source, refused.status, refused)
@@ -208,7 +223,9 @@ class AtomsApi:
             self.telemetry.discovery_request(source, outcome)
         return answer
 
-    async def _get(self, path: str, params: Mapping[str, Any] | None, authorization: Mapping[str, str]) -> bytes:
+    async def _get(
+        self, path: str, params: Mapping[str, Any] | None, authorization: Mapping[str, str], most: Most
+    ) -> bytes:
         try:
             async with (
                 asyncio.timeout(self._read_timeout),
@@ -216,7 +233,7 @@ class AtomsApi:
             ):
                 if (problem := judge(response, now=self.clock()) or _unfit(response, "json")) is not None:
                     raise problem
-                return await _body(response)
+                return await _body(response, most)
         except (httpx.RequestError, TimeoutError) as error:
             raise transport_failure(error) from error
 
@@ -242,16 +259,18 @@ class AtomsApi:
         await self._answers.aclose()
 
 
-async def _body(response: httpx.Response) -> bytes:
+async def _body(response: httpx.Response, most: Most) -> bytes:
     body = bytearray()
     try:
         async with aclosing(decoded(response)) as pieces:
             async for piece in pieces:
                 body += piece
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise Malformed(f"an answer of more than {MAX_ANSWER_BYTES} bytes", reason="oversize")
+                if len(body) > most.body_bytes:
+                    raise Malformed(f"an answer of more than {most.body_bytes} bytes", reason="oversize")
     except BrokenCoding as error:
         raise Interrupted(f"the API answered with {error}", reason="content_coding") from None
+    if body.count(b",") > most.commas:
+        raise Malformed(f"an answer of more than {most.commas} items", reason="oversize")
     return bytes(body)
 
 

@@ -88,7 +88,7 @@ def from_grpc(code: str, said: str, retry_after_seconds: float | None, rejected:
     if _NO_TRAILERS in said:
         return from_http(200, {}, now_unix=0.0, web_page=True)
     detail = f"gRPC {code}" + (f": {said}" if said else "")
-    if code == "RESOURCE_EXHAUSTED" and "CLIENT: Received" in said:  # the core's word for an answer that was too large for us
+    if code == "RESOURCE_EXHAUSTED" and "CLIENT: Received" in said:  # an answer that was too large for us
         return Answer("never", "rejected", detail)
     if code in ("RESOURCE_EXHAUSTED", "OUT_OF_RANGE") and any(words in said for words in _GRPC_TOO_LARGE):
         return Answer("smaller", "rejected", detail)
