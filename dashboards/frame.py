@@ -15,7 +15,7 @@ from .expressions import every_panel
 from .panels import PROMETHEUS
 from .queries import AGENT, AGENT_NAME, INSTANCE
 
-FILTERS = "var-datasource=${datasource}&var-traces=${traces}"
+FILTERS = "var-datasource=${datasource}&var-traces=${traces}&${job:queryparam}&${instance:queryparam}"
 TIME = "${__url_time_range}"
 
 

@@ -34,7 +34,8 @@ def overview() -> dict[str, Any]:
     board = Board(
         "atoms-overview",
         "Atoms / Overview",
-        "Voice agent calls at a glance. Start here when an alert fires, then follow the worst node.",
+        "Voice agent calls at a glance. Start here when an alert fires, then follow the worst node. Now is where the "
+        "time range ends.",
         variables=[*datasources(), *scraped(), agents(), nodes(), channels()],
     )
     board.row("Firing", *alerts_now())

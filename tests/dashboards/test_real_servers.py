@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from dashboards.expressions import FILLED, Question, filled, questions
+from dashboards.expressions import FILLED, Chosen, Question, every_panel, filled, questions
 from dashboards.generate import dashboards
 from dashboards.rehearsal import Rehearsal, missing_servers
 from exporter.slo import BY_NODE, DEFAULT_OBJECTIVES, AlertThresholds, Objective
@@ -92,6 +92,37 @@ def test_every_panel_and_rule_has_data_on_standard_traffic_and_nothing_fires(sta
     compressed = 'alertstate="firing",alertname!~"AtomsExporterDown|AtomsStreamsNotOpen"'
     fired = f"count_over_time(ALERTS{{{compressed}}}[10m])"
     assert stage.query(fired) == []
+
+
+def test_every_graph_is_answered_over_a_range_as_grafana_asks_it(stage: Rehearsal) -> None:
+    answers = pytest.importorskip("dashboards.answers")
+    end = time.time()
+    source = answers.Source(stage.prometheus, end - 60, end, 5.0, SHOWN)
+    graphs = [
+        (panel, target)
+        for document in dashboards().values()
+        for panel in every_panel(document)
+        for target in panel.get("targets", ())
+        if panel["type"] in {"timeseries", "heatmap"}
+    ]
+    assert len(graphs) > 60
+    for panel, target in graphs:
+        lines = source.lines({**panel, "targets": [target]})
+        if "topk" in target["expr"]:
+            assert 0 < len(lines) <= 12, "the same twelve at every point"
+
+
+def test_one_node_of_one_agent_can_be_chosen_by_their_names(stage: Rehearsal) -> None:
+    chosen: dict[str, Chosen] = {**SHOWN, "__range": "10m", "__rate_interval": "10m"}
+    chosen |= {"agent": [SLOW_AGENT], "node": [SLOW_NODE]}
+    asked = [
+        one for one in every_question() if one.panel in {"Turn latency p95 by node", "Workflow", "Loops per visit"}
+    ]
+    for question in asked:
+        found = stage.query(filled(question.expr, chosen))
+        assert found, question.panel
+        assert {one["metric"].get("node_name", SLOW_NODE) for one in found} == {SLOW_NODE}
+        assert {one["metric"].get("agent_name", SLOW_AGENT) for one in found} == {SLOW_AGENT}
 
 
 @pytest.mark.parametrize("uid", ["atoms-flow", "atoms-slo"])
