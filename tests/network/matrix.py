@@ -229,7 +229,8 @@ def endless_head(connection: socket.socket, path: str) -> None:
 
 
 def endless_body(connection: socket.socket, path: str) -> None:
-    connection.sendall(HEAD.replace(b"KIND", KINDS[path][0].encode()) + b"Content-Length: 134217728\r\n\r\n")
+    kind = KINDS.get(path, KINDS["/conversation"])[0].encode()
+    connection.sendall(HEAD.replace(b"KIND", kind) + b"Content-Length: 134217728\r\n\r\n")
     for _ in range(128):
         connection.sendall(b"data: " + b"x" * ((1 << 20) - 6))
 
@@ -237,7 +238,7 @@ def endless_body(connection: socket.socket, path: str) -> None:
 def bomb(connection: socket.socket, path: str) -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     packed = b"".join(packer.compress(b"x" * (1 << 20)) for _ in range(128)) + packer.flush()
-    good(connection, path, "Content-Encoding: gzip", body=packed)
+    good(connection, path if path in KINDS else "/conversation", "Content-Encoding: gzip", body=packed)
 
 
 def _coded(coding: str, encode: Callable[[bytes], bytes]) -> Play:

@@ -15,6 +15,7 @@ from upstream import Exchange, Heard, MostlyOne, Naps, Upstream, api_for
 from exporter.calls.observations import Agent
 from exporter.errors import Interrupted, Malformed, Refused
 from exporter.receivers.backoff import Backoff
+from exporter.receivers.client import Most
 from exporter.receivers.directory import Directory
 from exporter.receivers.discovery import ENDED, FoundCall, Poll, static_calls
 from exporter.receivers.history import History
@@ -470,10 +471,12 @@ async def test_the_last_calls_come_page_by_page_and_once_each() -> None:
     assert upstream.requests[0].query["limit"] == "500"
 
 
-async def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.receivers.client.MAX_ANSWER_BYTES", 100_000)
-    upstream = Upstream(json_of({"callId": CALL, "x": "y" * 200_000}))
-    async with upstream.serving(), api_for(upstream.url) as (api, _):
+@pytest.mark.parametrize("answer", [{"x": "y" * 200_000}, {"events": [0] * 2_000}])
+async def test_an_answer_without_end_is_not_read_to_its_end(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.receivers.client.MOST_OF_A_HISTORY", Most(100_000, 1_000))
+    upstream = Upstream(json_of({"callId": CALL, **answer}))
+    async with upstream.serving(), api_for(upstream.url) as (api, heard):
         with pytest.raises(Malformed) as raised:
             await History(api, rng=random.Random(1)).fetch(CALL)
+    assert heard.counts["bound", "answer_bytes"] == 1
     assert raised.value.reason == "oversize"
