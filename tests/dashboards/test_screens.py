@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from .boards import DOCUMENTS, Document, every_dashboard, overrides, panels
 
@@ -156,6 +156,21 @@ def test_names_in_links_are_percent_encoded_and_in_questions_between_backticks(d
     for value in re.findall(r"\$\{(__(?:value|data|field)[^}]*)\}", text):
         assert value.endswith(":percentencode"), value
     assert not re.search(r'_name=~\\"', text), "a quote in a name ends the matcher"
+
+
+def test_a_name_with_quotes_arrives_at_the_other_end_of_a_link() -> None:
+    name = 'Ask "why?" & (it\'s {odd}) \\ 100% #1'
+    # As Grafana's percentencode writes it.
+    encoded = quote(name, safe="!'()*")
+    addresses = {
+        address for address in re.findall(r'"url": "(/d/[^"]*)"', json.dumps(DOCUMENTS)) if ":percentencode}" in address
+    }
+    assert len(addresses) > 4
+    for address in addresses:
+        followed = re.sub(r"\$\{__(?:value|data|field)[^}]*:percentencode\}", lambda _: encoded, address)
+        followed = re.sub(r"\$\{[^}]*\}", "", followed)
+        found = parse_qs(urlsplit(followed).query)
+        assert name in [value for key, values in found.items() if key != "var-slo" for value in values], address
 
 
 @every_dashboard
