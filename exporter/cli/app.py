@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import typer
 
+from exporter.cli.checking import check_config_command
 from exporter.cli.looking import backfill_command, explain_command, replay_command, trace_id_command
 from exporter.cli.printing import fail, give_up_stdout, say, stdout_is_lost
-from exporter.cli.rules import check_config_command, rules_command
+from exporter.cli.rules import rules_command
 from exporter.cli.running import demo_command, run_command, simulate_command
 from exporter.errors import AtomsExporterError, ConfigError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import structlog
@@ -55,20 +56,43 @@ LogFormat = Annotated[
 ]
 
 
+FLAGS: Mapping[str, str] = MappingProxyType(
+    {
+        "api.base_url": "--api.base-url",
+        "discovery.calls": "--call",
+        "discovery.poll.enabled": "--discovery.poll",
+        "log.format": "--log.format",
+        "log.level": "--log.level",
+        "state.path": "--state.path",
+        "web.config_file": "--web.config.file",
+        "web.listen_address": "--web.listen-address",
+    }
+)
+"""The keys that have a flag of their own, as a person types it."""
+
+
 def configured(
-    file: Path | None, settings: list[str] | None = None, env: Mapping[str, str] | None = None, **flags: object
+    file: Path | None,
+    settings: list[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    *,
+    without_secrets: bool = False,
+    **flags: object,
 ) -> Config:
     """The configuration: flags over environment over file over defaults. Raises ConfigError.
 
-    Flags are given by their dotted keys with ``__`` for the dots: ``web__listen_address=":9464"``.
+    Flags are given by their dotted keys with ``__`` for the dots: ``web__listen_address=":9464"``. ``without_secrets``
+    leaves the files of secrets alone.
     """
     given = {name.replace("__", "."): value for name, value in flags.items()}
+    spelled = dict(FLAGS)
     for setting in settings or ():
         key, equals, value = setting.partition("=")
         if not equals:
-            raise ConfigError("--set", f"{setting!r} must be KEY=VALUE, such as api.idle_timeout=30s")
-        given[key.strip().replace("-", "_")] = value
-    return load(given, environment() if env is None else env, file)
+            raise ConfigError("--set", "must be KEY=VALUE, such as api.idle_timeout=30s")
+        name = key.strip().replace("-", "_")
+        given[name], spelled[name] = value, f"--set {name[:60]}"
+    return load(given, environment() if env is None else env, file, spelled=spelled, without_secrets=without_secrets)
 
 
 def logging_as(config: Config) -> FilteringBoundLogger:

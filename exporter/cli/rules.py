@@ -1,4 +1,4 @@
-"""Commands about configuration: rules, check-config."""
+"""The rules command."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 
-from exporter.cli.options import BaseUrl, ConfigFile, ListenAddress, Settings, WebConfig, configured
+from exporter.cli.options import ConfigFile, Settings, configured
 from exporter.cli.printing import remark, say
-from exporter.config import api_key, effective, environment, objectives
+from exporter.config import objectives
 from exporter.errors import ConfigError
-from exporter.outputs.otlp import describe
 from exporter.slo import render_pyrra, render_rules, render_sloth
 from exporter.slo.annotations import DEFAULT_DASHBOARDS_URL, DEFAULT_RUNBOOK_URL
-from exporter.web import WebConfigFile
 
 _FORMATS = ("prometheus", "sloth", "pyrra")
 _PARTS = ("slo", "calls", "exporter")
@@ -68,29 +65,3 @@ def rules_command(
     except OSError as problem:
         raise ConfigError("--output", f"{output}: {problem.strerror}") from problem
     remark(f"wrote {output}")
-
-
-def check_config_command(
-    file: ConfigFile = None,
-    base_url: BaseUrl = None,
-    listen: ListenAddress = None,
-    web_config: WebConfig = None,
-    settings: Settings = None,
-) -> None:
-    """Load and validate everything, print the effective configuration with secrets masked. Exit code 0 or 2."""
-    config = configured(
-        file,
-        settings,
-        api__base_url=base_url,
-        web__listen_address=listen,
-        web__config_file=str(web_config) if web_config is not None else None,
-    )
-    api_key(config)
-    objectives(config)
-    WebConfigFile(config.web.config_file)
-    if config.state.path is not None and not config.state.path.resolve().parent.is_dir():
-        raise ConfigError("state.path", f"{config.state.path}: its directory does not exist")
-    pushed = describe(environment())
-    say(yaml.safe_dump(effective(config), sort_keys=False, allow_unicode=True))
-    for line, meaning in pushed.items():
-        say(f"# {line}: {meaning}")

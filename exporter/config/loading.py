@@ -87,11 +87,19 @@ class ConfigErrors(ConfigError):
         self.problems = problems
 
 
-def load(flags: Mapping[str, object], env: Mapping[str, str], file: Path | None) -> Config:
+def load(
+    flags: Mapping[str, object],
+    env: Mapping[str, str],
+    file: Path | None,
+    *,
+    spelled: Mapping[str, str] | None = None,
+    without_secrets: bool = False,
+) -> Config:
     """Read every source and check everything. Raises ConfigError, or ConfigErrors when there are several.
 
     ``flags`` has dotted keys (``web.listen_address``), None for a flag that was not given. ``file`` falls back to
-    ``ATOMS_EXPORTER_CONFIG_FILE``.
+    ``ATOMS_EXPORTER_CONFIG_FILE``. ``spelled`` has the flags as they were typed, for errors. ``without_secrets``
+    opens no file that holds a secret.
     """
     problems: list[ConfigError] = []
     named_by = "--config.file"
@@ -100,10 +108,11 @@ def load(flags: Mapping[str, object], env: Mapping[str, str], file: Path | None)
     layers = [
         from_file(file, named_by, problems) if file is not None else {},
         from_environment(env, problems),
-        from_flags(flags, problems),
+        from_flags(flags, problems, spelled or {}),
     ]
     settings = _merged(layers, problems)
-    _read_secret_files(settings, problems)
+    if not without_secrets:
+        _read_secret_files(settings, problems)
     config = _validated(settings, problems)
     if config is not None:
         config = _with_thresholds(config, settings, problems)

@@ -67,6 +67,10 @@ class Setting:
         return self.document.where((*self.place, *inside))
 
 
+_MOST_UNKNOWN = 5
+_A_SLIP = 2  # keys that are wrong by mistake; more of them, and none right, are another file
+_LIKE_A_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,59}")
+
 Leaves = dict[Key, Setting]
 
 
@@ -124,7 +128,7 @@ def _unknown(key: Place, where: str, siblings: Iterable[str]) -> ConfigError:
         hint = f"did you mean {elsewhere[0]}?"
     else:
         hint = suggestion(name, siblings)
-    shown = (*key[:-1], name if len(name) <= 60 else name[:57] + "...")
+    shown = (*key[:-1], name if _LIKE_A_KEY.fullmatch(name) else "(something that is no name of a key)")
     return ConfigError(dotted(shown), f"unknown key; {hint} ({where})")
 
 
@@ -138,8 +142,18 @@ def from_file(path: Path, named_by: str, problems: list[ConfigError]) -> Leaves:
     if not isinstance(document.value, dict):
         problems.append(ConfigError(document.name, "must be a mapping of sections (api, discovery, …)"))
         return {}
+    if len(document.value) > _A_SLIP and not document.value.keys() & Config.model_fields.keys():
+        known = ", ".join(Config.model_fields)
+        problems.append(ConfigError(document.name, f"has none of the sections {known}: is it the right file?"))
+        return {}
     found: Leaves = {}
-    for place, value in _walk(document.value, Config, (), document, problems):
+    unknown: list[ConfigError] = []
+    walked = list(_walk(document.value, Config, (), document, unknown))
+    problems.extend(unknown[:_MOST_UNKNOWN])
+    if len(unknown) > _MOST_UNKNOWN:
+        more = len(unknown) - _MOST_UNKNOWN
+        problems.append(ConfigError(document.name, f"has {more} more keys that cannot be used"))
+    for place, value in walked:
         if (
             any(isinstance(rule, File) for rule in rules(leaf_keys()[place]))
             and isinstance(value, str)
@@ -229,14 +243,14 @@ def _variable(key: Key, name: str, value: str, problems: list[ConfigError]) -> S
     return Setting(value, name)
 
 
-def from_flags(flags: Mapping[str, object], problems: list[ConfigError]) -> Leaves:
-    """What flags set: dotted keys; None means the flag was not given."""
+def from_flags(flags: Mapping[str, object], problems: list[ConfigError], spelled: Mapping[str, str]) -> Leaves:
+    """What flags set: dotted keys; None means the flag was not given. ``spelled`` is how each was typed."""
     found: Leaves = {}
     for name, value in flags.items():
         if value is None:
             continue
         key = tuple(name.split("."))
-        flag = "--" + name.replace("_", "-")
+        flag = spelled.get(name, f"--set {name}")
         if key not in leaf_keys():
             problems.append(_unknown(key, flag, [dotted(leaf) for leaf in leaf_keys()]))
         else:

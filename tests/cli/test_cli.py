@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
+import typer.main
 import yaml
 
 from exporter import __version__
+from exporter.cli.app import app
 from exporter.cli.app import run as main
-from exporter.cli.options import configured
+from exporter.cli.options import FLAGS, configured
 from exporter.errors import ConfigError
+from tests.certificates import Certificates
 from tests.command import Said, command
 from tests.system.world import clean_environment, free_port
 
@@ -125,19 +128,90 @@ def test_check_config_shows_everything_but_secrets(
     assert "hush-hush" not in said.out + said.err
 
 
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Certificates(tmp_path_factory.mktemp("certificates")).directory
+
+
 def test_check_config_refuses_what_run_would(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, certificates: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for words, env in (
-        (["--set", "state.path=/nonexistent/dir/state.db"], {}),
-        (["--web.config.file", str(tmp_path / "none.yml")], {}),
-        ([], {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "carrier-pigeon"}),
-        (["--set", "metrics.latency_buckets=5,1"], {}),
+    foreign = tmp_path / "foreign.db"
+    foreign.write_text("something else")
+    otlp = {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    for words, env, named in (
+        (["--set", "state.path=/nonexistent/dir/state.db"], {}, "state.path"),
+        (["--set", f"state.path={foreign}"], {}, "belongs to something else"),
+        (["--set", f"state.path={tmp_path}"], {}, "state.path"),
+        (["--web.config.file", str(tmp_path / "none.yml")], {}, "none.yml"),
+        ([], otlp | {"OTEL_EXPORTER_OTLP_PROTOCOL": "carrier-pigeon"}, "OTEL_EXPORTER_OTLP_PROTOCOL"),
+        ([], otlp | {"OTEL_EXPORTER_OTLP_CLIENT_KEY": str(certificates / "client.key")}, "CLIENT_KEY"),
+        ([], otlp | {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(certificates)}, "OTEL_EXPORTER_OTLP_CERTIFICATE"),
+        ([], otlp | {"OTEL_EXPORTER_OTLP_HEADERS": "a=%C3%BC"}, "OTEL_EXPORTER_OTLP_HEADERS"),
+        ([], otlp | {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "-1"}, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"),
+        ([], {"SSL_CERT_FILE": "/nonexistent"}, "SSL_CERT_FILE"),
+        ([], {"SSL_CERT_FILE": "/dev/null"}, "SSL_CERT_FILE"),
+        ([], {"HTTPS_PROXY": "http://u:pa55@:3128"}, "HTTPS_PROXY"),
+        (["--set", "metrics.latency_buckets=5,1"], {}, "--set metrics.latency_buckets"),
     ):
         said = inside(monkeypatch, capsys, "check-config", *words, ATOMS_API_KEY="x", **env)
         assert said.code == 2, (words, env)
+        assert said.err.count("\n") == 1
+        assert named in said.err
+        assert "pa55" not in said.err
         for name in env:
             monkeypatch.delenv(name)
+
+
+def test_an_exception_to_proxies_without_a_proxy_is_fine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inside(monkeypatch, capsys, "check-config", ATOMS_API_KEY="x", NO_PROXY="fd00::/8").code == 0
+
+
+def test_check_config_without_secrets_checks_the_rest_and_says_what_it_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    web = tmp_path / "web.yml"
+    web.write_text("tls_server_config: {cert_file: /run/secrets/tls.crt, key_file: /run/secrets/tls.key}\n")
+    env = {
+        "ATOMS_API_KEY_FILE": "/run/secrets/key",
+        "ATOMS_WEBHOOK_SECRET_FILE": "/run/secrets/hook",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "https://127.0.0.1:1",
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY": "/run/secrets/client.key",
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": "/run/secrets/client.crt",
+    }
+    words = ("check-config", "--web.config.file", str(web))
+    assert inside(monkeypatch, capsys, *words, **env).code == 2
+    said = inside(monkeypatch, capsys, *words, "--no-secrets", **env)
+    assert said.code == 0, said.err
+    last = said.out.splitlines()[-1]
+    for left_out in ("API key", "webhook", "OTEL_EXPORTER_OTLP_CLIENT_KEY", "web.config_file"):
+        assert left_out in last
+    assert yaml.safe_load(said.out)["api"]["api_key_file"] == "/run/secrets/key"
+    assert inside(monkeypatch, capsys, *words, "--no-secrets", "--set", "log.level=loud", **env).code == 2
+
+
+def test_check_config_talks_to_nobody(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        nobody.settimeout(0.2)
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        for protocol in ("grpc", "http/protobuf"):
+            env = {"ATOMS_BASE_URL": url, "OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+            assert inside(monkeypatch, capsys, "check-config", ATOMS_API_KEY="x", **env).code == 0
+        with pytest.raises(TimeoutError):
+            nobody.accept()
+
+
+def test_errors_name_flags_as_they_are_typed() -> None:
+    """Every key that has a flag of its own, by the name that flag has in some command's help."""
+    group = typer.main.get_command(app)
+    options = {option for command in group.commands.values() for each in command.params for option in each.opts}
+    assert set(FLAGS.values()) <= options
+    for key in FLAGS:
+        with pytest.raises(ConfigError) as raised:
+            configured(None, None, {}, **{key.replace(".", "__"): "\0"})
+        assert f"({FLAGS[key]})" in str(raised.value), key
 
 
 def test_rules_go_to_a_file_or_to_the_pipe(

@@ -223,7 +223,7 @@ def test_an_unknown_variable_is_an_error_with_a_suggestion() -> None:
 def test_an_unknown_flag_is_an_error_with_a_suggestion() -> None:
     says = refused({"web.listen_adress": ":1"}, {})
     assert "did you mean web.listen_address?" in says
-    assert "--web.listen-adress" in says
+    assert "--set web.listen_adress" in says
 
 
 def test_what_kubernetes_puts_beside_a_service_of_our_name_is_not_ours() -> None:
@@ -291,6 +291,23 @@ def test_a_bad_value_names_its_key_its_place_and_what_is_allowed(key: str, value
     assert message.startswith(key)
     assert says in message
     assert variable in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user: root\npassword: hunter2-canary\nhost: db-canary\n",
+        "".join(f"canary-{number}: x\n" for number in range(50)),
+        "api: {}\n" + "".join(f"Canary{number}: x\n" for number in range(50)),
+        'api: {}\n"-----BEGIN canary KEY-----": x\n',
+    ],
+)
+def test_a_wrong_file_is_not_echoed(text: str, tmp_path: Path) -> None:
+    says = refused({}, {}, written(tmp_path, text))
+    assert says.lower().count("canary") <= 5
+    assert "hunter2" not in says
+    assert says.count("\n") <= 8
+    assert "config.yaml" in says
 
 
 def test_several_errors_are_reported_together(tmp_path: Path) -> None:
