@@ -227,6 +227,74 @@ async def test_a_delivery_that_finds_the_queue_full_may_come_again() -> None:
     assert await deliveries.take(*_delivery("pre-conversation", "CALL-4")) is WebhookAnswer.UNAVAILABLE
 
 
+async def test_calls_that_begin_do_not_wait_for_the_names_of_other_agents() -> None:
+    """``GET /agent/{id}`` takes longer than anybody waits; analyses of many agents stand before a call that begins."""
+    async with stage(calls=1, total_calls=1, faults=parse_faults("slow:seconds=60:on=agent")) as here:
+        asked: list[str] = []
+        follow = here.service.following.follow
+
+        def heard(found: FoundCall, **how: Any) -> bool:
+            asked.append(found.call_id)
+            return follow(found, **how)
+
+        here.service.following.follow = heard  # type: ignore[method-assign] # to see when it is told
+        async with httpx.AsyncClient(base_url=here.url, trust_env=False) as client:
+            for number in range(20):
+                raw, signed = _delivery("analytics-completed", f"CALL-{number}", agentId=f"agent-{number}")
+                answer = await client.post("/webhooks/atoms", content=raw, headers={"X-Signature": signed})
+                assert answer.status_code == 202
+            raw, signed = _delivery("pre-conversation", "CALL-now", agentId="agent-now")
+            await client.post("/webhooks/atoms", content=raw, headers={"X-Signature": signed})
+            await until(lambda: "CALL-now" in asked, 5)
+
+
+async def test_the_first_look_at_the_calls_does_not_wait_for_the_list_of_agents() -> None:
+    async with stage(calls=3, total_calls=3, faults=parse_faults("slow:seconds=60:on=agent")) as here:
+        here.simulator.begin()
+        await until(lambda: here.page.total("atoms_exporter_discovery_requests_total", source="poll", outcome="ok"), 5)
+        assert here.page.total("atoms_exporter_up") == 1
+
+
+async def test_a_list_that_drips_is_given_up_and_said_to_be_down() -> None:
+    faults = parse_faults("drip:on=conversation")
+    async with stage({"api.request_timeout": "0.5s"}, calls=1, total_calls=1, faults=faults) as here:
+        here.simulator.begin()
+        timed_out = {"source": "poll", "outcome": "timeout"}
+        await until(lambda: here.page.total("atoms_exporter_discovery_requests_total", **timed_out), 10)
+        assert here.page.total("atoms_exporter_up") == 0
+        async with httpx.AsyncClient(base_url=here.url, trust_env=False) as client:
+            ready = await client.get("/-/ready")
+        assert ready.status_code == 503
+        assert "no complete answer in time" in ready.text
+        assert "not answered yet" not in ready.text
+        (told,) = here.said("calls cannot be listed")[:1]
+        assert told["url"].endswith("/conversation")
+        assert told["reason"] == "timeout"
+
+
+@pytest.mark.parametrize(("fault", "says"), [("unauthorized", "401"), ("not_found", "404"), ("html", "text/html")])
+async def test_an_api_that_answers_and_gives_no_list_is_not_ready_and_says_why(fault: str, says: str) -> None:
+    async with stage(calls=1, total_calls=1, faults=parse_faults(f"{fault}:on=any")) as here:
+        here.simulator.begin()
+        async with httpx.AsyncClient(base_url=here.url, trust_env=False) as client:
+
+            async def told() -> bool:
+                return says in (await client.get("/-/ready")).text
+
+            await until(told, 10)
+            assert (await client.get("/-/ready")).status_code == 503
+            assert here.page.total("atoms_exporter_up") == 0
+            here.simulator.clear_faults()
+            if fault != "html":  # which is tried again within seconds; a refusal after half a minute
+                return
+
+            async def ready() -> bool:
+                return (await client.get("/-/ready")).status_code == 200
+
+            await until(ready, 30)
+            assert here.page.total("atoms_exporter_up") == 1
+
+
 async def test_a_delivery_that_cannot_be_worked_off_is_logged_and_the_next_one_is() -> None:
     async with stage(calls=1, total_calls=1, speed=20.0) as here:
         follow = here.service.following.follow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -17,6 +18,9 @@ from exporter.receivers.directory import Directory
 from exporter.receivers.discovery import FoundCall
 from exporter.receivers.following import Following
 from exporter.receivers.webhook import AnyDelivery, DuplicateDelivery, Webhooks
+
+NAMING: Final = 8
+"""Analyses that wait for the name of their agent at one time. One slow agent must not hold up the others."""
 
 _UNUSABLE = {413: WebhookAnswer.TOO_LARGE, 401: WebhookAnswer.BAD_SIGNATURE}
 
@@ -45,7 +49,9 @@ class Deliveries:
         self._metrics = metrics
         self._log = log
         self.allow(allowed_words)
-        self._queue: asyncio.Queue[AnyDelivery] = asyncio.Queue(longest_queue)
+        # What begins and ends calls never waits for names, which the API may take its time with.
+        self._calls: asyncio.Queue[AnyDelivery] = asyncio.Queue(longest_queue)
+        self._analyses: asyncio.Queue[AnyDelivery] = asyncio.Queue(longest_queue)
         self.draining = False
 
     def allow(self, words: Mapping[str, tuple[str, ...]]) -> None:
@@ -67,7 +73,7 @@ class Deliveries:
         except Malformed:
             return WebhookAnswer.MALFORMED
         try:
-            self._queue.put_nowait(delivery)
+            (self._analyses if isinstance(delivery, AnalyticsCompleted) else self._calls).put_nowait(delivery)
         except asyncio.QueueFull:
             self._webhooks.forget(delivery, raw)
             telemetry.webhook(delivery.kind, "unavailable")
@@ -75,10 +81,16 @@ class Deliveries:
         return WebhookAnswer.ACCEPTED
 
     async def run(self) -> None:
-        """Work the queue off, until cancelled."""
+        """Work the queues off, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._work_off(self._calls))
+            for _ in range(NAMING):
+                group.create_task(self._work_off(self._analyses))
+
+    async def _work_off(self, queue: asyncio.Queue[AnyDelivery]) -> None:
         log = self._log
         while True:
-            delivery = await self._queue.get()
+            delivery = await queue.get()
             try:
                 await self._work(delivery)
             except Exception:  # the edge between one delivery and all the others

@@ -32,6 +32,8 @@ FAULTS: Mapping[str, str] = {
     "forbidden": "request: 403",
     "not_found": "request: 404",
     "html": "request: 200 with an HTML page",
+    "slow": "request: answered only after `seconds` (default 10)",
+    "drip": "request: answered a byte at a time, one every `seconds` (default 0.2)",
     # drawn per frame; extra frames are garbage that no reader should count
     "malformed": "frame: an extra frame whose JSON is cut off",
     "nan": "frame: an extra turn_latency with the literal NaN",
@@ -66,6 +68,7 @@ REQUEST_STATUS: Mapping[str, int] = {
     "not_found": 404,
     "html": 200,
 }
+_PACE = ("slow", "drip")
 _CONNECTION = ("drop", "gap", "replay", "silence", "half_open")
 _FRAME = ("malformed", "nan", "oversize", "duplicate", "reorder", "reorder_hops", "noise")
 _MOST_BYTES = 50 * 1024 * 1024
@@ -209,6 +212,15 @@ class Faults:
     def of_request(self, endpoint: str, rng: Random) -> Fault | None:
         """What is answered instead."""
         for name in REQUEST_STATUS:
+            if any(fault.concerns(endpoint) for fault in self._active.get(name, ())) and (
+                fault := self.strikes(name, rng)
+            ):
+                return fault
+        return None
+
+    def of_pace(self, endpoint: str, rng: Random) -> Fault | None:
+        """How slowly a request is answered."""
+        for name in _PACE:
             if any(fault.concerns(endpoint) for fault in self._active.get(name, ())) and (
                 fault := self.strikes(name, rng)
             ):

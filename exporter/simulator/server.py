@@ -6,7 +6,7 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -21,6 +21,8 @@ from .options import SimulatorOptions
 from .streams import Stream, Wire
 from .switchboard import Switchboard
 from .webhooks import Postman
+
+Handler = Callable[[web.Request], Awaitable[Any]]
 
 BASE_PATHS = ("/atoms/v1", "/api/v1")
 _CALL_ID = re.compile(r"CALL-\d{13}-[0-9a-f]{6}")
@@ -59,11 +61,11 @@ class Simulator:
         app = web.Application(client_max_size=1024 * 1024)
         for base in BASE_PATHS:
             app.router.add_get(f"{base}/events", self._events)
-            app.router.add_get(f"{base}/conversation", self._conversations)
-            app.router.add_get(f"{base}/conversation/{{call_id}}", self._conversation)
-            app.router.add_get(f"{base}/agent", self._agents)
-            app.router.add_get(f"{base}/agent/{{agent_id}}", self._agent)
-            app.router.add_get(f"{base}/concurrency", self._concurrency)
+            app.router.add_get(f"{base}/conversation", self._paced("conversation", self._conversations))
+            app.router.add_get(f"{base}/conversation/{{call_id}}", self._paced("conversation", self._conversation))
+            app.router.add_get(f"{base}/agent", self._paced("agent", self._agents))
+            app.router.add_get(f"{base}/agent/{{agent_id}}", self._paced("agent", self._agent))
+            app.router.add_get(f"{base}/concurrency", self._paced("concurrency", self._concurrency))
         self.control.add_routes(app)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -179,6 +181,27 @@ class Simulator:
         if fault.name == "rate_limited":
             seconds = 2.0 if fault.seconds is None else fault.seconds
             answer.headers["Retry-After"] = f"{seconds:g}"
+        return answer
+
+    def _paced(self, endpoint: str, handler: Handler) -> Handler:
+        """The same, as slowly as the faults in force will have it."""
+
+        async def answer(request: web.Request) -> Any:
+            key = ("pace", request.path)
+            self._asked[key] = asked = self._asked.get(key, 0) + 1
+            fault = self.faults.of_pace(endpoint, self.faults.rng("pace", request.path, asked))
+            if fault is not None and fault.name == "slow":
+                await asyncio.sleep(10.0 if fault.seconds is None else fault.seconds)
+            answered = await handler(request)
+            if fault is None or fault.name != "drip":
+                return answered
+            dripping = web.StreamResponse(status=answered.status, headers={"Content-Type": answered.content_type})
+            await dripping.prepare(request)
+            for byte in answered.body or b"":
+                await dripping.write(bytes((byte,)))
+                await asyncio.sleep(0.2 if fault.seconds is None else fault.seconds)
+            return dripping
+
         return answer
 
     def _answer(self, endpoint: str, body: dict[str, Any]) -> web.Response:
