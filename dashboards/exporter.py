@@ -261,10 +261,12 @@ def _keeping_up() -> list[Any]:
             steps=ANY_IS_BAD_STEPS,
         ),
         graph(
-            "Checkpoints that failed per minute",
-            "State could not be written: a full disk, or wrong permissions. A restart then counts from further back.",
+            "Commits that failed per minute",
+            "What is counted could not be kept: a full disk, or wrong permissions. Pages show what was last kept, for "
+            "state.max_stale at most.",
             "short",
-            Query(f"60 * {rate(f'{OWN}checkpoint_failures_total', INSTANCE, 'instance')}", "{{instance}}"),
+            Query(f"60 * {rate(f'{OWN}checkpoint_failures_total', INSTANCE, 'instance')}", "failed {{instance}}"),
+            Query(f"1 - {OWN}state_up{{{INSTANCE}}}", "nothing is kept {{instance}}"),
             height=6,
             steps=ANY_IS_BAD_STEPS,
         ),
@@ -280,6 +282,15 @@ def _keeping_up() -> list[Any]:
             "Resident memory.",
             "bytes",
             Query(f"process_resident_memory_bytes{{{INSTANCE}}} {_OF_EXPORTERS}", "{{instance}}"),
+            height=6,
+        ),
+        graph(
+            "Keeping what is counted",
+            "How long a commit takes, and how old what was last kept is. A scrape waits for one commit.",
+            "s",
+            Query(quantile(0.99, f"{OWN}state_commit_seconds", INSTANCE), "commit, p99"),
+            Query(f"max by (instance) ({OWN}state_age_seconds{{{INSTANCE}}})", "age {{instance}}"),
+            width=24,
             height=6,
         ),
     ]

@@ -11,8 +11,8 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -21,12 +21,13 @@ from structlog.typing import FilteringBoundLogger
 from exporter import __version__
 from exporter.calls.observations import Observation
 from exporter.calls.tracker import Tracker
-from exporter.config import Config, api_key, objectives, secrets_of, token_in
+from exporter.config import AUTO, Config, api_key, objectives, secrets_of, token_in
 from exporter.descriptors import divide, raise_limit
 from exporter.logs import also_mask, set_up_logs
 from exporter.outputs.otlp import metric_push, trace_export
-from exporter.outputs.prometheus.exposition import OPENMETRICS, TEXT, render, wants_openmetrics
 from exporter.outputs.prometheus.metrics import Metrics
+from exporter.outputs.prometheus.pages import Showing
+from exporter.outputs.prometheus.scrapers import Scrapers
 from exporter.outputs.recent import Recent
 from exporter.outputs.recorder import Outputs
 from exporter.overview import Overview
@@ -43,8 +44,10 @@ from exporter.receivers.history import History
 from exporter.receivers.token import Token
 from exporter.receivers.webhook import Webhooks
 from exporter.reloading import Reloading
-from exporter.state.checkpointing import Checkpointing
-from exporter.state.sqlite import SavedState, SQLiteCheckpoints
+from exporter.state.keeping import Keeping
+from exporter.state.kept import CALL_FORM, SavedState
+from exporter.state.place import default_path
+from exporter.state.sqlite import SQLiteStore
 from exporter.web import FollowAnswer, RunningWeb, WebConfigFile, WebPorts, build_app, serve
 from exporter.web import Limits as WebLimits
 
@@ -96,8 +99,12 @@ class Service:
             version=__version__,
             latency_buckets=config.metrics.latency_buckets,
             max_series_per_metric=config.metrics.max_series_per_metric,
+            created_timestamps=config.metrics.created_timestamps,
         )
-        instance_id = str(uuid4())
+        self.metrics.store.begin(clock)
+        self._store = self._open_store(env)
+        self._saved = self._store.load() if self._store is not None else SavedState()
+        instance_id = self._saved.instance_id or str(uuid4())
         self._traces = trace_export(
             env,
             self.metrics,
@@ -105,7 +112,6 @@ class Service:
             max_retry_age_seconds=config.traces.max_retry_age,
             instance_id=instance_id,
         )
-        self._push = metric_push(env, self.metrics.registry, self.metrics, instance_id=instance_id)
         units = config.metrics.units
         unit_rules = UnitRules(Unit(units.turn_latency), Unit(units.tts_latency), Unit(units.processor))
         recent = Recent(slow_seconds=_slow_seconds(config), wall=clock)
@@ -114,7 +120,10 @@ class Service:
             units=unit_rules,
             capture_content=config.traces.capture_content,
         )
-        self._store = SQLiteCheckpoints(config.state.path) if config.state.path is not None else None
+        self._scrapers = Scrapers()
+        self._keeping = self._make_keeping(instance_id)
+        self._showing = Showing(self.metrics, self._scrapers, self._keeping, clock=clock)
+        self._push = metric_push(env, self._showing, self.metrics, instance_id=instance_id)
         self._api = AtomsApi(
             config.api.base_url,
             self._token,
@@ -160,15 +169,11 @@ class Service:
             ready=self._ready,
             units=unit_rules,
             clock=clock,
-            state_says=str(config.state.path) if config.state.path is not None else None,
+            state_says=str(self._store.path) if self._store is not None else None,
             traces_on=self._traces is not None,
         )
-        self._checkpointing = self._make_checkpointing()
         self._deliveries = self._make_deliveries()
         self._reloading = Reloading(config, reread, self._applicable(), log=log) if reread is not None else None
-        self._saved = SavedState()
-        self._selections = asyncio.Semaphore(1)
-        self._rendering: dict[tuple[str, tuple[str, ...]], asyncio.Future[tuple[str, bytes]]] = {}
 
     def _token_in_file(self) -> str | None:
         """The bearer token as its file has it now; None when the token came from no file."""
@@ -206,18 +211,56 @@ class Service:
         for found in static_calls(config.discovery.calls, self.metrics):
             self.following.follow(found)
 
-    def _make_checkpointing(self) -> Checkpointing | None:
-        if self._store is None:
+    def _open_store(self, env: Mapping[str, str]) -> SQLiteStore | None:
+        """What the configuration names, or the account's own file where there is a place for it; says which."""
+        path: Path | str | None = self._config.state.path
+        if path is None:
+            self._log.info("nothing is kept", reason="state.path is empty")
             return None
-        return Checkpointing(
-            self._store,
+        if path == AUTO:
+            path = default_path(env, f"{self._config.api.base_url}\n{api_key(self._config)}")
+        if isinstance(path, str):
+            hint = "after a restart counters begin at 0, and calls are counted from then on"
+            self._log.warning("nothing is kept", reason=path, hint=hint)
+            return None
+        store = SQLiteStore(path)
+        self._log.info("what is counted is kept", path=str(path))
+        return store
+
+    def _make_keeping(self, instance_id: str) -> Keeping | None:
+        store, state = self._store, self._config.state
+        if store is None:
+            return None
+        if store.set_aside is not None:
+            self._log.error(
+                "the state file was damaged; a new one was begun",
+                set_aside=str(store.set_aside),
+                hint="counters begin at 0, calls in flight may be counted a second time",
+            )
+        for call_id in self._saved.finished:
+            self.tracker.forget(call_id)
+        keeping = Keeping(
+            store,
             self.tracker,
-            interval_seconds=self._config.state.checkpoint_interval,
-            retention_seconds=self._config.state.retention,
+            self.metrics.store,
+            self._scrapers,
+            instance_id=instance_id,
+            interval_seconds=state.checkpoint_interval,
+            retention_seconds=state.retention,
+            max_stale_seconds=state.max_stale,
             clock=self._clock,
             log=self._log,
-            on_failure=self.metrics.checkpoint_failed,
+            counts=self.metrics,
         )
+        keeping.restore(self._saved)
+        self.metrics.state = lambda: (not keeping.failing, keeping.age_seconds)
+        self._log.info("state restored", calls=len(self._saved.calls), finished=len(self._saved.finished))
+        return keeping
+
+    async def _let_go_of_state(self) -> None:
+        if self._store is not None and self._keeping is not None:
+            await self._keeping.end()
+            self._store.close()
 
     def _make_deliveries(self) -> Deliveries | None:
         secrets = self._config.discovery.webhook.secrets
@@ -247,7 +290,7 @@ class Service:
     async def run(self) -> None:
         """Serve until stopped, then drain."""
         loop = asyncio.get_running_loop()
-        await self._restore()
+        self._showing.attach(loop)
         access = WebConfigFile(self._config.web.config_file, webhook_open=self._deliveries is not None)
         settings = self._config.web
         app = build_app(
@@ -277,6 +320,7 @@ class Service:
             await self._flush(max(0.0, left - min(_WEB_CLOSE_SECONDS, left / 4)))
             web_watch.cancel()
             await web.close(_WEB_CLOSE_SECONDS)
+            await self._let_go_of_state()
             await self._api.aclose()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -300,7 +344,10 @@ class Service:
         self._say_places()
         for saved in self._saved.calls:
             found = FoundCall(saved.call_id, saved.agent.agent_id, saved.channel, source="state")
-            self.following.follow(found, earlier=Earlier(saved.counted, saved.waiting))
+            if saved.form == CALL_FORM:
+                self.following.follow(found, earlier=Earlier(saved.counted, saved.waiting))
+            else:  # its events cannot be told from those to come
+                self.following.follow(found, under_way=True)
         for found in static_calls(self._config.discovery.calls, self.metrics):
             self.following.follow(found)
         poll = self._config.discovery.poll
@@ -319,8 +366,8 @@ class Service:
             self._spawn(self._sweep())
         if self._deliveries is not None:
             self._spawn(self._deliveries.run())
-        if self._checkpointing is not None:
-            self._spawn(self._checkpointing.run())
+        if self._keeping is not None:
+            self._spawn(self._keeping.run())
 
     async def _names_beforehand(self) -> None:
         await self._directory.prefetch()
@@ -345,25 +392,10 @@ class Service:
             since=since,
         )
 
-    async def _restore(self) -> None:
-        if self._store is None:
-            return
-        self._saved = await asyncio.to_thread(self._store.load)
-        if self._store.set_aside is not None:
-            self._log.error(
-                "the state file was damaged; a new one was begun",
-                set_aside=str(self._store.set_aside),
-                hint="calls in flight may be counted a second time",
-            )
-        for call_id in self._saved.finished:
-            self.tracker.forget(call_id)
-        self._log.info("state restored", calls=len(self._saved.calls), finished=len(self._saved.finished))
-
     async def _flush(self, seconds: float) -> None:
         """Whatever can still be saved within the deadline; says what could not."""
-        if self._checkpointing is not None and self._store is not None:
-            await self._checkpointing.write()
-            self._store.close()
+        if self._keeping is not None:
+            await self._keeping.keep(seconds)
         deadline = time.monotonic() + seconds
         spans_left = 0
         if self._traces is not None:
@@ -380,18 +412,19 @@ class Service:
         """A call on the API's list. One that began before this process may have been counted by an earlier life,
         unless there is a state file that would know of it."""
         began_before = found.created_at is not None and found.created_at < self._started_at
-        self.following.follow(found, under_way=began_before and not self._saved.existed)
+        known = self._saved.existed and self._saved.readable
+        self.following.follow(found, under_way=began_before and not known)
 
     def _finished(self, call_id: str) -> None:
-        if self._checkpointing is not None:
-            self._checkpointing.finished(call_id)
+        if self._keeping is not None:
+            self._keeping.finished(call_id)
 
     # -- what the web server asks
 
     def _ports(self) -> WebPorts:
         return WebPorts(
             version=__version__,
-            render=self._render,
+            render=self._showing.page,
             ready=self._ready,
             calls=self.overview.calls,
             front=self.overview.front,
@@ -403,26 +436,6 @@ class Service:
             webhook_turned_away=lambda answer: self.metrics.webhook("other", answer.value),
             bound_hit=self.metrics.bound_hit,
         )
-
-    async def _render(self, accept: str, names: tuple[str, ...]) -> tuple[str, bytes]:
-        """One page at a time for each of the two formats, off the loop: whoever asks meanwhile gets the same page."""
-        accept = (
-            OPENMETRICS if wants_openmetrics(accept) else TEXT
-        )  # a page for each header would be one for each client
-        key = (accept, names)
-        rendering = self._rendering.get(key)
-        if rendering is None:
-            self.metrics.refresh()
-            rendering = self._rendering[key] = asyncio.ensure_future(self._render_in_thread(accept, names))
-            rendering.add_done_callback(lambda _: self._rendering.pop(key, None))
-        return await asyncio.shield(rendering)
-
-    async def _render_in_thread(self, accept: str, names: tuple[str, ...]) -> tuple[str, bytes]:
-        async with self._selections if names else nullcontext():  # each selection of names is a page of its own
-            began = time.perf_counter()
-            page = await asyncio.to_thread(render, self.metrics.store, self.metrics.others, accept, names)
-        self.metrics.scraped(time.perf_counter() - began)
-        return page
 
     def _ready(self) -> tuple[bool, str]:
         if self._stopping.is_set():
@@ -450,6 +463,7 @@ class Service:
             due = loop.time() + _LOOP_PROBE_SECONDS
             await asyncio.sleep(_LOOP_PROBE_SECONDS)
             self.metrics.loop_lagged(max(0.0, loop.time() - due))
+            self.metrics.store.moment.horizon = self._clock()
 
     async def _sweep(self) -> None:
         while True:

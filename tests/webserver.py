@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.exposition import choose_encoder
 
 from exporter.errors import AtomsExporterError
+from exporter.outputs.prometheus.pages import Page
+from exporter.outputs.prometheus.scrapers import Scrape
 from exporter.web import (
     CallPage,
     CallView,
@@ -51,20 +53,27 @@ class Backstage:
     call_trouble: AtomsExporterError | None = None
     render_gate: asyncio.Event | None = None
     page: bytes | None = None
+    scrapes: list[Scrape] = dataclasses.field(default_factory=list)
+    went_out: int = 0
 
     def count(self, series: int = 3) -> None:
         counter = Counter("atoms_things", "Things.", ["thing"], registry=self.registry)
         for number in range(series):
             counter.labels(f"thing {number}").inc()
 
-    async def render(self, accept: str, names: tuple[str, ...]) -> tuple[str, bytes]:
+    async def render(self, accept: str, names: tuple[str, ...], scrape: Scrape | None) -> Page:
         self.asked_names.append(names)
+        if scrape is not None:
+            self.scrapes.append(scrape)
         if self.render_gate is not None:
             await self.render_gate.wait()
         encoder, content_type = choose_encoder(accept)
         if self.page is not None:
-            return content_type, self.page
-        return content_type, encoder(self.registry)
+            return Page(content_type, self.page, self._went_out)
+        return Page(content_type, encoder(self.registry), self._went_out)
+
+    def _went_out(self) -> None:
+        self.went_out += 1
 
     def front(self, page: int, nodes_page: int) -> FrontView:
         self.asked_pages.append((page, nodes_page))

@@ -91,6 +91,7 @@ class Demo:
             "discovery.poll.limit": 500,
             "web.listen_address": self._listen or _first_free(),
             "shutdown_timeout": 5.0,
+            "state.path": "",
         }
         config = load(flags, {}, None)
         set_up_logs(config.log.level, config.log.format)

@@ -21,8 +21,10 @@ from exporter.config.model import (
     Web,
     Webhook,
 )
+from exporter.config.places import AUTO
 
 __all__ = [
+    "AUTO",
     "Api",
     "Capacity",
     "Config",

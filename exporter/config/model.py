@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from exporter.address import ListenAddress
-from exporter.config.places import File, Listen, UpstreamUrl, WebPath
+from exporter.config.places import AUTO, File, Listen, UpstreamUrl, WebPath
 from exporter.config.types import Amount, Bounds, Choice, Duration, Secrets, Switch, Text, Texts, TextsByName
 
 __all__ = ["Api", "Config", "Discovery", "History", "Log", "Metrics", "Poll", "Section", "SloEntry", "State"]
@@ -144,7 +144,12 @@ class Metrics(Section):
     max_series_per_metric: Annotated[int, Count(10, 1_000_000)] = Field(
         2_000, description="label sets per metric; what comes after folds into `__other__`"
     )
-    series_ttl: Span = Field(0.0, description="label sets not touched for so long are dropped; 0s keeps them")
+    series_ttl: Span = Field(
+        0.0, description="label sets not touched for so long leave the page until they go on; 0s keeps them there"
+    )
+    created_timestamps: OnOff = Field(
+        False, description="write `_created` in OpenMetrics: when each counter and histogram began"
+    )
     units: Units = Units()
     disposition_values: Annotated[Mapping[str, tuple[str, ...]], BeforeValidator(TextsByName())] = Field(
         default_factory=dict, description="text dispositions that may become labels: identifier to its values"
@@ -166,9 +171,16 @@ class Traces(Section):
 class State(Section):
     """What survives a restart."""
 
-    path: OptionalFile = Field(None, description="checkpoint file (SQLite); empty keeps nothing")
+    path: OptionalFile = Field(
+        AUTO,
+        description="file (SQLite) in which counters survive; `auto`: one for each account in `$STATE_DIRECTORY`, else "
+        "`$XDG_STATE_HOME/atoms-exporter`, else `~/.local/state/atoms-exporter`; empty keeps nothing",
+    )
     checkpoint_interval: Annotated[float, BeforeValidator(Duration(0.1, 3_600))] = Field(
-        5.0, description="time between two checkpoints"
+        5.0, description="how often what is counted is kept while nobody scrapes"
+    )
+    max_stale: Annotated[float, BeforeValidator(Duration(0, 86_400))] = Field(
+        300.0, description="how long pages show what was last kept while nothing can be; then they go ahead of it"
     )
     retention: Annotated[float, BeforeValidator(Duration(60, 365 * 86_400))] = Field(
         7 * 86_400.0, description="how long ended calls are remembered"

@@ -11,7 +11,10 @@ from urllib.parse import urlsplit
 from exporter.address import ListenAddress
 from exporter.config.types import Rule
 
-__all__ = ["File", "Listen", "UpstreamUrl", "WebPath"]
+__all__ = ["AUTO", "File", "Listen", "UpstreamUrl", "WebPath"]
+
+AUTO = Path("auto")
+"""The word for a place that is chosen at start."""
 
 _LONGEST_PATH = 4_096
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from exporter.config.model import Config, Section
-from exporter.config.places import File
+from exporter.config.places import AUTO, File
 from exporter.config.types import read_json
 from exporter.errors import ConfigError
 from exporter.strict_yaml import Document, Place, read_yaml_file
@@ -157,7 +157,7 @@ def from_file(path: Path, named_by: str, problems: list[ConfigError]) -> Leaves:
         if (
             any(isinstance(rule, File) for rule in rules(leaf_keys()[place]))
             and isinstance(value, str)
-            and value.strip()
+            and value.strip() not in ("", str(AUTO))
         ):
             value = str(path.parent / Path(value.strip())) if not value.strip().startswith("~") else value
         found[place] = Setting(value, str(path), place, document)

@@ -1,262 +1,314 @@
-"""Checkpoints: what a process must remember to count each event once across its own restarts.
+"""What is kept, in one SQLite file: write-ahead log, one synced transaction a commit.
 
-For every call in flight the identities of the events counted so far, appended in batches; for calls that are over,
-that they are. SQLite in WAL mode, one transaction a batch, used from one thread at a time (never the event loop's).
-The state of the calls themselves is not stored: their history rebuilds it.
+Beside ``<path>`` there are ``<path>.lock`` (who writes, see ``holder``) and ``<path>.ahead`` (see ``ahead``). The state
+of the calls themselves is not stored: their history rebuilds it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sqlite3
-import time
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from exporter.calls.identity import SeenEvents
 from exporter.calls.observations import Agent
-from exporter.errors import ConfigError, Interrupted
+from exporter.errors import Interrupted
+from exporter.outputs.prometheus.kept import KeptSeries
+from exporter.outputs.prometheus.scrapers import SeenPages
+from exporter.state.ahead import AheadFlag
+from exporter.state.holder import Holder
+from exporter.state.kept import CALL_FORM, CallNews, Commit, PagesSeen, SavedCall, SavedState
+from exporter.state.opening import damaged, interrupted, opened, refuse_strangers, set_aside
 
-_APPLICATION_ID = 0x41544F4D  # "ATOM", where SQLite keeps an application's name in its header
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE calls (
-    call_id TEXT PRIMARY KEY, agent_id TEXT, agent_name TEXT, single_prompt INTEGER, channel TEXT,
-    opened_at REAL, waiting BLOB, updated_at REAL
-) WITHOUT ROWID;
-CREATE TABLE counted (call_id TEXT NOT NULL, identities BLOB NOT NULL);
-CREATE INDEX counted_by_call ON counted (call_id);
-CREATE TABLE finished (call_id TEXT PRIMARY KEY, ended_at REAL) WITHOUT ROWID;
-CREATE INDEX finished_by_time ON finished (ended_at);
-"""
-
-
-@dataclass(frozen=True)
-class CallCheckpoint:
-    """What is new about one call since its last checkpoint."""
-
-    call_id: str
-    agent: Agent
-    channel: str
-    opened_at: float
-    counted: tuple[int, ...]
-    waiting: Mapping[int, frozenset[str]]
-
-
-@dataclass(frozen=True)
-class SavedCall:
-    """A call that was in flight when the earlier life ended."""
-
-    call_id: str
-    agent: Agent
-    channel: str
-    opened_at: float
-    counted: SeenEvents
-    waiting: Mapping[int, frozenset[str]]
-
-
-@dataclass(frozen=True)
-class SavedState:
-    """Everything an earlier life left. ``existed`` is false on the first start ever."""
-
-    calls: tuple[SavedCall, ...] = ()
-    finished: tuple[str, ...] = ()
-    existed: bool = False
-
-
-class Checkpoints(Protocol):
-    """Where checkpoints are kept. SQLite now; a store shared by a fleet of replicas may come."""
-
-    def load(self) -> SavedState:
-        """What the earlier life left."""
-
-    def save(self, calls: Iterable[CallCheckpoint], finished: Iterable[str], now: float) -> None:
-        """Keep what is new, all or nothing. Raises ``Interrupted`` when it cannot; the same may be saved again."""
-
-    def expire(self, before: float) -> None:
-        """Forget calls not heard of since."""
-
-    def close(self) -> None:
-        """Nothing more will be saved."""
+_SeriesKey = tuple[str, tuple[str, ...]]
 
 
 @dataclass
-class SQLiteCheckpoints:
-    """Checkpoints in one SQLite file.
+class SQLiteStore:
+    """A ``StateStore`` in one file.
 
-    :param path: created when missing; its directory must exist and be writable.
+    :param path: created when missing; its directory must exist.
     :param patience_seconds: how long to wait for somebody else who is writing.
-    :raises ConfigError: the file is somebody else's, of a newer version, or cannot be opened.
+    :raises ConfigError: the file is somebody else's, of a newer version, in use, or may not be opened.
 
-    A file of ours that is damaged is set aside as ``<path>.damaged-<time>`` (``set_aside`` names it) and a new one
-    begun: monitoring goes on, at worst counting the calls in flight at the crash a second time.
+    A file that is damaged is set aside as ``<path>.damaged-<time>`` (``set_aside`` names it) and a new one begun:
+    monitoring goes on, its counters begin at 0, at worst calls in flight at the crash are counted a second time. One
+    that cannot be written now (disk full, locked, read-only) is tried again at every commit.
     """
 
     path: Path
-    patience_seconds: float = 5.0
+    patience_seconds: float = 2.0
     set_aside: Path | None = field(default=None, init=False)
+    _db: sqlite3.Connection | None = field(default=None, init=False)
     _existed: bool = field(default=False, init=False)
+    _ids: dict[_SeriesKey, int] = field(default_factory=dict, init=False)
+    _layouts: dict[str, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
+        refuse_strangers(self.path)
         self._existed = self.path.exists() and self.path.stat().st_size > 0
-        if self._existed:
-            self._refuse_strangers()
+        self._holder = Holder(self.path.with_name(f"{self.path.name}.lock"), self.path)
+        self._flag = AheadFlag(self.path.with_name(f"{self.path.name}.ahead"))
         try:
-            self._db = self._open()
-        except sqlite3.DatabaseError as problem:
-            if isinstance(problem, sqlite3.OperationalError):
-                raise ConfigError("state.path", f"{self.path} cannot be opened: {problem}") from problem
-            self._put_aside()
-            self._db = self._open()
-
-    def _refuse_strangers(self) -> None:
-        """What is no SQLite file, or says that it is another program's."""
-        try:
-            with self.path.open("rb") as file:
-                header = file.read(100)
-        except OSError as problem:
-            raise ConfigError("state.path", f"{self.path} cannot be read: {problem.strerror}") from problem
-        owner = int.from_bytes(header[68:72])
-        if header[:16] != b"SQLite format 3\x00" or owner not in (0, _APPLICATION_ID):
-            raise self._a_stranger()
-
-    def _a_stranger(self) -> ConfigError:
-        return ConfigError(
-            "state.path", f"{self.path} is not a state file of atoms-exporter; name another file or remove it"
-        )
+            self._open()
+        except sqlite3.Error:
+            pass  # it is tried again, and said then
+        except BaseException:
+            self._holder.close()
+            raise
 
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=self.patience_seconds)
-        try:
-            # Asked of SQLite, not of the header: after a crash the first pages may still be in the write-ahead log.
-            owner = db.execute("PRAGMA application_id").fetchone()[0]
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if owner not in (0, _APPLICATION_ID) or (owner == 0 and (tables or version)):
-                raise self._a_stranger()
-            if version > _VERSION:
-                raise ConfigError("state.path", f"{self.path} was written by a newer atoms-exporter")
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            if version == 0:
-                db.executescript(
-                    f"BEGIN IMMEDIATE;{_SCHEMA}"
-                    f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION}; COMMIT;"
-                    "PRAGMA wal_checkpoint(TRUNCATE);"
-                )
-            elif db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("damaged")
-        except BaseException:
-            db.close()
-            raise
-        return db
+        if self._db is None:
+            try:
+                self._db = opened(self.path, self.patience_seconds)
+            except sqlite3.Error as problem:
+                if not damaged(problem):
+                    raise
+                self._put_aside()
+                self._db = opened(self.path, self.patience_seconds)
+            self._flag.prepare()
+        return self._db
 
     def _put_aside(self) -> None:
-        self.set_aside = self.path.with_name(f"{self.path.name}.damaged-{int(time.time())}")
-        os.replace(self.path, self.set_aside)
-        for suffix in ("-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(f"{self.path}{suffix}")
+        if self._db is not None:
+            self._db.close()
+        self._db = None
+        self.set_aside = set_aside(self.path)
         self._existed = False
+        self._ids, self._layouts = {}, {}
+
+    # -- reading
 
     def load(self) -> SavedState:
-        """What the earlier life left. Unreadable rows are skipped: their calls are counted from now on."""
+        """What the earlier life left, and whether anything can be written. Unreadable rows are skipped: their calls
+        are counted from now on."""
         try:
-            return self._load()
-        except sqlite3.DatabaseError:
-            self._db.close()
-            self._put_aside()
-            self._db = self._open()
-            return SavedState()
+            return self._load(self._open())
+        except sqlite3.Error as problem:
+            if not damaged(problem):
+                return self._nothing_readable(problem)
+        self._put_aside()
+        try:
+            return self._load(self._open())
+        except sqlite3.Error as problem:
+            return self._nothing_readable(problem)
 
-    def _load(self) -> SavedState:
-        counted: dict[str, SeenEvents] = {}
-        for call_id, blob in self._db.execute("SELECT call_id, identities FROM counted"):
-            seen = counted.setdefault(call_id, SeenEvents())
-            identities = array("Q")
-            identities.frombytes(blob[: len(blob) // 8 * 8])
-            for identity in identities:
-                seen.add(identity)
-        rows = self._db.execute(
-            "SELECT call_id, agent_id, agent_name, single_prompt, channel, opened_at, waiting FROM calls"
-        ).fetchall()
-        calls = tuple(
-            SavedCall(
-                call_id,
-                Agent(agent_id, agent_name, bool(single_prompt)),
-                channel,
-                opened_at,
-                counted.get(call_id, SeenEvents()),
-                _waiting_from(blob),
-            )
-            for call_id, agent_id, agent_name, single_prompt, channel, opened_at, blob in rows
+    def _nothing_readable(self, problem: Exception) -> SavedState:
+        return SavedState(existed=self._existed, trouble=str(problem), readable=False, ahead=self._flag.is_set)
+
+    def _load(self, db: sqlite3.Connection) -> SavedState:
+        facts = dict(db.execute("SELECT name, value FROM facts").fetchall())
+        self._layouts = dict(db.execute("SELECT family, layout FROM layouts").fetchall())
+        seen = [SeenPages(*row) for row in db.execute("SELECT key, valued, last, at FROM scrapers ORDER BY place")]
+        return SavedState(
+            calls=_calls(db),
+            finished=[row[0] for row in db.execute("SELECT call_id FROM finished ORDER BY ended_at")],
+            existed=self._existed,
+            series=self._series(db),
+            layouts=dict(self._layouts),
+            pages=PagesSeen(int(_number(facts.get("edition"))), int(_number(facts.get("shown"))), seen),
+            instance_id=facts.get("instance_id", ""),
+            committed_at=_number(facts.get("committed_at")) or None,
+            trouble=_cannot_write(db),
+            ahead=self._flag.is_set,
         )
-        finished = tuple(row[0] for row in self._db.execute("SELECT call_id FROM finished ORDER BY ended_at"))
-        return SavedState(calls, finished, self._existed)
 
-    def save(self, calls: Iterable[CallCheckpoint], finished: Iterable[str], now: float) -> None:
+    def _series(self, db: sqlite3.Connection) -> list[KeptSeries]:
+        found, ids = [], {}
+        rows = db.execute("SELECT id, family, labels, numbers, born, created_at, base, resting FROM series")
+        for number, family, text, numbers, born, created_at, base, resting in rows:
+            try:
+                labels = _labels_from(text)
+            except msgspec.DecodeError:
+                continue
+            ids[family, labels] = number
+            found.append(KeptSeries(family, labels, numbers, born, created_at, base, bool(resting)))
+        self._ids = ids
+        return found
+
+    # -- writing
+
+    def save(self, commit: Commit) -> None:
         """One transaction.
 
         :raises Interrupted: disk full, read-only, locked …; ``reason`` is SQLite's name for it.
         """
-        ended = [(call_id,) for call_id in finished]
         try:
-            self._db.execute("BEGIN IMMEDIATE")
+            db = self._open()
+            db.execute("BEGIN IMMEDIATE")
+            ids, layouts = self._ids, self._layouts
             try:
-                for call in calls:
-                    self._save_call(call, now)
-                self._db.executemany("DELETE FROM calls WHERE call_id = ?", ended)
-                self._db.executemany("DELETE FROM counted WHERE call_id = ?", ended)
-                self._db.executemany(
-                    "INSERT OR REPLACE INTO finished VALUES (?, ?)", [(call_id, now) for (call_id,) in ended]
-                )
-                self._db.execute("COMMIT")
+                self._write(db, commit)
+                db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                self._ids, self._layouts = ids, layouts
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
                 raise
-        except sqlite3.Error as problem:
-            raise Interrupted(
-                f"the state file {self.path} cannot be written: {problem}",
-                reason=getattr(problem, "sqlite_errorname", None) or "error",
-            ) from problem
+        except (sqlite3.Error, OSError) as problem:
+            raise interrupted(self.path, problem) from problem
 
-    def _save_call(self, call: CallCheckpoint, now: float) -> None:
-        agent = call.agent
-        waiting = msgspec.json.encode({str(identity): sorted(kinds) for identity, kinds in call.waiting.items()})
-        self._db.execute(
-            "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (call.call_id, agent.agent_id, agent.name, agent.single_prompt, call.channel, call.opened_at, waiting, now),
+    def _write(self, db: sqlite3.Connection, commit: Commit) -> None:
+        self._write_layouts(db, commit)
+        self._write_series(db, commit)
+        db.executemany(_CALL, [_call_row(call, commit.at) for call in commit.calls])
+        db.executemany(
+            "INSERT INTO counted VALUES (?, ?)",
+            [(call.call_id, array("Q", call.counted).tobytes()) for call in commit.calls if call.counted],
         )
-        if call.counted:
-            self._db.execute("INSERT INTO counted VALUES (?, ?)", (call.call_id, array("Q", call.counted).tobytes()))
+        over = [(call_id,) for call_id in commit.over]
+        db.executemany("DELETE FROM calls WHERE call_id = ?", over)
+        db.executemany("DELETE FROM counted WHERE call_id = ?", over)
+        db.executemany("INSERT OR REPLACE INTO finished VALUES (?, ?)", [(*row, commit.at) for row in over])
+        db.execute("DELETE FROM scrapers")
+        db.executemany("INSERT INTO scrapers (key, valued, last, at) VALUES (?, ?, ?, ?)", commit.pages.seen)
+        facts = {
+            "edition": str(commit.pages.edition),
+            "shown": str(commit.pages.shown),
+            "committed_at": repr(commit.at),
+            "instance_id": commit.instance_id,
+        }
+        db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
+
+    def _write_layouts(self, db: sqlite3.Connection, commit: Commit) -> None:
+        if commit.anew:
+            db.execute("DELETE FROM series")
+            self._ids = {}
+        if commit.layouts == self._layouts:
+            return
+        others = [name for name, layout in self._layouts.items() if commit.layouts.get(name) != layout]
+        db.executemany("DELETE FROM series WHERE family = ?", [(name,) for name in others])
+        gone = set(others)
+        self._ids = {key: number for key, number in self._ids.items() if key[0] not in gone}
+        db.execute("DELETE FROM layouts")
+        db.executemany("INSERT INTO layouts VALUES (?, ?)", commit.layouts.items())
+        self._layouts = dict(commit.layouts)
+
+    def _write_series(self, db: sqlite3.Connection, commit: Commit) -> None:
+        changed, new, ids = [], [], self._ids
+        for row in commit.series:
+            number = ids.get((row.family, row.labels))
+            if number is None:
+                new.append(row)
+            else:
+                changed.append((row.numbers, row.born, row.created_at, row.base, row.resting, number))
+        db.executemany(
+            "UPDATE series SET numbers = ?, born = ?, created_at = ?, base = ?, resting = ? WHERE id = ?", changed
+        )
+        if new or commit.forgotten:
+            ids = self._ids = dict(ids)  # a copy: should this commit fail, what was there before still holds
+        for row in new:
+            labels = msgspec.json.encode(row.labels).decode()
+            values = (row.family, labels, row.numbers, row.born, row.created_at, row.base, row.resting)
+            ids[row.family, row.labels] = db.execute(_SERIES, values).lastrowid or 0
+        gone = [(number,) for key in commit.forgotten if (number := ids.pop(key, None)) is not None]
+        db.executemany("DELETE FROM series WHERE id = ?", gone)
+
+    def go_ahead(self) -> bool:
+        """Set the flag, on the disk."""
+        return self._flag.put(True)
+
+    def caught_up(self) -> None:
+        """Take the flag back. Where that fails it stays: the next life begins at 0, which is safe."""
+        self._flag.put(False)
 
     def expire(self, before: float) -> None:
         """Forget calls not heard of since ``before`` (Unix seconds), and give the space back."""
         try:
-            self._db.execute(
+            db = self._open()
+            db.execute(
                 "DELETE FROM counted WHERE call_id IN (SELECT call_id FROM calls WHERE updated_at < ?)", (before,)
             )
-            self._db.execute("DELETE FROM calls WHERE updated_at < ?", (before,))
-            self._db.execute("DELETE FROM finished WHERE ended_at < ?", (before,))
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            db.execute("DELETE FROM calls WHERE updated_at < ?", (before,))
+            db.execute("DELETE FROM finished WHERE ended_at < ?", (before,))
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as problem:
             raise Interrupted(f"the state file {self.path} cannot be cleaned: {problem}", reason="error") from problem
 
     def close(self) -> None:
         """Give the file back."""
-        self._db.close()
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        self._flag.close()
+        self._holder.close()
 
 
-def _waiting_from(blob: bytes | None) -> dict[int, frozenset[str]]:
+_CALL = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SERIES = "INSERT INTO series (family, labels, numbers, born, created_at, base, resting) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_labels_from = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+def _call_row(call: CallNews, now: float) -> tuple[object, ...]:
+    agent = call.agent
+    waiting = b"{}"
+    if call.waiting:
+        waiting = msgspec.json.encode({str(identity): sorted(kinds) for identity, kinds in call.waiting.items()})
+    who = (agent.agent_id, agent.name, agent.single_prompt)
+    return (call.call_id, *who, call.channel, call.opened_at, waiting, now, CALL_FORM)
+
+
+def _calls(db: sqlite3.Connection) -> list[SavedCall]:
+    counted: dict[str, SeenEvents] = {}
+    for call_id, blob in db.execute("SELECT call_id, identities FROM counted"):
+        seen = counted.setdefault(call_id, SeenEvents())
+        for identity in _identities(blob):
+            seen.add(identity)
+    rows = db.execute(
+        "SELECT call_id, agent_id, agent_name, single_prompt, channel, opened_at, waiting, form FROM calls"
+    )
+    return [
+        SavedCall(
+            call_id,
+            Agent(agent_id, agent_name, bool(single_prompt)),
+            channel,
+            opened_at,
+            counted.get(call_id, SeenEvents()),
+            _waiting_from(blob),
+            form,
+        )
+        for call_id, agent_id, agent_name, single_prompt, channel, opened_at, blob, form in rows
+    ]
+
+
+def _number(text: str | None) -> float:
     try:
-        held = msgspec.json.decode(blob or b"{}", type=dict[str, list[str]])
-        return {int(identity): frozenset(kinds) for identity, kinds in held.items()}
-    except (msgspec.MsgspecError, ValueError):
+        return float(text or 0)
+    except ValueError:
+        return 0.0
+
+
+def _identities(blob: bytes) -> Iterable[int]:
+    identities = array("Q")
+    identities.frombytes(blob[: len(blob) // 8 * 8])
+    return identities
+
+
+def _waiting_from(blob: bytes) -> dict[int, frozenset[str]]:
+    try:
+        found = msgspec.json.decode(blob, type=dict[str, list[str]])
+        return {int(identity): frozenset(kinds) for identity, kinds in found.items()}
+    except (ValueError, TypeError):
         return {}
+
+
+def _cannot_write(db: sqlite3.Connection) -> str | None:
+    """Why not, tried in earnest; ``None``: it can be written."""
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            db.execute("INSERT OR REPLACE INTO facts VALUES ('opened', datetime('now'))")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+    except sqlite3.Error as problem:
+        if damaged(problem):
+            raise
+        return str(problem)
+    return None

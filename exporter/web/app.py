@@ -17,6 +17,7 @@ from exporter.web.browsing import Browsing, html
 from exporter.web.gatekeeper import Gatekeeper, cross_origin
 from exporter.web.pages import message_page
 from exporter.web.ports import FollowAnswer, WebhookAnswer, WebPorts
+from exporter.web.scraping import scrape_of
 from exporter.web.sending import Bodies, BodyTooLarge, NoRoomForBody, Pages
 
 __all__ = ["build_app"]
@@ -135,12 +136,13 @@ class _Site:
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         names = tuple(dict.fromkeys(request.query.getall("name[]", [])))
         accept = ",".join(request.headers.getall("Accept", []))
-        content_type, page = await self._ports.render(accept, names)
-        headers = {**_PLAIN_HEADERS, "Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        rendered = await self._ports.render(accept, names, scrape_of(request))
+        page = rendered.body
+        headers = {**_PLAIN_HEADERS, "Content-Type": rendered.content_type, "Vary": "Accept, Accept-Encoding"}
         if len(page) >= _GZIP_FROM_BYTES and _takes_gzip(",".join(request.headers.getall("Accept-Encoding", []))):
             page = await self._gzipped(page)
             headers["Content-Encoding"] = "gzip"
-        return await self._pages.send(request, page, headers)
+        return await self._pages.send(request, page, headers, rendered.went_out)
 
     async def _gzipped(self, page: bytes) -> bytes:
         """Compressed in a thread, once for all who wait for the same page."""

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 
+from exporter.outputs.prometheus.pages import Page
+from exporter.outputs.prometheus.scrapers import Scrape
 from exporter.protocol.webhooks import WebhookAnswer
 from exporter.web.pages import CallPage, CallView, FrontView
 
@@ -34,7 +36,8 @@ def _not_counted(what: str) -> None:
 class WebPorts:
     """Everything the web server asks.
 
-    ``render`` takes the Accept header and the metric names asked for (empty: all) and gives content type and page.
+    ``render`` takes the Accept header, the metric names asked for (empty: all) and what is known of a scraper, and
+    gives the page; its ``went_out`` is called when all of it was sent.
     ``front`` takes the number of the page of calls and of nodes; ``call`` an id or a trace id, and knows a call or not
     (AtomsExporterError: it does, but cannot learn more of it now). ``ready`` says whether the process does its job, and
     if not, why. ``webhook`` takes the raw body and ``X-Signature``; None means there is no secret and the endpoint
@@ -45,7 +48,7 @@ class WebPorts:
     """
 
     version: str
-    render: Callable[[str, tuple[str, ...]], Awaitable[tuple[str, bytes]]]
+    render: Callable[[str, tuple[str, ...], Scrape | None], Awaitable[Page]]
     ready: Callable[[], tuple[bool, str]]
     calls: Callable[[], Sequence[CallView]]
     front: Callable[[int, int], FrontView]

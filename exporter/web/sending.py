@@ -42,15 +42,26 @@ class Pages:
         self._bound_hit = bound_hit
         self._readers: list[_Reader] = []
 
-    async def send(self, request: web.Request, page: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
-        """The page, in pieces when it is large: a slow reader costs one piece more, and the loop is never held up."""
-        if request.method == "HEAD" or len(page) <= PIECE_BYTES:
+    async def send(
+        self,
+        request: web.Request,
+        page: bytes,
+        headers: Mapping[str, str],
+        went_out: Callable[[], None] = lambda: None,
+    ) -> web.StreamResponse:
+        """The page, in pieces when it is large: a slow reader costs one piece more, and the loop is never held up.
+
+        :param went_out: called when all of it is on its way to the client.
+        """
+        if request.method == "HEAD":
             return web.Response(body=page, headers=headers)
         self._make_room(page)
         reader = _Reader(request, page)
         self._readers.append(reader)
         try:
-            return await _in_pieces(request, page, headers)
+            response = await _in_pieces(request, page, headers)
+            went_out()
+            return response
         finally:
             if reader in self._readers:
                 self._readers.remove(reader)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from exporter.config import Config, ConfigErrors, api_key, effective, load, objectives, reference
+from exporter.config import AUTO, Config, ConfigErrors, api_key, effective, load, objectives, reference
 from exporter.errors import ConfigError
 
 
@@ -34,7 +34,7 @@ def test_without_any_source_the_defaults_are_those_of_the_documentation() -> Non
     assert config.discovery.webhook.path == "/webhooks/atoms"
     assert config.metrics.latency_buckets[:2] == (0.1, 0.2)
     assert config.traces.max_retry_age == 3600
-    assert config.state.path is None
+    assert config.state.path == AUTO
     assert str(config.web.listen_address) == ":9464"
     assert config.shutdown_timeout == 25
     assert [(slo.threshold, slo.objective, slo.window) for slo in config.slo] == [

@@ -18,42 +18,47 @@ import pytest
 from exporter.calls.identity import SeenEvents
 from exporter.calls.observations import Agent
 from exporter.errors import ConfigError, Interrupted
-from exporter.state.sqlite import CallCheckpoint, SavedCall, SQLiteCheckpoints
+from exporter.state.kept import CallNews, Commit, SavedCall
+from exporter.state.sqlite import SQLiteStore
 
 ANNA = Agent("a1", "Anna", True)
 
 
-def checkpoint(call_id: str, *counted: int, waiting: dict[int, frozenset[str]] | None = None) -> CallCheckpoint:
-    return CallCheckpoint(call_id, ANNA, "webcall", 100.5, counted, waiting or {})
+def checkpoint(call_id: str, *counted: int, waiting: dict[int, frozenset[str]] | None = None) -> CallNews:
+    return CallNews(call_id, ANNA, "webcall", 100.5, counted, waiting or {})
+
+
+def keep(store: SQLiteStore, calls: list[CallNews], over: list[str], now: float) -> None:
+    store.save(Commit(at=now, calls=calls, over=over))
 
 
 def held(saved: SavedCall, *identities: int) -> bool:
     return len(saved.counted) == len(identities) and all(each in saved.counted for each in identities)
 
 
-def counted_of(store: SQLiteCheckpoints) -> dict[str, SeenEvents]:
+def counted_of(store: SQLiteStore) -> dict[str, SeenEvents]:
     return {call.call_id: call.counted for call in store.load().calls}
 
 
 def test_the_first_start_finds_nothing(tmp_path: Path) -> None:
-    store = SQLiteCheckpoints(tmp_path / "state.db")
+    store = SQLiteStore(tmp_path / "state.db")
     state = store.load()
-    assert (state.calls, state.finished, state.existed) == ((), (), False)
+    assert (state.calls, state.finished, state.existed) == ([], [], False)
     store.close()
-    again = SQLiteCheckpoints(tmp_path / "state.db")
+    again = SQLiteStore(tmp_path / "state.db")
     assert again.load().existed
     again.close()
 
 
 def test_what_one_life_wrote_the_next_one_reads(tmp_path: Path) -> None:
-    store = SQLiteCheckpoints(tmp_path / "state.db")
+    store = SQLiteStore(tmp_path / "state.db")
     largest = 2**64 - 1
-    store.save(
-        [checkpoint("one", 1, 2, waiting={2: frozenset({"TurnAnswered", "Hopped"})}), checkpoint("two")], [], 1.0
+    keep(
+        store, [checkpoint("one", 1, 2, waiting={2: frozenset({"TurnAnswered", "Hopped"})}), checkpoint("two")], [], 1.0
     )
-    store.save([checkpoint("one", 3, largest)], ["two", "three"], 2.0)
+    keep(store, [checkpoint("one", 3, largest)], ["two", "three"], 2.0)
     store.close()
-    again = SQLiteCheckpoints(tmp_path / "state.db")
+    again = SQLiteStore(tmp_path / "state.db")
     state = again.load()
     (one,) = state.calls
     assert (one.call_id, one.agent, one.channel, one.opened_at) == ("one", ANNA, "webcall", 100.5)
@@ -64,17 +69,17 @@ def test_what_one_life_wrote_the_next_one_reads(tmp_path: Path) -> None:
 
 
 def test_facts_that_waited_are_known_by_event_and_class(tmp_path: Path) -> None:
-    store = SQLiteCheckpoints(tmp_path / "state.db")
+    store = SQLiteStore(tmp_path / "state.db")
     waiting = {7: frozenset({"TurnAnswered"}), 2**64 - 1: frozenset({"Hopped", "NodeEntered"})}
-    store.save([checkpoint("one", 7, waiting=waiting)], [], 1.0)
+    keep(store, [checkpoint("one", 7, waiting=waiting)], [], 1.0)
     assert store.load().calls[0].waiting == waiting
     store.close()
 
 
 def test_a_call_that_is_over_leaves_nothing_but_its_id(tmp_path: Path) -> None:
-    store = SQLiteCheckpoints(tmp_path / "state.db")
-    store.save([checkpoint("one", *range(1000))], [], 1.0)
-    store.save([], ["one"], 2.0)
+    store = SQLiteStore(tmp_path / "state.db")
+    keep(store, [checkpoint("one", *range(1000))], [], 1.0)
+    keep(store, [], ["one"], 2.0)
     store.close()
     with closing(sqlite3.connect(tmp_path / "state.db")) as db:
         rows = [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("calls", "counted", "finished")]
@@ -83,13 +88,13 @@ def test_a_call_that_is_over_leaves_nothing_but_its_id(tmp_path: Path) -> None:
 
 def test_old_entries_expire_and_the_file_does_not_grow(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    store = SQLiteCheckpoints(path)
+    store = SQLiteStore(path)
     sizes = []
     for day in range(40):
         now = day * 86_400.0
         calls = [checkpoint(f"{day}-{number}", *range(number * 100, number * 100 + 100)) for number in range(50)]
-        store.save(calls, [], now)
-        store.save([], [f"{day}-{number}" for number in range(49)], now)  # the last is never heard of again
+        keep(store, calls, [], now)
+        keep(store, [], [f"{day}-{number}" for number in range(49)], now)  # the last is never heard of again
         store.expire(now - 7 * 86_400)
         sizes.append(sum(file.stat().st_size for file in tmp_path.iterdir()))
     state = store.load()
@@ -106,14 +111,15 @@ def test_a_killed_process_leaves_a_file_that_is_still_ours(tmp_path: Path) -> No
         import os, signal
         from pathlib import Path
         from exporter.calls.observations import Agent
-        from exporter.state.sqlite import CallCheckpoint, SQLiteCheckpoints
-        store = SQLiteCheckpoints(Path({str(path)!r}))
-        store.save([CallCheckpoint("one", Agent("a1"), "webcall", 1.0, (1, 2, 3), {{}})], [], 1.0)
+        from exporter.state.kept import CallNews, Commit
+        from exporter.state.sqlite import SQLiteStore
+        store = SQLiteStore(Path({str(path)!r}))
+        store.save(Commit(1.0, [CallNews("one", Agent("a1"), "webcall", 1.0, (1, 2, 3), {{}})]))
         os.kill(os.getpid(), signal.SIGKILL)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False)
     assert done.returncode == -signal.SIGKILL
-    store = SQLiteCheckpoints(path)
+    store = SQLiteStore(path)
     assert store.set_aside is None
     assert held(store.load().calls[0], 1, 2, 3)
     store.close()
@@ -124,8 +130,8 @@ def test_a_file_that_died_before_it_was_named_is_taken(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA journal_mode=WAL")
     assert path.stat().st_size > 0
-    store = SQLiteCheckpoints(path)
-    store.save([checkpoint("one", 1)], [], 1.0)
+    store = SQLiteStore(path)
+    keep(store, [checkpoint("one", 1)], [], 1.0)
     store.close()
 
 
@@ -134,7 +140,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(content: bytes, tm
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as refused:
-        SQLiteCheckpoints(path)
+        SQLiteStore(path)
     assert refused.value.key == "state.path"
     assert str(path) in refused.value.problem
     assert path.read_bytes() == content
@@ -147,35 +153,35 @@ def test_another_programs_database_is_refused_and_left_alone(owner: int, tmp_pat
         db.executescript(f"PRAGMA application_id={owner}; CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);")
     before = path.read_bytes()
     with pytest.raises(ConfigError, match="not a state file"):
-        SQLiteCheckpoints(path)
+        SQLiteStore(path)
     assert path.read_bytes() == before
 
 
 def test_the_file_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    SQLiteCheckpoints(path).close()
+    SQLiteStore(path).close()
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version=99")
         db.commit()
     with pytest.raises(ConfigError, match="newer"):
-        SQLiteCheckpoints(path)
-    assert list(tmp_path.iterdir()) == [path]
+        SQLiteStore(path)
+    assert not list(tmp_path.glob("*damaged*"))
 
 
 def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    store = SQLiteCheckpoints(path)
-    store.save([checkpoint(f"call-{number}", *range(500)) for number in range(100)], [], 1.0)
+    store = SQLiteStore(path)
+    keep(store, [checkpoint(f"call-{number}", *range(500)) for number in range(100)], [], 1.0)
     store.close()
     content = path.read_bytes()
     damaged = 0
     for place in range(100, len(content), len(content) // 25):
         path.write_bytes(content[:place] + b"\xa5" * 3000 + content[place + 3000 :])
-        again = SQLiteCheckpoints(path)
+        again = SQLiteStore(path)
         state = again.load()
         assert again.set_aside is not None or len(state.calls) == 100
         damaged += again.set_aside is not None
-        again.save([checkpoint("new", 1)], [], 1.0)
+        keep(again, [checkpoint("new", 1)], [], 1.0)
         again.close()
         for file in tmp_path.iterdir():
             file.unlink()
@@ -184,13 +190,13 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path) -> None
 
 def test_a_truncated_file_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    store = SQLiteCheckpoints(path)
-    store.save([checkpoint("one", *range(5000))], [], 1.0)
+    store = SQLiteStore(path)
+    keep(store, [checkpoint("one", *range(5000))], [], 1.0)
     store.close()
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size // 2)
-    again = SQLiteCheckpoints(path)
-    assert again.load().calls == () or again.set_aside is not None
+    again = SQLiteStore(path)
+    assert again.load().calls == [] or again.set_aside is not None
     assert again.set_aside is not None
     assert not again.load().existed
     again.close()
@@ -198,36 +204,36 @@ def test_a_truncated_file_is_damaged(tmp_path: Path) -> None:
 
 def test_a_directory_that_does_not_exist_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
-        SQLiteCheckpoints(tmp_path / "none" / "state.db")
+        SQLiteStore(tmp_path / "none" / "state.db")
     assert refused.value.key == "state.path"
 
 
 def test_a_directory_in_its_place_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
-        SQLiteCheckpoints(tmp_path)
+        SQLiteStore(tmp_path)
 
 
 def test_a_file_that_two_processes_write_is_interrupted_not_broken(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    store = SQLiteCheckpoints(path, patience_seconds=0.05)
+    store = SQLiteStore(path, patience_seconds=0.05)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Interrupted) as interrupted:
-            store.save([checkpoint("one", 1)], [], 1.0)
+            keep(store, [checkpoint("one", 1)], [], 1.0)
         assert interrupted.value.reason == "SQLITE_BUSY"
         other.execute("ROLLBACK")
-    store.save([checkpoint("one", 1)], [], 1.0)
+    keep(store, [checkpoint("one", 1)], [], 1.0)
     assert held(store.load().calls[0], 1)
     store.close()
 
 
 def _full(path: Path) -> str:
     """Save until the file system is full; why it failed. What was saved before is still there."""
-    store = SQLiteCheckpoints(path)
+    store = SQLiteStore(path)
     saved = 0
     try:
         for number in range(10_000):
-            store.save([checkpoint("one", *range(number * 1000 + 1, number * 1000 + 1001))], [], 1.0)
+            keep(store, [checkpoint("one", *range(number * 1000 + 1, number * 1000 + 1001))], [], 1.0)
             saved += 1
     except Interrupted as interrupted:
         reason = interrupted.reason
@@ -269,14 +275,14 @@ def test_a_file_that_may_not_grow_keeps_what_was_saved(tmp_path: Path) -> None:
 
 def test_rows_that_cannot_be_read_cost_their_call_only(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    store = SQLiteCheckpoints(path)
-    store.save([checkpoint("one", 1), checkpoint("two", 2)], [], 1.0)
+    store = SQLiteStore(path)
+    keep(store, [checkpoint("one", 1), checkpoint("two", 2)], [], 1.0)
     store.close()
     with closing(sqlite3.connect(path)) as db:
         db.execute("UPDATE calls SET waiting = 'no JSON' WHERE call_id = 'one'")
         db.execute("UPDATE counted SET identities = x'0102030405' WHERE call_id = 'one'")
         db.commit()
-    again = SQLiteCheckpoints(path)
+    again = SQLiteStore(path)
     found = counted_of(again)
     assert len(found["one"]) == 0
     assert 2 in found["two"]

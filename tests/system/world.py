@@ -28,6 +28,7 @@ QUICK: Mapping[str, str] = {
     "discovery.poll.limit": "500",
     "history.delay": "100ms",
     "shutdown_timeout": "10s",
+    "state.path": "",
     "log.level": "debug",
     "metrics.disposition_values": '{"sentiment": ["positive", "neutral", "negative"]}',
 }
@@ -47,7 +48,8 @@ def clean_environment(**more: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not re.match(r"(ATOMS|SMALLEST|OTEL|COVERAGE)|(?i:.*_proxy$)", name)
     }
-    return kept | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"} | more
+    nowhere = {"HOME": "/dev/null", "XDG_STATE_HOME": "", "STATE_DIRECTORY": ""}  # no test leaves a state file
+    return kept | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"} | nowhere | more
 
 
 async def until(true: Callable[[], Any], seconds: float = 30.0, what: str = "") -> Any:

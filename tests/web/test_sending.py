@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
+from exporter.outputs.prometheus.pages import Page
+from exporter.outputs.prometheus.scrapers import Scrape
 from exporter.web import Limits
 from tests.web.test_web import gone, not_reading
 from tests.webserver import Backstage, site, until
@@ -14,9 +16,9 @@ from tests.webserver import Backstage, site, until
 class EverNew(Backstage):
     """Each scrape gets a large page of its own, as when everything changes between two."""
 
-    async def render(self, accept: str, names: tuple[str, ...]) -> tuple[str, bytes]:
+    async def render(self, accept: str, names: tuple[str, ...], scrape: Scrape | None) -> Page:
         self.asked_names.append(names)
-        return "text/plain", b"x" * 40_000_000
+        return Page("text/plain", b"x" * 40_000_000, lambda: None)
 
 
 async def test_of_many_who_do_not_read_their_page_the_first_are_let_go() -> None:

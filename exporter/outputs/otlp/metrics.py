@@ -5,15 +5,15 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, Protocol
 
 import structlog
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from prometheus_client import CollectorRegistry
+from prometheus_client import Metric as Family
 
 from exporter.outputs.otlp.answer import Answer
 from exporter.outputs.otlp.bridge import Window, metrics_of, pack
@@ -30,6 +30,13 @@ _LAST_MINUTE_FIRST_SECONDS = 0.2
 _LAST_MINUTE_MOST_SECONDS = 2.0
 
 
+class Families(Protocol):
+    """A registry, or whoever gives out what is in it."""
+
+    def collect(self) -> Iterable[Family]:
+        """Every family, as of now. Called from the push's own thread."""
+
+
 class MetricPush:
     """Pushes a registry every ``interval_seconds`` and once more at the end.
 
@@ -40,7 +47,7 @@ class MetricPush:
     def __init__(
         self,
         sender: Sender,
-        registry: CollectorRegistry,
+        registry: Families,
         *,
         resource: Resource,
         scope: InstrumentationScope,

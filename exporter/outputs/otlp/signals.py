@@ -14,9 +14,7 @@ from exporter.outputs.otlp.retry import DROP_REASONS, Backoff, DropReason, Expor
 from exporter.outputs.otlp.settings import Signal
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
-    from exporter.outputs.otlp.metrics import MetricPush
+    from exporter.outputs.otlp.metrics import Families, MetricPush
     from exporter.outputs.otlp.retry import Sender
     from exporter.outputs.otlp.traces import TraceExport
 
@@ -69,7 +67,7 @@ def trace_export(
 
 def metric_push(
     env: Mapping[str, str],
-    registry: CollectorRegistry,
+    registry: Families,
     counts: ExportCounts,
     *,
     units: Mapping[str, str] | None = None,

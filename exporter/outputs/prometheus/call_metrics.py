@@ -52,6 +52,7 @@ _BY_KIND = {
     "first_answer": "atoms_llm_first_answer_seconds",
     "end_of_turn": "atoms_end_of_turn_prediction_seconds",
 }
+_ENTERED = "entered"
 _Kept = dict[Any, Any]  # children of one place, by what distinguishes them there
 
 
@@ -71,6 +72,10 @@ class _OwnSpan:
     @property
     def span_id(self) -> str:
         return f"{self._identify(self._fact):016x}"
+
+    @property
+    def call_id(self) -> str:
+        return self._fact.where.call_id
 
 
 class CallMetrics:
@@ -101,7 +106,7 @@ class CallMetrics:
             ApiCalled: self._api_called,
             AgentFailed: self._agent_failed,
             CallStarted: self._call_started,
-            CallResumed: lambda fact: self._active(fact.agent).inc(),
+            CallResumed: self._call_resumed,
             CallEnded: self._call_ended,
             DispositionGiven: self._disposition_given,
         }
@@ -171,7 +176,15 @@ class CallMetrics:
         place = fact.where.place
         kept = self._kept(place)
         self._in(kept, "atoms_node_visits_total", place).inc()
-        self._in(kept, "atoms_node_loops_total", place)  # at 0 from the first visit
+        if _ENTERED not in kept:
+            kept[_ENTERED] = None
+            self._expect(kept, place)
+
+    def _expect(self, kept: _Kept, place: Place) -> None:
+        """What any visit to a node may count is there, at 0, from the first visit on."""
+        for name in ("atoms_node_loops_total", "atoms_user_turns_total", "atoms_node_duration_seconds"):
+            self._in(kept, name, place)
+        self._in(kept, "atoms_turn_latency_seconds", place, "false")
 
     def _node_left(self, fact: NodeLeft) -> None:
         if fact.duration_seconds is not None:
@@ -219,9 +232,18 @@ class CallMetrics:
     def _call_started(self, fact: CallStarted) -> None:
         agent = fact.agent
         self._store.counter("atoms_calls_started_total", agent.agent_id, agent.name, fact.channel).inc()
+        self._begun(agent, fact.channel)
+
+    def _call_resumed(self, fact: CallResumed) -> None:
+        self._store.counter("atoms_calls_started_total", fact.agent.agent_id, fact.agent.name, fact.channel)
+        self._begun(fact.agent, fact.channel)
+
+    def _begun(self, agent: Agent, channel: str) -> None:
+        """A call is under way: what its end will count is there from now on."""
         self._active(agent).inc()
-        for outcome in OUTCOMES:  # at 0 from the start: increase() does not see a series' first step
-            self._store.counter("atoms_calls_ended_total", agent.agent_id, agent.name, fact.channel, outcome)
+        for outcome in OUTCOMES:
+            self._store.counter("atoms_calls_ended_total", agent.agent_id, agent.name, channel, outcome)
+        self._store.histogram("atoms_call_duration_seconds", agent.agent_id, agent.name, channel)
 
     def _call_ended(self, fact: CallEnded) -> None:
         agent = fact.agent

@@ -92,7 +92,7 @@ class MetricSpec:
 
     ``name`` is the full name of its samples without ``_bucket``/``_sum``/``_count``, for counters with ``_total``.
     ``closed`` gives, by label, every value the label can have: those series exist from the start, at 0.
-    ``learnt`` marks a gauge that the API tells: there is no series before it has, nor after it has long not.
+    ``learnt`` marks a gauge that is there only when it is known: of what the API tells, before and long after it has.
     ``adjustable`` marks the histograms whose buckets follow ``metrics.latency_buckets``.
     """
 
@@ -295,7 +295,28 @@ SELF_METRICS: tuple[MetricSpec, ...] = (
         ("field",),
         field=UNKNOWN_FIELDS,
     ),
-    _counter("atoms_exporter_checkpoint_failures_total", "Checkpoints that could not be written.", ()),
+    _counter("atoms_exporter_checkpoint_failures_total", "Commits to the state file that failed.", ()),
+    MetricSpec(
+        "atoms_exporter_state_up",
+        Kind.GAUGE,
+        "1 when what is counted could be kept at the last try; absent where nothing is kept.",
+        learnt=True,
+    ),
+    MetricSpec(
+        "atoms_exporter_state_age_seconds",
+        Kind.GAUGE,
+        "Since what is counted was last kept; absent where nothing is kept.",
+        unit="seconds",
+        learnt=True,
+    ),
+    MetricSpec(
+        "atoms_exporter_state_commit_seconds",
+        Kind.HISTOGRAM,
+        "How long it took to keep what was counted.",
+        (),
+        STALL_BUCKETS,
+        "seconds",
+    ),
     MetricSpec("atoms_exporter_series", Kind.GAUGE, "Label sets a metric holds.", ("metric",)),
     _counter("atoms_exporter_series_overflow_total", "Label sets over budget, folded into __other__.", ("metric",)),
     _counter("atoms_exporter_spans_exported_total", "Spans a backend accepted.", ()),

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from exporter.outputs.prometheus.series import Store
+from exporter.outputs.prometheus.series import PLAIN, Store, View
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -19,13 +19,16 @@ def wants_openmetrics(accept: str) -> bool:
     return any(part.split(";")[0].strip() == "application/openmetrics-text" for part in accept.split(","))
 
 
-def render(store: Store, others: CollectorRegistry, accept: str, names: Collection[str] = ()) -> tuple[str, bytes]:
+def render(
+    store: Store, others: CollectorRegistry, accept: str, names: Collection[str] = (), view: View = PLAIN
+) -> tuple[str, bytes]:
     """Content type and body. Safe in any thread; takes about 10 ms for 50,000 lines of which a tenth changed.
 
     :param names: only these metrics (``/metrics?name[]=…``); empty for all.
+    :param view: what of the series the reader may see.
     """
     chosen = others.restricted_registry(names) if names else others
     if wants_openmetrics(accept):
         rest = openmetrics.generate_latest(chosen).decode()  # type: ignore[no-untyped-call]  # untyped upstream
-        return OPENMETRICS, (store.render(True, names) + rest).encode()
-    return TEXT, store.render(False, names).encode() + generate_latest(chosen)
+        return OPENMETRICS, (store.render(True, names, view) + rest).encode()
+    return TEXT, store.render(False, names, view).encode() + generate_latest(chosen)

@@ -6,7 +6,7 @@ Nothing here is shared between threads but the counters of the OTLP export, whic
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from threading import Lock
 
 from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCollector
@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCol
 from exporter.calls.observations import Observation
 from exporter.outputs.prometheus.call_metrics import CallMetrics
 from exporter.outputs.prometheus.catalogue import CATALOGUE
-from exporter.outputs.prometheus.series import Counter, Store
+from exporter.outputs.prometheus.series import Counter, Store, View
 from exporter.protocol.capacity import Concurrency
 from exporter.protocol.events import WIRE_NAMES, Event
 from exporter.protocol.labels import label
@@ -26,23 +26,34 @@ class Metrics:
 
     :param latency_buckets: bounds in seconds for the adjustable histograms; empty for the catalogue's.
     :param max_series_per_metric: label sets a metric may hold before they are folded into ``__other__``.
+    :param created_timestamps: write ``_created`` in OpenMetrics.
     """
 
     def __init__(
-        self, *, version: str, latency_buckets: tuple[float, ...] = (), max_series_per_metric: int = 2000
+        self,
+        *,
+        version: str,
+        latency_buckets: tuple[float, ...] = (),
+        max_series_per_metric: int = 2000,
+        created_timestamps: bool = False,
     ) -> None:
-        self.store = Store(CATALOGUE, budget=max_series_per_metric, bounds=latency_buckets)
+        self.store = Store(
+            CATALOGUE, budget=max_series_per_metric, bounds=latency_buckets, created_lines=created_timestamps
+        )
         self.others = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.others)
         GCCollector(registry=self.others)
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(_Fresh(self))
-        ProcessCollector(registry=self.registry)
+        self._process = ProcessCollector(registry=self.registry)
         self.api_has_answered = False
         """The list of calls could be read once: what readiness means."""
         self.api_problem = ""
         """Why it cannot be read now; empty while it can, and before the first look."""
         self._export_lock = Lock()
+        self.state: Callable[[], tuple[bool, float]] | None = None
+        """Whether what is counted is kept, and since how many seconds it was not; ``None``: nobody keeps it."""
+        self._overflows: dict[str, int] = {}  # of each family, as the counter has them
         self.store.gauge("atoms_exporter_build_info", version, platform.python_version()).set(1)
         self._up = self.store.gauge("atoms_exporter_up")
         self._lag = self.store.histogram("atoms_exporter_event_lag_seconds")
@@ -53,6 +64,7 @@ class Metrics:
         self._recovered = self.store.counter("atoms_exporter_events_recovered_total")
         self._loop_lag = self.store.histogram("atoms_exporter_event_loop_lag_seconds")
         self._scrape = self.store.histogram("atoms_exporter_scrape_duration_seconds")
+        self._commit = self.store.histogram("atoms_exporter_state_commit_seconds")
         self._spans_exported = self.store.counter("atoms_exporter_spans_exported_total")
         self._span_queue = self.store.gauge("atoms_exporter_span_queue")
         self.calls = CallMetrics(self.store)
@@ -140,9 +152,13 @@ class Metrics:
         """A word nobody knows."""
         self.store.counter("atoms_exporter_unknown_values_total", field).inc()
 
-    def checkpoint_failed(self) -> None:
-        """A checkpoint could not be written."""
+    def commit_failed(self) -> None:
+        """What is counted could not be kept."""
         self.store.counter("atoms_exporter_checkpoint_failures_total").inc()
+
+    def committed(self, seconds: float) -> None:
+        """What is counted was kept."""
+        self._commit.observe(seconds)
 
     def loop_lagged(self, seconds: float) -> None:
         """The event loop woke up late."""
@@ -199,10 +215,22 @@ class Metrics:
         for name, family in self.store.families.items():
             self.store.gauge("atoms_exporter_series", name).set(len(family.children))
             overflow = self.store.counter("atoms_exporter_series_overflow_total", name)
-            overflow.value = float(family.overflows)
+            overflow.value += family.overflows - self._overflows.get(name, 0)
+            self._overflows[name] = family.overflows
+
+        if self.state is not None:
+            up, age = self.state()
+            self.store.gauge("atoms_exporter_state_up").set(1.0 if up else 0.0)
+            self.store.gauge("atoms_exporter_state_age_seconds").set(age)
+
+    def collect_kept(self) -> Iterable[Metric]:
+        """What ``registry`` gives, but with the numbers that were last kept."""
+        self.refresh()
+        yield from self.store.collect(View(kept=True), created=True)
+        yield from self._process.collect()
 
     def sweep(self) -> None:
-        """Forget call metrics' series that did not change since the last sweep."""
+        """Lay call metrics' series to rest that did not change since the last sweep."""
         self.calls.sweep()
 
 
@@ -215,4 +243,4 @@ class _Fresh:
     def collect(self) -> Iterable[Metric]:
         """For prometheus_client."""
         self._metrics.refresh()
-        return self._metrics.store.collect()
+        return self._metrics.store.collect(created=True)

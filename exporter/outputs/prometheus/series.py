@@ -10,113 +10,81 @@ value that changes meanwhile is simply seen by the next scrape.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from prometheus_client import Metric
 from prometheus_client.samples import Exemplar, Sample
 
 from exporter.outputs.prometheus.catalogue import AGENT, Kind, MetricSpec
-from exporter.outputs.prometheus.textformat import ExemplarAt, Layout, SpanReference
+from exporter.outputs.prometheus.children import (
+    UNKEPT,
+    Child,
+    Counter,
+    Gauge,
+    Histogram,
+    Moment,
+    Rendered,
+    packed,
+    unpacked,
+)
+from exporter.outputs.prometheus.textformat import Layout, exemplar_labels
+
+__all__ = ["OTHER", "Child", "Counter", "Family", "Gauge", "Histogram", "Store", "View"]
 
 OTHER = "__other__"
 _MOST_REMEMBERED_OVERFLOWS = 10_000
 _OWN_BUDGET = 1000
 """What the exporter says about itself is bounded by its code, not by its traffic: a small budget must not fold it."""
+_MOST_RESTING = 10
+"""Series of a family that may rest, as a multiple of its budget; the longest at rest are forgotten."""
+
+_NEVER = sys.maxsize
+
+Labels = tuple[str, ...]
 
 
-class Counter:
-    """A number that only grows."""
+class View(NamedTuple):
+    """What of the series somebody sees.
 
-    __slots__ = ("idle_version", "rendered", "value")
+    Series born in edition ``floor`` or later are new to them: shown at what they count from (0, for most), so that
+    the first step is a step. ``None``: nothing is new. ``kept``: not the numbers as they are, but as they were last
+    kept; for the time in which nothing can be kept.
+    """
 
-    def __init__(self) -> None:
-        self.value = 0.0
-        self.rendered: Rendered | None = None
-        self.idle_version = -1.0
-
-    @property
-    def version(self) -> float:
-        """Changes whenever the child does."""
-        return self.value
-
-    def inc(self, amount: float = 1.0) -> None:
-        """Count ``amount`` more."""
-        self.value += amount
+    floor: int | None = None
+    kept: bool = False
 
 
-class Gauge(Counter):
-    """A number that comes and goes."""
-
-    __slots__ = ()
-
-    def set(self, value: float) -> None:
-        """It is ``value`` now."""
-        self.value = value
-
-
-class Histogram:
-    """How often values fell into each bucket. ``counts`` are per bucket, not cumulative; the last is +Inf's."""
-
-    __slots__ = ("bounds", "count", "counts", "exemplars", "idle_version", "rendered", "sum")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-        self.count = 0
-        self.exemplars: dict[int, ExemplarAt] | None = None
-        self.rendered: Rendered | None = None
-        self.idle_version = -1.0
-
-    @property
-    def version(self) -> float:
-        """Changes whenever the child does."""
-        return self.count
-
-    def observe(self, value: float) -> None:
-        """One measurement."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
-        self.count += 1
-
-    def observe_with(self, value: float, at: float, span: SpanReference) -> None:
-        """One measurement, and the span that shows it."""
-        bucket = bisect_left(self.bounds, value)
-        exemplars = self.exemplars
-        if exemplars is None:
-            exemplars = self.exemplars = {}
-        shown = exemplars.get(bucket)
-        if shown is None or at >= shown[2]:  # Prometheus refuses one that is older than what it has
-            exemplars[bucket] = (span, value, at)
-        self.counts[bucket] += 1
-        self.sum += value
-        self.count += 1  # last: a scrape that comes in between must not take the old lines for the new version
-
-
-Child = Counter | Histogram
-
-
-class Rendered(NamedTuple):
-    """A child's lines as they were at ``version``."""
-
-    version: float
-    openmetrics: bool
-    text: str
+PLAIN = View()
 
 
 class Family:
     """All series of one metric."""
 
-    def __init__(self, spec: MetricSpec, *, bounds: tuple[float, ...] = (), budget: int = 2000) -> None:
+    def __init__(
+        self,
+        spec: MetricSpec,
+        *,
+        bounds: tuple[float, ...] = (),
+        budget: int = 2000,
+        moment: Moment | None = None,
+        created_lines: bool = False,
+    ) -> None:
         self.spec = spec
         self.bounds = bounds or spec.buckets
         self.budget = budget
-        self.children: dict[tuple[str, ...], Child] = {}
+        self.children: dict[Labels, Child] = {}
+        self.resting: dict[Labels, Child] = {}
+        """Series that were idle: off the page, and there again with their numbers when they go on."""
+        self.forgotten: list[Labels] = []
+        """Series that had rested longest when there were too many; for whoever keeps them elsewhere."""
         self.overflows = 0
-        self._overflowed: dict[tuple[str, ...], None] = {}
+        self._overflowed: dict[Labels, None] = {}
         self._layout = Layout(spec, self.bounds)
+        self._moment = moment or Moment()
+        self._created_lines = created_lines and spec.kind is not Kind.GAUGE
         for values in spec.initial():
             self._child(values)
 
@@ -125,15 +93,35 @@ class Family:
         """The metric's name as OpenMetrics has it: without ``_total``."""
         return self.spec.name.removesuffix("_total")
 
-    def _child(self, values: tuple[str, ...]) -> Child:
+    @property
+    def layout(self) -> str:
+        """What must be the same for numbers of another life to be numbers of this family."""
+        bounds = ",".join(self._layout.les) if self.spec.kind is Kind.HISTOGRAM else ""
+        return f"{self.spec.type} {','.join(self.spec.labels)} {bounds}".rstrip()
+
+    def _child(self, values: Labels) -> Child:
         child = self.children.get(values)
         if child is None:
-            if self.spec.kind is Kind.HISTOGRAM:
-                child = Histogram(self.bounds)
-            else:
-                child = Counter() if self.spec.kind is Kind.COUNTER else Gauge()
-            self.children[values] = child
+            child = self.children[values] = self._returned(values) or self.blank()
         return child
+
+    def _returned(self, values: Labels) -> Child | None:
+        """A series that rested goes on. It is new to every scraper, and shown first as it was when it rested."""
+        child = self.resting.pop(values, None)
+        if child is not None:
+            child.base = packed(child.numbers())
+            child.born = self._moment.newest = self._moment.edition
+            child.kept_version, child.moved = UNKEPT, True
+        return child
+
+    def blank(self) -> Child:
+        """A new series, on no page yet."""
+        moment = self._moment
+        created_at = moment.clock() if moment.clock is not None else 0.0
+        moment.newest = moment.edition
+        if self.spec.kind is Kind.HISTOGRAM:
+            return Histogram(self.bounds, moment, moment.edition, created_at)
+        return (Counter if self.spec.kind is Kind.COUNTER else Gauge)(moment.edition, created_at)
 
     def labels(self, *values: str) -> Child:
         """The child for these label values; over the budget, the one that folds them.
@@ -154,37 +142,62 @@ class Family:
             return (OTHER,) * len(values)  # more agents than any account has: somebody makes them up
         return folded
 
-    def metric(self) -> Metric:
-        """The family as prometheus_client's data model."""
+    def _shown(self, child: Child, view: View) -> Sequence[float] | None:
+        """Numbers to show instead of the child's own; ``None``: its own."""
+        if self.spec.kind is Kind.GAUGE:
+            return None
+        if view.floor is not None and child.born >= view.floor:
+            content = child.base
+        elif view.kept:
+            content = child.kept if child.kept is not None else child.base
+        else:
+            return None
+        if content is not None:
+            return unpacked(content)
+        return (0.0,) * (len(self.bounds) + 2 if isinstance(child, Histogram) else 1)
+
+    def metric(self, view: View = PLAIN, *, created: bool = False) -> Metric:
+        """The family as prometheus_client's data model; ``created``: with the times its series began."""
         metric = Metric(self.name, self.spec.help, self.spec.type, self.spec.unit)
         names = self.spec.labels
+        created = (created or self._created_lines) and self.spec.kind is not Kind.GAUGE
         for values, child in list(self.children.items()):
             labels = dict(zip(names, values, strict=True))
+            numbers = self._shown(child, view)
             if isinstance(child, Histogram):
-                metric.samples.extend(self._histogram_samples(labels, child))
+                metric.samples.extend(self._histogram_samples(labels, child, numbers))
             else:
-                metric.samples.append(Sample(self.spec.name, labels, child.value))
+                assert isinstance(child, Counter)
+                metric.samples.append(Sample(self.spec.name, labels, child.value if numbers is None else numbers[0]))
+            if created and child.created_at:
+                metric.samples.append(Sample(f"{self.name}_created", labels, child.created_at))
         return metric
 
-    def _histogram_samples(self, labels: dict[str, str], child: Histogram) -> Iterator[Sample]:
-        counts, total = list(child.counts), child.sum
-        exemplars = dict(child.exemplars) if child.exemplars else {}
-        cumulative = 0
+    def _histogram_samples(
+        self, labels: dict[str, str], child: Histogram, numbers: Sequence[float] | None
+    ) -> Iterator[Sample]:
+        total, *counts = child.numbers() if numbers is None else numbers
+        exemplars = dict(child.exemplars) if child.exemplars and numbers is None else {}
+        cumulative = 0.0
         for bucket, count in enumerate(counts):
             cumulative += count
             exemplar = None
             if (shown := exemplars.get(bucket)) is not None:
                 span, value, at = shown
-                exemplar = Exemplar({"trace_id": span.trace_id, "span_id": span.span_id}, value, at)
+                exemplar = Exemplar(exemplar_labels(span), value, at)
             le = {"le": self._layout.les[bucket]}
-            yield Sample(f"{self.name}_bucket", labels | le, float(cumulative), None, exemplar)
-        yield Sample(f"{self.name}_count", labels, float(cumulative))
+            yield Sample(f"{self.name}_bucket", labels | le, cumulative, None, exemplar)
+        yield Sample(f"{self.name}_count", labels, cumulative)
         yield Sample(f"{self.name}_sum", labels, total)
 
-    def render(self, openmetrics: bool) -> Iterable[str]:
+    def render(self, openmetrics: bool, view: View = PLAIN) -> Iterable[str]:
         """The family in text form; children that did not change since the last time are not rendered again."""
         yield self._layout.openmetrics_header if openmetrics else self._layout.text_header
+        floor = _NEVER if view.floor is None else view.floor
         for values, child in list(self.children.items()):
+            if (child.born >= floor or view.kept) and (numbers := self._shown(child, view)) is not None:
+                yield self._other_lines(values, child, numbers, openmetrics)
+                continue
             version = child.version
             rendered = child.rendered
             if rendered is None or rendered.version != version or rendered.openmetrics is not openmetrics:
@@ -192,21 +205,52 @@ class Family:
                 child.rendered = rendered
             yield rendered.text
 
-    def _lines(self, values: tuple[str, ...], child: Child, openmetrics: bool) -> str:
+    def _lines(self, values: Labels, child: Child, openmetrics: bool) -> str:
         if not isinstance(child, Histogram):
-            return self._layout.value_line(values, child.value)
-        exemplars = dict(child.exemplars) if openmetrics and child.exemplars else None
-        return self._layout.histogram_lines(values, list(child.counts), child.sum, exemplars)
+            assert isinstance(child, Counter)
+            lines = self._layout.value_line(values, child.value)
+        else:
+            exemplars = dict(child.exemplars) if openmetrics and child.exemplars else None
+            lines = self._layout.histogram_lines(values, list(child.counts), child.sum, exemplars)
+        return lines + self._created(values, child, openmetrics)
+
+    def _other_lines(self, values: Labels, child: Child, numbers: Sequence[float], openmetrics: bool) -> str:
+        if isinstance(child, Histogram):
+            counts = [int(count) for count in numbers[1:]]
+            lines = self._layout.histogram_lines(values, counts, numbers[0], None)
+        else:
+            lines = self._layout.value_line(values, numbers[0])
+        return lines + self._created(values, child, openmetrics)
+
+    def _created(self, values: Labels, child: Child, openmetrics: bool) -> str:
+        if not (self._created_lines and openmetrics and child.created_at):
+            return ""
+        return self._layout.created_line(values, child.created_at)
 
     def sweep(self) -> None:
-        """Forget the series that did not change since the last sweep. Whoever keeps children must drop them now."""
+        """Lay the series to rest that did not change since the last sweep: they leave the page and keep their
+        numbers. Whoever holds children must let go of them now."""
+        if self.spec.kind is Kind.GAUGE:
+            return
+        always = set(self.spec.initial())
         for values, child in list(self.children.items()):
-            if child.version == child.idle_version and self.spec.kind is not Kind.GAUGE:
-                del self.children[values]
-            else:
+            if child.version != child.idle_version:
                 child.idle_version = child.version
-        for values in self.spec.initial():
-            self._child(values)
+            elif values not in always:
+                del self.children[values]
+                self._rest(values, child)
+
+    def _rest(self, values: Labels, child: Child) -> None:
+        child.rendered = None
+        child.idle_version = child.kept_version = UNKEPT
+        child.moved = True
+        if isinstance(child, Histogram):
+            child.exemplars = None
+        self.resting[values] = child
+        if len(self.resting) > _MOST_RESTING * self.budget:
+            longest = next(iter(self.resting))
+            del self.resting[longest]
+            self.forgotten.append(longest)
 
 
 class Store:
@@ -214,17 +258,35 @@ class Store:
 
     :param budget: series a metric may hold.
     :param bounds: bucket bounds, in seconds, for the histograms whose buckets can be adjusted.
+    :param created_lines: write ``_created`` in OpenMetrics.
     """
 
-    def __init__(self, catalogue: Iterable[MetricSpec], *, budget: int = 2000, bounds: tuple[float, ...] = ()) -> None:
+    def __init__(
+        self,
+        catalogue: Iterable[MetricSpec],
+        *,
+        budget: int = 2000,
+        bounds: tuple[float, ...] = (),
+        created_lines: bool = False,
+    ) -> None:
+        self.moment = Moment()
         self.families = {
             spec.name: Family(
                 spec,
                 bounds=bounds if spec.adjustable else (),
                 budget=max(budget, _OWN_BUDGET) if spec.name.startswith("atoms_exporter_") else budget,
+                moment=self.moment,
+                created_lines=created_lines,
             )
             for spec in catalogue
         }
+
+    def begin(self, clock: Callable[[], float]) -> None:
+        """From now on there is a clock (Unix time): series know when they began."""
+        self.moment.clock = clock
+        for family in self.families.values():
+            for child in family.children.values():
+                child.created_at = clock()
 
     def __getitem__(self, name: str) -> Family:
         return self.families[name]
@@ -247,17 +309,17 @@ class Store:
         assert isinstance(child, Histogram)
         return child
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self, view: View = PLAIN, *, created: bool = False) -> Iterator[Metric]:
         """For prometheus_client, and whoever reads its registries."""
         for family in self.families.values():
-            yield family.metric()
+            yield family.metric(view, created=created)
 
-    def render(self, openmetrics: bool, names: Collection[str] = ()) -> str:
+    def render(self, openmetrics: bool, names: Collection[str] = (), view: View = PLAIN) -> str:
         """All families, or those named, in the text format 0.0.4 or OpenMetrics 1.0 (without its last line)."""
         wanted = [family for name, family in self.families.items() if not names or name in names]
-        return "".join(line for family in wanted for line in family.render(openmetrics))
+        return "".join(line for family in wanted for line in family.render(openmetrics, view))
 
     def sweep(self, names: Iterable[str]) -> None:
-        """Forget idle series of the metrics named."""
+        """Lay idle series of the metrics named to rest."""
         for name in names:
             self.families[name].sweep()

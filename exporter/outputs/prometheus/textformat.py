@@ -14,6 +14,7 @@ from prometheus_client.utils import floatToGoString
 from exporter.outputs.prometheus.catalogue import MetricSpec
 
 _FIRST_EXPONENT = 1_000_000
+_LONGEST_CALL_ID = 128 - len("call_idspan_idtrace_id") - 16 - 32
 
 
 class SpanReference(Protocol):
@@ -26,6 +27,10 @@ class SpanReference(Protocol):
     @property
     def span_id(self) -> str:
         """16 hex digits."""
+
+    @property
+    def call_id(self) -> str:
+        """The call it belongs to."""
 
 
 ExemplarAt = tuple[SpanReference, float, float]
@@ -78,10 +83,25 @@ class Layout:
             exemplar = ""
             if exemplars is not None and (shown := exemplars.get(bucket)) is not None:
                 span, value, at = shown
-                exemplar = f' # {{span_id="{span.span_id}",trace_id="{span.trace_id}"}} {number(value)} {float(at)}'
+                names = ",".join(f'{name}="{escaped(text)}"' for name, text in exemplar_labels(span).items())
+                exemplar = f" # {{{names}}} {number(value)} {float(at)}"
             lines.append(f"{head}{le}{tail}{number(cumulative)}{exemplar}\n")
         lines.append(f"{self.name}_count{braces} {number(cumulative)}\n{self.name}_sum{braces} {number(total)}\n")
         return "".join(lines)
+
+    def created_line(self, values: tuple[str, ...], created_at: float) -> str:
+        """When a counter or histogram began, as OpenMetrics has it."""
+        labels = self._pairs(values, self.order)
+        braces = f"{{{labels}}}" if labels else ""
+        return f"{self.name.removesuffix('_total')}_created{braces} {number(created_at)}\n"
+
+
+def exemplar_labels(span: SpanReference) -> dict[str, str]:
+    """What an exemplar carries, in the order of the names. OpenMetrics allows 128 characters, names included: a call
+    id that is longer than any the API gives is left out."""
+    labels = {"span_id": span.span_id, "trace_id": span.trace_id}
+    call_id = span.call_id
+    return {"call_id": call_id, **labels} if call_id and len(call_id) <= _LONGEST_CALL_ID else labels
 
 
 def escaped(value: str) -> str:

@@ -65,7 +65,7 @@ def test_the_page_in_openmetrics_ends_and_carries_exemplars(life: Life) -> None:
     exemplars = [sample.exemplar for sample in families["atoms_turn_latency_seconds"].samples if sample.exemplar]
     assert exemplars
     for exemplar in exemplars:
-        assert set(exemplar.labels) == {"trace_id", "span_id"}
+        assert set(exemplar.labels) == {"trace_id", "span_id", "call_id"}
         assert sum(len(name) + len(value) for name, value in exemplar.labels.items()) <= 128
         assert exemplar.timestamp
 

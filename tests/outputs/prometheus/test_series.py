@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.outputs.prometheus.catalogue import CATALOGUE, LATENCY_BUCKETS, Kind, MetricSpec
-from exporter.outputs.prometheus.series import OTHER, Store
+from exporter.outputs.prometheus.series import OTHER, Store, View
 
 SPECS = (
     MetricSpec("a_total", Kind.COUNTER, 'Counts "a"\nand \\ more.', ("agent_id", "b")),
@@ -31,6 +31,7 @@ SPECS = (
 class Span(NamedTuple):
     trace_id: str
     span_id: str
+    call_id: str = ""
 
 
 TRACE = "58d627047e6d17f865220ea849aea2d6"
@@ -179,7 +180,7 @@ def test_a_series_that_exists_is_never_folded() -> None:
 # -- idle series
 
 
-def test_a_series_that_did_not_change_between_two_sweeps_is_forgotten() -> None:
+def test_a_series_that_did_not_change_between_two_sweeps_leaves_the_page_and_comes_back_with_its_numbers() -> None:
     store = Store(SPECS)
     _apply(store, [("a_total", ("A", "idle"), 1.0), ("a_total", ("A", "busy"), 1.0), ("d_seconds", ("A", "z"), 1.0)])
     store.sweep(["a_total", "d_seconds"])
@@ -189,8 +190,86 @@ def test_a_series_that_did_not_change_between_two_sweeps_is_forgotten() -> None:
     assert list(store["a_total"].children) == [("A", "busy")]
     assert list(store["d_seconds"].children) == []
     _apply(store, [("a_total", ("A", "idle"), 1.0)])
-    assert 'a_total{agent_id="A",b="idle"} 1.0' in store.render(False)
+    assert 'a_total{agent_id="A",b="idle"} 2.0' in store.render(False)
     assert store.render(False) == _reference(store, False)
+
+
+def test_a_series_that_comes_back_is_shown_first_as_it_was_when_it_rested() -> None:
+    store = Store(SPECS)
+    _apply(store, [("a_total", ("A", "idle"), 3.0), ("d_seconds", ("A", "z"), 1.0)])
+    for _ in range(2):
+        store.sweep(["a_total", "d_seconds"])
+    store.moment.edition = 5
+    _apply(store, [("a_total", ("A", "idle"), 1.0), ("d_seconds", ("A", "z"), 1.0)])
+    assert 'a_total{agent_id="A",b="idle"} 3.0' in store.render(False, view=View(floor=5))
+    assert 'd_seconds_count{agent_id="A",zone="z"} 1.0' in store.render(False, view=View(floor=5))
+    assert 'a_total{agent_id="A",b="idle"} 4.0' in store.render(False, view=View(floor=6))
+    assert 'd_seconds_count{agent_id="A",zone="z"} 2.0' in store.render(False, view=View(floor=6))
+
+
+def test_of_series_at_rest_a_bounded_number_is_remembered() -> None:
+    store = Store(SPECS, budget=3)
+    for number in range(40):
+        _apply(store, [("a_total", ("A", f"{number}"), 1.0)])
+        store.sweep(["a_total"])
+        store.sweep(["a_total"])
+    family = store["a_total"]
+    assert len(family.resting) == 30
+    assert ("A", "39") in family.resting
+    assert family.forgotten == [("A", f"{number}") for number in range(10)]
+
+
+@given(_changes, st.booleans())
+def test_what_appeared_since_is_shown_at_0_and_without_exemplars(changes: list[Change], openmetrics: bool) -> None:
+    store = Store(SPECS)
+    _apply(store, changes)
+    blank = Store(SPECS)
+    for name, labels, value in changes:
+        child = blank[name].labels(*labels)
+        if blank[name].spec.kind is Kind.GAUGE:
+            child.set(value)  # type: ignore[attr-defined]  # a gauge, as the line above says
+    shown = store.render(openmetrics, view=View(floor=0))
+    assert sorted(shown.splitlines()) == sorted(blank.render(openmetrics).splitlines())
+    assert store.render(openmetrics, view=View(floor=1)) == store.render(openmetrics)
+
+
+def test_when_a_series_began_is_written_in_openmetrics_on_request() -> None:
+    store = Store(SPECS, created_lines=True)
+    store.begin(lambda: 1758124305.5)
+    _apply(store, [("a_total", ("A", "x"), 3.0), ("d_seconds", ("A", "z"), 1.0)])
+    page = store.render(True)
+    assert 'a_created{agent_id="A",b="x"} 1.7581243055e+09\n' in page
+    assert 'd_seconds_created{agent_id="A",zone="z"} 1.7581243055e+09\n' in page
+    assert "c_created" not in page, "a gauge has no beginning"
+    assert "_created" not in store.render(False)
+    created = {s.name for family in parse_openmetrics(page + "# EOF\n") for s in family.samples if "created" in s.name}
+    assert created == {"a_created", "b_seconds_created", "d_seconds_created", "e_created"}
+    assert "_created" not in Store(SPECS).render(True)
+
+
+def test_an_exemplar_is_never_later_than_now_and_always_of_a_sampled_trace() -> None:
+    store = Store(SPECS)
+    child = store.histogram("d_seconds", "A", "z")
+    store.moment.horizon = 1000.0
+    child.observe_with(0.05, 87_400.0, Span(TRACE, "1" * 16))
+    assert not child.exemplars
+    child.observe_with(0.05, 999.0, Span(TRACE, "2" * 16))
+    assert [span.span_id for span, _, _ in (child.exemplars or {}).values()] == ["2" * 16]
+    store.moment.sampled = lambda trace_id: trace_id != TRACE
+    child.observe_with(0.05, 999.5, Span(TRACE, "3" * 16))
+    assert [span.span_id for span, _, _ in (child.exemplars or {}).values()] == ["2" * 16]
+    assert child.count == 3
+
+
+def test_an_exemplar_carries_the_call_within_the_128_characters_of_openmetrics() -> None:
+    store = Store(SPECS)
+    child = store.histogram("d_seconds", "A", "z")
+    for value, call_id in ((0.05, "CALL-1758124225863-80752e"), (0.5, "x" * 200), (2.0, "y" * 58)):
+        child.observe_with(value, 1.0, Span(TRACE, "1" * 16, call_id))
+    family = next(f for f in parse_openmetrics(store.render(True) + "# EOF\n") if f.name == "d_seconds")
+    carried = [sample.exemplar.labels for sample in family.samples if sample.exemplar]
+    assert [labels.get("call_id") for labels in carried] == ["CALL-1758124225863-80752e", None, "y" * 58]
+    assert all(sum(len(name + text) for name, text in labels.items()) <= 128 for labels in carried)
 
 
 def test_gauges_and_closed_sets_stay() -> None:

@@ -1,0 +1,137 @@
+"""Who has seen which page: so that a series is shown at 0 first to each scraper, and never at 0 again.
+
+``increase()`` ignores a series' first value. A series that appeared since a scraper's last visit is shown to it at what
+it counts from, and at its value from the next visit on. To show 0 to somebody who has seen more would be a step back,
+which Prometheus takes for a reset; so whoever is not known sees at 0 only what nobody was shown at its value.
+
+A scraper is known by where its requests come from and what they say of themselves; two behind one address (a NAT, one
+host) are told apart by their connections, which scrapers keep open. After a restart, when no connection is left to tell
+by, both are shown at 0 what either of them may not have seen and none has seen at its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+MOST_SCRAPERS = 64
+_FORGET_SECONDS = 6 * 3600.0
+
+
+class Connection(Protocol):
+    """What a request came by."""
+
+    def is_closing(self) -> bool:
+        """It is of no use any more."""
+
+
+@dataclass(frozen=True)
+class Scrape:
+    """A request for a page by somebody who will ask again.
+
+    ``key`` is what the request says of its sender, ``connection`` what it came by (``None``: that tells nothing, a
+    proxy is in between), ``timeout_seconds`` how long the sender waits.
+    """
+
+    key: str
+    connection: Connection | None
+    timeout_seconds: float | None = None
+
+
+class SeenPages(NamedTuple):
+    """What is kept of a scraper: the edition below which it may have seen series at their value, the one it saw last,
+    and when it came, Unix time."""
+
+    key: str
+    valued: int
+    last: int
+    at: float
+
+
+class _Scraper:
+    """``last`` is the edition it saw last, ``valued`` the one below which it may have seen series at their value: the
+    last one before that, or, while a page is on its way to it, ``last``."""
+
+    __slots__ = ("at", "connection", "key", "last", "valued")
+
+    def __init__(self, key: str, valued: int, last: int, at: float) -> None:
+        self.key = key
+        self.valued = valued
+        self.last = last
+        self.at = at
+        self.connection: Connection | None = None
+
+    @property
+    def away(self) -> bool:
+        """Nobody is bound to be it: its connection is gone."""
+        return self.connection is None or self.connection.is_closing()
+
+
+class Visit(NamedTuple):
+    """One request of one scraper. Series born in edition ``floor`` or later are new to it."""
+
+    scraper: _Scraper
+    floor: int
+
+
+class Scrapers:
+    """All scrapers of this process, a bounded number: who was away longest is forgotten first, and is a stranger then.
+
+    ``shown`` is the edition below which every series was shown at its value to somebody who is forgotten by now.
+    """
+
+    def __init__(self) -> None:
+        self.shown = 0
+        self._known: list[_Scraper] = []
+
+    def visit(self, scrape: Scrape, now: float) -> Visit:
+        """Somebody asks for a page."""
+        scraper, floor = self._who(scrape)
+        scraper.connection, scraper.at = scrape.connection, now
+        scraper.valued = max(scraper.valued, floor)
+        self._forget(now)
+        return Visit(scraper, floor)
+
+    def _who(self, scrape: Scrape) -> tuple[_Scraper, int]:
+        alike = [scraper for scraper in self._known if scraper.key == scrape.key]
+        for scraper in alike:
+            if scrape.connection is not None and scraper.connection is scrape.connection:
+                return scraper, scraper.last
+        away = [scraper for scraper in alike if scraper.away]
+        if not away:
+            floor = max([self.shown, *(scraper.valued for scraper in self._known)])
+            scraper = _Scraper(scrape.key, floor, floor, 0.0)
+            self._known.append(scraper)
+            return scraper, floor
+        return min(away, key=lambda scraper: scraper.at), _common_floor(away)
+
+    def got(self, visit: Visit, edition: int) -> None:
+        """The page of this edition went out to whoever made the visit."""
+        visit.scraper.last = max(visit.scraper.last, edition)
+
+    def seen(self) -> list[SeenPages]:
+        """For whoever keeps it."""
+        return [SeenPages(each.key, each.valued, each.last, each.at) for each in self._known]
+
+    def restore(self, seen: Iterable[SeenPages], shown: int) -> None:
+        """What another life knew. Its connections are gone: those of one key may be taken for each other."""
+        self.shown = shown
+        self._known = [_Scraper(*each) for each in seen]
+        for key in {scraper.key for scraper in self._known}:
+            alike = [scraper for scraper in self._known if scraper.key == key]
+            floor = _common_floor(alike)
+            for scraper in alike:
+                scraper.last = floor
+
+    def _forget(self, now: float) -> None:
+        self._known.sort(key=lambda scraper: -scraper.at)
+        for place, scraper in reversed(list(enumerate(self._known))):
+            if place >= MOST_SCRAPERS or (scraper.away and now - scraper.at > _FORGET_SECONDS):
+                self.shown = max(self.shown, scraper.valued)
+                del self._known[place]
+
+
+def _common_floor(scrapers: list[_Scraper]) -> int:
+    """What is new to any of them and was shown to none of them at its value."""
+    return max(min(scraper.last for scraper in scrapers), max(scraper.valued for scraper in scrapers))

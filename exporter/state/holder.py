@@ -1,0 +1,55 @@
+"""One writer: whoever counts into a state file holds a lock beside it, which the kernel takes back when it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import sys
+from pathlib import Path
+
+from exporter.errors import ConfigError
+
+if sys.platform != "win32":
+    import fcntl
+
+
+class Holder:
+    """The file ``<state file>.lock``, locked as long as this object is not closed.
+
+    :raises ConfigError: another process has it; says which.
+    """
+
+    def __init__(self, path: Path, state: Path) -> None:
+        self._file: int | None = None
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return  # a disk that is full or read-only: nobody can write there, and the state file says so itself
+        try:
+            if sys.platform != "win32":
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as problem:
+            holder = _text(file)
+            os.close(file)
+            if problem.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise ConfigError("state.path", f"{state} is in use by {holder or 'another process'}") from None
+            return  # a file system without locks
+        self._file = file
+        with contextlib.suppress(OSError):  # full: the lock holds all the same
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+    def close(self) -> None:
+        """Somebody else may have it."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _text(file: int) -> str:
+    try:
+        return os.pread(file, 300, 0).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""

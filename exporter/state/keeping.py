@@ -1,0 +1,286 @@
+"""Nothing is shown before it is kept: when commits are made, what is in them, what happens when one fails.
+
+A commit takes what changed in one moment on the event loop, so that the numbers of the series and the identities they
+were counted from belong together, and writes it in a thread. One at a time; whoever asks while one is being written
+shares the next. While the store fails, whoever shows numbers shows those last kept, for ``max_stale``; then, so that a
+monitor does not go blind, the numbers as they are, after making sure that the next life does not go on from less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from exporter.calls.tracker import TrackedCall, Tracker
+from exporter.errors import Interrupted
+from exporter.outputs.prometheus import kept as numbers
+from exporter.outputs.prometheus.kept import KeptSeries, Taken
+from exporter.outputs.prometheus.scrapers import Scrapers
+from exporter.outputs.prometheus.series import Labels, Store
+from exporter.state.kept import CallNews, Commit, PagesSeen, SavedState, StateStore
+
+_SECONDS_BETWEEN_EXPIRIES = 600.0
+
+
+class KeepingCounts(Protocol):
+    """What is said about commits in metrics."""
+
+    def committed(self, seconds: float) -> None:
+        """One was written."""
+
+    def commit_failed(self) -> None:
+        """One could not be written."""
+
+
+class _Cut(NamedTuple):
+    """Everything that changed since the last commit, as of one moment."""
+
+    number: int
+    at: float
+    calls: list[tuple[TrackedCall, CallNews]]
+    over: list[str]
+    series: list[Taken]
+    forgotten: list[tuple[str, Labels]]
+    pages: PagesSeen
+    anew: bool
+
+
+class Keeping:
+    """Keeps a store up to date with what is counted.
+
+    A commit that cannot be written (a full disk) is part of the next one; counting goes on meanwhile.
+
+    :param instance_id: who this is to those who tell several exporters apart; the same in every life of one state.
+    :param interval_seconds: how often there is a commit where nobody asks for one.
+    :param retention_seconds: how long calls that are over are remembered.
+    :param max_stale_seconds: how long numbers may be shown that were kept, while none can be.
+    """
+
+    def __init__(
+        self,
+        store: StateStore,
+        tracker: Tracker,
+        series: Store,
+        scrapers: Scrapers,
+        *,
+        instance_id: str,
+        interval_seconds: float,
+        retention_seconds: float,
+        max_stale_seconds: float,
+        clock: Callable[[], float],
+        log: FilteringBoundLogger,
+        counts: KeepingCounts,
+    ) -> None:
+        self._store = store
+        self._tracker = tracker
+        self._series = series
+        self._scrapers = scrapers
+        self._interval = interval_seconds
+        self._retention = retention_seconds
+        self._max_stale = max_stale_seconds
+        self._clock = clock
+        self._log = log
+        self._counts = counts
+        self._instance_id = instance_id
+        self._layouts = numbers.layouts(series)
+        self._over: list[str] = []
+        self._known: set[str] = set()
+        self._forgotten: list[tuple[str, Labels]] = []
+        self._failing = False
+        self._kept_at = time.monotonic()
+        self._expired_at = clock()
+        self._running: asyncio.Task[bool] | None = None
+        self._next: asyncio.Task[bool] | None = None
+        self._cuts = 0
+        self._anew = False
+        self._ahead_since_cut: int | None = None
+        self._flagging = asyncio.Lock()
+        self._nothing_to_go_on_from = False
+
+    # -- the beginning
+
+    def restore(self, state: SavedState) -> None:
+        """Go on from what an earlier life left, before anything is counted or shown.
+
+        Its numbers are taken only where what this life counts can be kept, and where the earlier life has shown no
+        more than it kept. Otherwise they begin at 0, which whoever adds them up takes for what it is: a new beginning.
+        """
+        if state.trouble is not None:
+            self._log.error(
+                "what is counted cannot be kept now", reason=state.trouble, hint="it is tried again all the time"
+            )
+            self._failing = True
+            self._nothing_to_go_on_from = not state.readable
+        ahead = state.ahead or (state.trouble is not None and self._store.go_ahead())
+        if ahead:
+            self._anew, self._ahead_since_cut = True, 0
+            self._log.warning(
+                "counters begin at 0",
+                reason="the earlier life showed more than it could keep" if state.ahead else "nothing can be kept",
+                hint="what was counted after the last commit may be counted again",
+            )
+            return
+        came_back, anew = numbers.restore(self._series, state.series, state.layouts, state.pages.edition)
+        self._scrapers.restore(state.pages.seen, state.pages.shown)
+        for name in anew:
+            self._log.warning("a metric begins anew", metric=name, reason="its labels or buckets are others now")
+        self._log.info("counters go on", series=came_back)
+
+    # -- what is kept
+
+    def finished(self, call_id: str) -> None:
+        """A call is over: the next commit forgets its events and remembers that."""
+        self._over.append(call_id)
+        self._known.discard(call_id)
+
+    async def run(self) -> None:
+        """See to it that there is a commit every interval, until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval if self._failing else max(self._interval - self.age_seconds, 0.0))
+            if self._failing or self.age_seconds >= self._interval:
+                await self.keep()
+
+    async def keep(self, within_seconds: float | None = None) -> bool:
+        """Whether everything counted up to now is kept, at the latest after ``within_seconds``.
+
+        Nothing is left half-way: who is cancelled or does not wait any longer leaves the commit to finish.
+        """
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._after(self._running))
+        mine = self._next
+        done, _ = await asyncio.wait([mine], timeout=within_seconds)
+        return bool(done) and mine.result()
+
+    async def end(self) -> None:
+        """Keep the last of it, and wait for whatever is being written."""
+        await self.keep()
+
+    async def _after(self, before: asyncio.Task[bool] | None) -> bool:
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        self._running, self._next = self._next, None
+        return await self._commit()
+
+    async def _commit(self) -> bool:
+        cut = self._cut()
+        began = time.perf_counter()
+        rows: list[KeptSeries] | None = None
+        try:
+            rows = await asyncio.to_thread(self._write, cut)
+        except Interrupted as problem:
+            if not self._failing:
+                self._log.error(
+                    "what is counted cannot be kept", reason=problem.reason, hint="pages show what was last kept"
+                )
+            self._failing = True
+            self._counts.commit_failed()
+            return False
+        finally:
+            if rows is None:
+                self._give_back(cut)
+        for taken, row in zip(cut.series, rows, strict=True):
+            taken.child.kept = row.numbers
+            if not taken.child.moved:
+                taken.child.kept_version = taken.version
+        self._counts.committed(time.perf_counter() - began)
+        self._kept_at = time.monotonic()
+        self._anew = self._anew and not cut.anew
+        if self._failing:
+            self._failing = False
+            self._log.info("what is counted is kept again")
+        await self._caught_up(cut)
+        if cut.at - self._expired_at > _SECONDS_BETWEEN_EXPIRIES:
+            self._expired_at = cut.at
+            await self._expire(cut.at)
+        return True
+
+    def _cut(self) -> _Cut:
+        """Everything that is news, in one moment: nothing is counted while this runs."""
+        self._cuts += 1
+        calls = [(tracked, self._take(tracked)) for tracked in self._tracker if self._is_news(tracked)]
+        over, self._over = self._over, []
+        gone, self._forgotten = [*self._forgotten, *numbers.forgotten(self._series)], []
+        pages = PagesSeen(self._series.moment.edition, self._scrapers.shown, self._scrapers.seen())
+        series = numbers.changed(self._series, everything=self._anew)
+        return _Cut(self._cuts, self._clock(), calls, over, series, gone, pages, self._anew)
+
+    def _write(self, cut: _Cut) -> list[KeptSeries]:
+        """In a thread: everything into bytes, and those onto the disk. The series as they are kept now."""
+        rows = [taken.packed() for taken in cut.series]
+        self._store.save(
+            Commit(
+                at=cut.at,
+                calls=[news for _, news in cut.calls],
+                over=cut.over,
+                series=rows,
+                forgotten=cut.forgotten,
+                layouts=self._layouts,
+                pages=cut.pages,
+                instance_id=self._instance_id,
+                anew=cut.anew,
+            )
+        )
+        return rows
+
+    def _is_news(self, tracked: TrackedCall) -> bool:
+        return bool(tracked.uncommitted) or tracked.call.call_id not in self._known
+
+    def _take(self, tracked: TrackedCall) -> CallNews:
+        call, counted = tracked.call, tracked.uncommitted or ()
+        tracked.uncommitted = []
+        self._known.add(call.call_id)
+        return CallNews(call.call_id, call.agent, call.channel, tracked.opened_at, counted, call.waiting_facts())
+
+    def _give_back(self, cut: _Cut) -> None:
+        self._over[:0] = cut.over
+        self._forgotten[:0] = cut.forgotten
+        for tracked, news in cut.calls:
+            self._known.discard(news.call_id)
+            if tracked.uncommitted is not None:
+                tracked.uncommitted[:0] = news.counted
+
+    async def _expire(self, now: float) -> None:
+        try:
+            await asyncio.to_thread(self._store.expire, now - self._retention)
+        except Interrupted as problem:
+            self._log.warning("the state file could not be cleaned", reason=problem.reason)
+
+    # -- while nothing can be kept
+
+    @property
+    def age_seconds(self) -> float:
+        """How old the numbers are that were last kept."""
+        return time.monotonic() - self._kept_at
+
+    @property
+    def failing(self) -> bool:
+        """The last commit failed."""
+        return self._failing
+
+    async def may_go_ahead(self) -> bool:
+        """Whether numbers that are not kept may be shown all the same: for ``max_stale`` they may not, and never
+        where the next life could not be told of it."""
+        if self._ahead_since_cut is not None or self._nothing_to_go_on_from:
+            self._ahead_since_cut = self._cuts
+            return True
+        if self.age_seconds < self._max_stale:
+            return False
+        async with self._flagging:
+            if self._ahead_since_cut is None:
+                if not await asyncio.to_thread(self._store.go_ahead):
+                    return False
+                self._log.warning("pages go ahead of what is kept", hint="after a restart counters will begin at 0")
+            self._ahead_since_cut = self._cuts
+        return True
+
+    async def _caught_up(self, cut: _Cut) -> None:
+        """Take the flag back, if this commit has all that anybody has seen."""
+        async with self._flagging:
+            if self._ahead_since_cut is not None and cut.number > self._ahead_since_cut and not self._anew:
+                await asyncio.to_thread(self._store.caught_up)
+                self._ahead_since_cut = None
+                self._nothing_to_go_on_from = False

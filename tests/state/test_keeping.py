@@ -1,0 +1,450 @@
+"""When commits are made, what is in them, and what becomes of those that could not be written."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from exporter.calls.observations import Agent
+from exporter.calls.tracker import Tracker
+from exporter.errors import Interrupted
+from exporter.outputs.prometheus.catalogue import Kind
+from exporter.outputs.prometheus.children import unpacked
+from exporter.outputs.prometheus.metrics import Metrics
+from exporter.outputs.prometheus.scrapers import Scrapers
+from exporter.outputs.prometheus.series import View
+from exporter.outputs.recorder import Outputs
+from exporter.state.keeping import Keeping
+from exporter.state.kept import Commit, SavedState
+from tests.support.wire import heard, payloads, turn
+from tests.system.world import until
+
+ONE = "CALL-1758124225863-00000a"
+TWO = "CALL-1758124225863-00000b"
+
+
+@dataclass
+class Paper:
+    """A store that remembers what it was told; it fails when told to, and takes its time when ``gate`` is set."""
+
+    commits: list[Commit] = field(default_factory=list)
+    expired: list[float] = field(default_factory=list)
+    failing: bool = False
+    flag: bool = False
+    flag_fails: bool = False
+    gate: threading.Event | None = None
+    inside: int = 0
+    most_inside: int = 0
+
+    def load(self) -> SavedState:
+        return SavedState()
+
+    def save(self, commit: Commit) -> None:
+        self.inside += 1
+        self.most_inside = max(self.most_inside, self.inside)
+        try:
+            if self.gate is not None:
+                assert self.gate.wait(20)
+            if self.failing:
+                raise Interrupted("the disk is full", reason="SQLITE_FULL")
+            self.commits.append(commit)
+        finally:
+            self.inside -= 1
+
+    def go_ahead(self) -> bool:
+        self.flag = self.flag or not self.flag_fails
+        return not self.flag_fails
+
+    def caught_up(self) -> None:
+        self.flag = False
+
+    def expire(self, before: float) -> None:
+        self.expired.append(before)
+        if self.failing:
+            raise Interrupted("the disk is full", reason="SQLITE_FULL")
+
+    def close(self) -> None:
+        pass
+
+    @property
+    def saved(self) -> list[tuple[list[str], Sequence[str]]]:
+        """Of each commit: the calls in it, and those that are over."""
+        return [([call.call_id for call in commit.calls], commit.over) for commit in self.commits]
+
+    def counted(self, call_id: str) -> list[int]:
+        """All identities saved of a call, in order."""
+        calls = [call for commit in self.commits for call in commit.calls if call.call_id == call_id]
+        return [each for call in calls for each in call.counted]
+
+    def series(self, name: str) -> list[list[bytes]]:
+        """The numbers of a family in each commit."""
+        return [[row.numbers for row in commit.series if row.family == name] for commit in self.commits]
+
+
+class Desk:
+    """A tracker, its keeping, and a clock that is told."""
+
+    def __init__(
+        self, interval: float = 3600.0, max_stale: float = 3600.0, latency_buckets: tuple[float, ...] = ()
+    ) -> None:
+        self.paper = Paper()
+        self.now = 1000.0
+        self.failures = 0
+        self.log = structlog.testing.LogCapture()
+        self.metrics = Metrics(version="0", latency_buckets=latency_buckets)
+        self.tracker = Tracker(Outputs(self.metrics))
+        self.scrapers = Scrapers()
+        self.keeping = Keeping(
+            self.paper,
+            self.tracker,
+            self.metrics.store,
+            self.scrapers,
+            instance_id="me",
+            interval_seconds=interval,
+            retention_seconds=86_400,
+            max_stale_seconds=max_stale,
+            clock=lambda: self.now,
+            log=structlog.wrap_logger(structlog.testing.ReturnLogger(), processors=[self.log]),
+            counts=self,
+        )
+
+    def commit_failed(self) -> None:
+        self.failures += 1
+
+    def committed(self, seconds: float) -> None:
+        pass
+
+    def feed(self, call_id: str, *at_ms: int) -> list[int]:
+        """Events at these times; the identities that are not saved yet."""
+        tracked = self.tracker.open(call_id, agent=Agent("a1"), now=self.now, durable=True)
+        for payload in payloads([heard(at) for at in at_ms], call_id=call_id):
+            self.tracker.feed(tracked, payload, self.now)
+        return list(tracked.uncommitted or ())
+
+    def said(self) -> list[str]:
+        return [entry["event"] for entry in self.log.entries]
+
+
+async def test_each_event_is_written_once_and_calls_without_news_not_at_all() -> None:
+    desk = Desk()
+    first = desk.feed(ONE, 100, 200) + desk.feed(TWO, 100)
+    assert await desk.keeping.keep()
+    assert set(desk.paper.saved[0][0]) == {ONE, TWO}
+    await desk.keeping.keep()
+    assert desk.paper.saved[1] == ([], [])
+    more = desk.feed(ONE, 300)
+    await desk.keeping.keep()
+    assert desk.paper.saved[2][0] == [ONE]
+    assert sorted(desk.paper.counted(ONE) + desk.paper.counted(TWO)) == sorted(first + more)
+
+
+async def test_a_call_without_events_is_written_once_so_that_it_is_known() -> None:
+    desk = Desk()
+    desk.feed(ONE)
+    await desk.keeping.keep()
+    await desk.keeping.keep()
+    assert [calls for calls, _ in desk.paper.saved] == [[ONE], []]
+
+
+async def test_facts_that_wait_for_a_node_are_in_the_checkpoint() -> None:
+    desk = Desk()
+    tracked = desk.tracker.open(ONE, agent=Agent("a1"), durable=True)
+    (payload,) = payloads([turn(500, 400)], call_id=ONE)
+    desk.tracker.feed(tracked, payload, desk.now)
+    await desk.keeping.keep()
+    (checkpoint,) = desk.paper.commits[0].calls
+    assert set(checkpoint.waiting) == set(checkpoint.counted)
+    assert {kind for kinds in checkpoint.waiting.values() for kind in kinds} == {"TurnAnswered"}
+
+
+async def test_what_could_not_be_written_is_written_with_the_next_one() -> None:
+    desk = Desk()
+    first = desk.feed(ONE, 100, 200)
+    desk.keeping.finished("over")
+    desk.paper.failing = True
+    assert not await desk.keeping.keep()
+    second = desk.feed(ONE, 300)
+    assert second == first + second[2:], "nothing is forgotten meanwhile"
+    assert not await desk.keeping.keep()
+    desk.paper.failing = False
+    assert await desk.keeping.keep()
+    assert desk.paper.counted(ONE) == second
+    assert desk.paper.saved[0][1] == ["over"]
+    assert desk.failures == 2
+    assert desk.said() == ["what is counted cannot be kept", "what is counted is kept again"], "each said once"
+
+
+async def test_events_that_come_while_it_writes_are_in_the_next_one() -> None:
+    desk = Desk()
+    first = desk.feed(ONE, 100)
+    desk.paper.gate = threading.Event()
+    writing = asyncio.ensure_future(desk.keeping.keep())
+    await until(lambda: desk.paper.inside)
+    second = desk.feed(ONE, 200)
+    assert len(second) == 1
+    desk.paper.gate.set()
+    assert await writing
+    await desk.keeping.keep()
+    assert desk.paper.counted(ONE) == first + second
+
+
+async def test_a_call_that_ends_while_it_writes_is_said_to_be_over_in_the_next_one() -> None:
+    desk = Desk()
+    desk.feed(ONE, 100)
+    desk.paper.gate = threading.Event()
+    writing = asyncio.ensure_future(desk.keeping.keep())
+    await until(lambda: desk.paper.inside)
+    desk.tracker.end(ONE, "completed")
+    desk.keeping.finished(ONE)
+    desk.paper.gate.set()
+    await writing
+    await desk.keeping.keep()
+    assert desk.paper.saved[1] == ([], [ONE])
+
+
+async def test_the_last_checkpoint_waits_for_one_that_was_interrupted() -> None:
+    desk = Desk(interval=0.0)
+    first = desk.feed(ONE, 100)
+    desk.paper.gate = threading.Event()
+    running = asyncio.ensure_future(desk.keeping.run())
+    await until(lambda: desk.paper.inside)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    second = desk.feed(ONE, 200)
+    last = asyncio.ensure_future(desk.keeping.keep())
+    await asyncio.sleep(0)
+    assert desk.paper.inside == 1
+    desk.paper.gate.set()
+    assert await last
+    assert desk.paper.most_inside == 1
+    assert desk.paper.counted(ONE) == first + second
+
+
+async def test_old_entries_are_dropped_now_and_then() -> None:
+    desk = Desk()
+    await desk.keeping.keep()
+    assert desk.paper.expired == []
+    desk.now += 601
+    await desk.keeping.keep()
+    await desk.keeping.keep()
+    assert desk.paper.expired == [desk.now - 86_400]
+
+
+async def test_it_writes_every_interval_until_cancelled() -> None:
+    desk = Desk(interval=0.01)
+    desk.feed(ONE, 100)
+    running = asyncio.ensure_future(desk.keeping.run())
+    await until(lambda: len(desk.paper.saved) >= 3)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert len(desk.paper.counted(ONE)) == 1
+
+
+def test_identities_do_not_depend_on_the_process() -> None:
+    desk = Desk()
+    assert desk.feed(ONE, 100) == Desk().feed(ONE, 100)
+
+
+# -- series
+
+
+async def test_series_are_kept_with_the_identities_they_were_counted_from() -> None:
+    desk = Desk()
+    desk.feed(ONE, 100, 200)
+    await desk.keeping.keep()
+    (commit,) = desk.paper.commits
+    heard_of = [row for row in commit.series if row.family == "atoms_calls_started_total"]
+    assert [unpacked(row.numbers) for row in heard_of] == [[1.0]]
+    assert len(commit.calls[0].counted) == 2
+    await desk.keeping.keep()
+    assert not [row for row in desk.paper.commits[1].series if not row.family.startswith("atoms_exporter_")]
+
+
+async def test_gauges_are_not_kept() -> None:
+    desk = Desk()
+    desk.feed(ONE, 100)
+    await desk.keeping.keep()
+    kinds = {desk.metrics.store[row.family].spec.kind for row in desk.paper.commits[0].series}
+    assert kinds == {Kind.COUNTER, Kind.HISTOGRAM}
+
+
+async def test_several_who_ask_at_once_share_one_commit_that_has_what_all_of_them_saw() -> None:
+    desk = Desk()
+    desk.feed(ONE, 100)
+    desk.paper.gate = threading.Event()
+    first = asyncio.ensure_future(desk.keeping.keep())
+    await until(lambda: desk.paper.inside)
+    desk.feed(ONE, 200)
+    later = [asyncio.ensure_future(desk.keeping.keep()) for _ in range(20)]
+    await asyncio.sleep(0)
+    desk.paper.gate.set()
+    assert all(await asyncio.gather(first, *later))
+    assert len(desk.paper.commits) == 2
+
+
+async def test_who_does_not_wait_any_longer_leaves_the_commit_to_finish() -> None:
+    desk = Desk()
+    counted = desk.feed(ONE, 100)
+    desk.paper.gate = threading.Event()
+    assert not await desk.keeping.keep(0.01)
+    desk.paper.gate.set()
+    assert await desk.keeping.keep()
+    assert desk.paper.counted(ONE) == counted
+
+
+# -- while nothing can be kept
+
+
+async def test_pages_do_not_go_ahead_before_max_stale() -> None:
+    desk = Desk(max_stale=3600.0)
+    desk.paper.failing = True
+    await desk.keeping.keep()
+    assert not await desk.keeping.may_go_ahead()
+    assert not desk.paper.flag
+
+
+async def test_after_max_stale_pages_go_ahead_and_the_next_life_is_told() -> None:
+    desk = Desk(max_stale=0.0)
+    desk.paper.failing = True
+    await desk.keeping.keep()
+    assert await desk.keeping.may_go_ahead()
+    assert desk.paper.flag
+    desk.paper.failing = False
+    assert await desk.keeping.keep()
+    assert not desk.paper.flag, "all that was shown is kept"
+
+
+async def test_where_the_next_life_cannot_be_told_pages_stay_as_kept() -> None:
+    desk = Desk(max_stale=0.0)
+    desk.paper.failing = desk.paper.flag_fails = True
+    await desk.keeping.keep()
+    assert not await desk.keeping.may_go_ahead()
+
+
+async def test_a_commit_that_was_begun_before_a_page_went_ahead_does_not_make_up_for_it() -> None:
+    desk = Desk(max_stale=0.0)
+    desk.paper.failing = True
+    await desk.keeping.keep()
+    desk.paper.failing = False
+    desk.paper.gate = threading.Event()
+    running = asyncio.ensure_future(desk.keeping.keep())
+    await until(lambda: desk.paper.inside)
+    desk.feed(ONE, 100)
+    assert await desk.keeping.may_go_ahead()
+    desk.paper.gate.set()
+    assert await running
+    assert desk.paper.flag, "that commit knows nothing of the event that was shown"
+    assert await desk.keeping.keep()
+    assert not desk.paper.flag
+
+
+# -- the beginning
+
+
+def _kept(desk: Desk) -> SavedState:
+    """What a store would give back after the first commit."""
+    commit = desk.paper.commits[0]
+    return SavedState(existed=True, series=commit.series, layouts=commit.layouts, pages=commit.pages)
+
+
+async def test_counters_go_on_where_the_earlier_life_left_them() -> None:
+    desk = Desk()
+    desk.feed(ONE, 100, 200, 300)
+    await desk.keeping.keep()
+    again = Desk()
+    again.keeping.restore(_kept(desk))
+    assert again.metrics.store.render(False) == desk.metrics.store.render(False).replace(
+        'atoms_calls_active{agent_id="a1",agent_name="unknown"} 1.0\n', ""
+    )
+    again.feed(TWO, 100)
+    assert again.metrics.store.counter("atoms_calls_started_total", "a1", "unknown", "unknown").value == 2
+    await again.keeping.keep()
+    assert not again.paper.commits[0].anew
+    assert again.paper.series("atoms_calls_started_total")[0] != []
+
+
+async def test_after_a_life_that_went_ahead_counters_begin_at_0_and_the_first_commit_replaces_all() -> None:
+    desk = Desk()
+    desk.feed(ONE, 100)
+    await desk.keeping.keep()
+    again = Desk()
+    again.paper.flag = True
+    again.keeping.restore(replace(_kept(desk), ahead=True))
+    assert again.metrics.store["atoms_calls_started_total"].children == {}
+    assert "counters begin at 0" in again.said()
+    assert await again.keeping.keep()
+    assert again.paper.commits[0].anew
+    assert not again.paper.flag
+
+
+async def test_on_a_store_that_cannot_be_written_counters_begin_at_0_and_pages_go_ahead_at_once() -> None:
+    desk = Desk()
+    desk.feed(ONE, 100)
+    await desk.keeping.keep()
+    again = Desk()
+    again.paper.failing = True
+    again.keeping.restore(replace(_kept(desk), trouble="database or disk is full"))
+    assert again.metrics.store["atoms_calls_started_total"].children == {}
+    assert again.paper.flag
+    assert await again.keeping.may_go_ahead()
+
+
+async def test_on_a_store_where_nothing_at_all_can_be_written_the_page_stays_as_kept() -> None:
+    desk = Desk()
+    desk.feed(ONE, 100)
+    await desk.keeping.keep()
+    again = Desk(max_stale=0.0)
+    again.paper.failing = again.paper.flag_fails = True
+    again.keeping.restore(replace(_kept(desk), trouble="read-only"))
+    again.feed(TWO, 100)
+    assert not await again.keeping.keep()
+    assert not await again.keeping.may_go_ahead()
+    page = again.metrics.store.render(False, view=View(kept=True))
+    assert 'atoms_calls_started_total{agent_id="a1",agent_name="unknown",channel="unknown"} 1.0' in page
+
+
+async def test_a_metric_whose_buckets_are_others_now_begins_anew_and_says_so() -> None:
+    desk = Desk()
+    tracked = desk.tracker.open(ONE, agent=Agent("a1", "A", True), durable=True)
+    for payload in payloads([turn(500, 400)], call_id=ONE):
+        desk.tracker.feed(tracked, payload, desk.now)
+    await desk.keeping.keep()
+    again = Desk(latency_buckets=(0.5, 1.5, 2.0))
+    again.keeping.restore(_kept(desk))
+    assert again.metrics.store["atoms_turn_latency_seconds"].children == {}
+    assert again.metrics.store["atoms_calls_started_total"].children != {}
+    anew = {entry["metric"] for entry in again.log.entries if entry["event"] == "a metric begins anew"}
+    assert "atoms_turn_latency_seconds" in anew
+    assert "atoms_calls_started_total" not in anew
+
+
+async def test_what_rests_rests_on_in_the_next_life_and_goes_on_from_there() -> None:
+    desk = Desk()
+    desk.feed(ONE, 100)
+    desk.metrics.sweep()
+    desk.metrics.sweep()
+    await desk.keeping.keep()
+    again = Desk()
+    again.keeping.restore(_kept(desk))
+    assert again.metrics.store["atoms_calls_started_total"].children == {}
+    again.feed(TWO, 100)
+    assert again.metrics.store.counter("atoms_calls_started_total", "a1", "unknown", "unknown").value == 2
+
+
+async def test_a_series_that_goes_to_rest_while_a_commit_is_written_is_in_the_next_one() -> None:
+    desk = Desk()
+    desk.feed(ONE, 100)
+    desk.paper.gate = threading.Event()
+    writing = asyncio.ensure_future(desk.keeping.keep())
+    await until(lambda: desk.paper.inside)
+    desk.metrics.sweep()
+    desk.metrics.sweep()
+    desk.paper.gate.set()
+    await writing
+    await desk.keeping.keep()
+    resting = [row.resting for row in desk.paper.commits[1].series if row.family == "atoms_calls_started_total"]
+    assert resting == [True]
