@@ -15,8 +15,9 @@ from exporter.calls.observations import Agent
 from exporter.outputs.prometheus.kept import KeptSeries
 from exporter.outputs.prometheus.scrapers import SeenPages
 
-CALL_FORM = 1
-"""How the events of a call are told apart in what is kept. A call kept in another form is known, but not its events."""
+CALL_FORM = 2
+"""How the events of a call are told apart in what is kept: 1 was by id, 2 is by id and type. A call kept in another form
+is known, but not its events."""
 
 
 @dataclass(frozen=True, slots=True)
