@@ -16,8 +16,8 @@ from exporter.outputs.prometheus.kept import KeptSeries
 from exporter.outputs.prometheus.scrapers import SeenPages
 
 CALL_FORM = 2
-"""How the events of a call are told apart in what is kept: 1 was by id, 2 is by id and type. A call kept in another form
-is known, but not its events."""
+"""How the events of a call are told apart in what is kept: 1 was by id, 2 is by id and type. A call in another form is
+known, but not its events."""
 
 
 @dataclass(frozen=True, slots=True)
