@@ -15,10 +15,11 @@ from .objectives import (
     BurnRate,
     Objective,
     bucket_thresholds,
+    check_labels,
     check_objectives,
 )
 from .pyrra import render_pyrra
-from .rules import render_rules, rule_groups
+from .rules import PARTS, render_prometheus_rule, render_rules, rule_groups
 from .sloth import render_sloth
 from .thresholds import AlertThresholds
 
@@ -27,12 +28,15 @@ __all__ = [
     "BY_NODE",
     "DEFAULT_OBJECTIVES",
     "INDICATORS",
+    "PARTS",
     "STANDARD_BURN_RATES",
     "AlertThresholds",
     "BurnRate",
     "Objective",
     "bucket_thresholds",
+    "check_labels",
     "check_objectives",
+    "render_prometheus_rule",
     "render_pyrra",
     "render_rules",
     "render_sloth",

@@ -1,22 +1,53 @@
-"""Alerts on what goes wrong in calls, by agent and node."""
+"""Alerts on what goes wrong in calls, by agent and node; and how calls are counted for them.
+
+atoms_calls:started, atoms_calls:errors, atoms_calls:spoken, atoms_calls:answered    {agent_id, window}
+atoms_calls:ended                                                                    {agent_id, outcome, window}
+"""
 
 from __future__ import annotations
 
-from .annotations import Alert
-from .promql import DAY, HOUR, MINUTE, Ranges, duration, number, summed_increase
+from typing import Any
+
+from .annotations import AGENT, Alert
+from .promql import DAY, HOUR, MINUTE, Ranges, duration, indented, number, quoted, selector, summed_increase
 from .thresholds import AlertThresholds
 
-_AGENT = "agent_id, agent_name"
+_AGENT = "agent_id"
 _NODE = f"{_AGENT}, node_id, node_name"
-_AGENT_VARIABLES = {"agent": "agent_name"}
-_NODE_VARIABLES = {"agent": "agent_name", "node": "node_name"}
+_AGENT_VARIABLES = {"agent": AGENT}
+_NODE_VARIABLES = {"agent": AGENT, "node": "node_name"}
+
+ERRORS = 'atoms_agent_errors_total{severity!="warning"}'
+"""Errors that hurt: a warning goes on with the call."""
+TILE = 5 * MINUTE
+_FAILED, _ANSWERED = 'outcome="failed"', 'outcome=~"completed|failed"'
+_RECENT_CALLS = 5
+"""Calls the short window needs before it can say that the trouble is over."""
+
+
+def call_records(ranges: Ranges) -> list[dict[str, Any]]:
+    """What the alerts about calls are counted from; whatever spans hours is laid out with five minutes."""
+    ended, answered = "atoms_calls_ended_total", "atoms_turn_latency_seconds_count"
+    six = f"sum by (agent_id, outcome) (sum_over_time({counted('ended', TILE)}[{ranges(6 * HOUR)}:{ranges(TILE)}]))"
+    return [
+        _record("started", TILE, summed_increase(_AGENT, "atoms_calls_started_total", ranges(TILE))),
+        _record("errors", TILE, summed_increase(_AGENT, ERRORS, ranges(TILE))),
+        _record("spoken", TILE, summed_increase(_AGENT, "atoms_user_turns_total", ranges(TILE))),
+        _record("answered", TILE, summed_increase(_AGENT, answered, ranges(TILE))),
+        _record("ended", TILE, summed_increase("agent_id, outcome", ended, ranges(TILE))),
+        _record("ended", 1 * HOUR, summed_increase("agent_id, outcome", ended, ranges(1 * HOUR))),
+        _record("ended", 30 * MINUTE, summed_increase("agent_id, outcome", ended, ranges(30 * MINUTE))),
+        _record("ended", 6 * HOUR, six),
+    ]
 
 
 def call_alerts(limits: AlertThresholds, ranges: Ranges) -> list[Alert]:
     """Alerts about the calls, by agent and node."""
     return [
-        _call_failures(limits.call_failure_critical, "critical", 1 * HOUR, 5 * MINUTE, limits, ranges),
-        _call_failures(limits.call_failure_warning, "warning", 6 * HOUR, 30 * MINUTE, limits, ranges),
+        _call_failures(limits.call_failure_critical, "critical", limits),
+        _call_failures(limits.call_failure_warning, "warning", limits),
+        _calls_lost(limits),
+        _agent_errors(limits, ranges),
         _tool_failures(limits, ranges),
         _tts_slow(limits, ranges),
         _node_loops(limits, ranges),
@@ -25,34 +56,101 @@ def call_alerts(limits: AlertThresholds, ranges: Ranges) -> list[Alert]:
     ]
 
 
-def _call_failures(
-    ratio: float, severity: str, long: float, short: float, limits: AlertThresholds, ranges: Ranges
-) -> Alert:
-    def failed_share(window: str) -> str:
-        failed = summed_increase(_AGENT, 'atoms_calls_ended_total{outcome="failed"}', window)
-        return f"(\n  {failed}\n  /\n  {ended(window)}\n) > {number(ratio)}"
+def _record(metric: str, window: float, expr: str) -> dict[str, Any]:
+    return {"record": f"atoms_calls:{metric}", "expr": expr, "labels": {"window": duration(window)}}
 
-    def ended(window: str) -> str:
-        return summed_increase(_AGENT, 'atoms_calls_ended_total{outcome=~"completed|failed"}', window)
 
+def counted(metric: str, window: float, *matchers: str) -> str:
+    return selector(f"atoms_calls:{metric}", (*matchers, f"window={quoted(duration(window))}"))
+
+
+def _ended(outcomes: str, window: float) -> str:
+    return f"sum by (agent_id) ({counted('ended', window, outcomes)})"
+
+
+def _proven(bad: str, of: str, ratio: float, limits: AlertThresholds) -> str:
+    """A share of calls over a limit, if there are enough of them to say so."""
+    certainly = f"{bad} - {number(limits.certainty)} * sqrt({bad})"
+    return (
+        f"{bad} / {of}\n"
+        f"and on (agent_id) ({certainly} > {number(ratio)} * {of})\n"
+        f"and on (agent_id) ({of} >= {limits.minimum_calls})"
+    )
+
+
+def _call_failures(ratio: float, severity: str, limits: AlertThresholds) -> Alert:
+    """One alert for both pairs of windows: an outage that is in both is one outage."""
+
+    def failing(long: float, short: float) -> str:
+        failed, answered = _ended(_FAILED, long), _ended(_ANSWERED, long)
+        recent = _ended(_ANSWERED, short)
+        share = f"({_ended(_FAILED, short)} or 0 * {recent}) / {recent}"
+        over = f"({share} <= {number(ratio)}) and on (agent_id) ({recent} >= {_RECENT_CALLS})"
+        return f"(\n{indented(_proven(failed, answered, ratio, limits))}\n  unless on (agent_id)\n  ({over})\n)"
+
+    pairs = (
+        [(30 * MINUTE, TILE), (1 * HOUR, TILE), (6 * HOUR, 1 * HOUR)]
+        if severity == "critical"
+        else [(6 * HOUR, 1 * HOUR)]
+    )
+    spans = " or ".join(duration(long) for long, _ in pairs)
     return Alert(
         name="AtomsCallFailuresBurning",
-        expr=(
-            f"{failed_share(ranges(long))}\nand\n{failed_share(ranges(short))}\n"
-            f"and\n{ended(ranges(long))} >= {limits.minimum_calls}\n"
-            f"and\n{ended(ranges(short))} >= {limits.minimum_recent_calls}"
-        ),
+        expr="\nor on (agent_id)\n".join(failing(long, short) for long, short in pairs),
         for_seconds=2 * MINUTE if severity == "critical" else 15 * MINUTE,
+        keep_seconds=30 * MINUTE,
         severity=severity,
-        summary="{{ $value | humanizePercentage }} of the calls of {{ $labels.agent_name }} fail",
+        summary="{{ $value | humanizePercentage }} of the calls of <agent> fail",
         description=(
-            f"Of the calls that were answered, more than {number(ratio * 100)}% failed over the last "
-            f"{duration(long)} and still do in the last {duration(short)}. "
-            "Unanswered, busy and cancelled calls are left out."
+            f"Of the calls that were answered, clearly more than {number(ratio * 100)}% failed over the last {spans}, "
+            "and the latest calls do not show that it is over. Unanswered, busy and cancelled calls are left out."
         ),
         dashboard="atoms-overview",
         variables=_AGENT_VARIABLES,
-        labels={"window": duration(long)},
+    )
+
+
+def _calls_lost(limits: AlertThresholds) -> Alert:
+    lost, ended = _ended('outcome="lost"', 1 * HOUR), _ended('outcome=~".+"', 1 * HOUR)
+    return Alert(
+        name="AtomsCallsLost",
+        expr=_proven(lost, ended, limits.calls_lost_ratio, limits),
+        for_seconds=5 * MINUTE,
+        keep_seconds=30 * MINUTE,
+        severity="warning",
+        summary="{{ $value | humanizePercentage }} of the calls of <agent> end unseen",
+        description=(
+            f"More than {number(limits.calls_lost_ratio * 100)}% of the calls that ended in the last hour are `lost`: "
+            "neither their stream nor their call log said how. Whether they failed, nobody knows."
+        ),
+        dashboard="atoms-overview",
+        variables=_AGENT_VARIABLES,
+    )
+
+
+def _agent_errors(limits: AlertThresholds, ranges: Ranges) -> Alert:
+    tile, spread = counted("errors", TILE), f"[{ranges(1 * HOUR)}:{ranges(TILE)}]"
+    errors = summed_increase(_AGENT, ERRORS, ranges(30 * MINUTE))
+    ended = _ended('outcome=~".+"', 30 * MINUTE)
+    return Alert(
+        name="AtomsAgentErrors",
+        expr=(
+            f"{errors} / {ended} > {number(limits.errors_per_call)}\n"
+            f"and on (agent_id) ({errors} >= {limits.minimum_errors})\n"
+            f"and on (agent_id) ({ended} >= {limits.minimum_calls})\n"
+            # One bad call can bring many errors, but not all over the hour.
+            f"and on (agent_id) (sum by (agent_id) (count_over_time(({tile} > 0){spread})) >= 3)"
+        ),
+        for_seconds=5 * MINUTE,
+        keep_seconds=15 * MINUTE,
+        severity="critical",
+        summary="<agent> reports {{ $value | humanize }} errors per call",
+        description=(
+            f"More than {number(limits.errors_per_call)} errors for every call that ended in the last 30m, and "
+            "not in one call alone: its calls do not do what they are for, even where they count as completed."
+        ),
+        dashboard="atoms-node",
+        variables=_AGENT_VARIABLES,
     )
 
 
@@ -70,7 +168,7 @@ def _tool_failures(limits: AlertThresholds, ranges: Ranges) -> Alert:
         severity="warning",
         summary="{{ $value | humanizePercentage }} of the calls of tool {{ $labels.function }} fail",
         description=(
-            "Tool {{ $labels.function }} on node {{ $labels.node_name }} of {{ $labels.agent_name }} failed in more "
+            "Tool {{ $labels.function }} on node {{ $labels.node_name }} of <agent> failed in more "
             f"than {number(limits.tool_failure_ratio * 100)}% of its calls over 30m."
         ),
         dashboard="atoms-node",
@@ -91,7 +189,7 @@ def _tts_slow(limits: AlertThresholds, ranges: Ranges) -> Alert:
         severity="warning",
         summary="Speech takes {{ $value | humanizeDuration }} (p95) on {{ $labels.node_name }}",
         description=(
-            "One in twenty utterances of node {{ $labels.node_name }} of {{ $labels.agent_name }} took longer than "
+            "One in twenty utterances of node {{ $labels.node_name }} of <agent> took longer than "
             f"{number(limits.tts_p95_seconds)}s to synthesise over 15m."
         ),
         dashboard="atoms-node",
@@ -111,7 +209,7 @@ def _node_loops(limits: AlertThresholds, ranges: Ranges) -> Alert:
         summary="Calls go in circles at {{ $labels.node_name }}",
         description=(
             "{{ $value | humanizePercentage }} of the visits to node {{ $labels.node_name }} of "
-            "{{ $labels.agent_name }} in the last hour came straight back from the node it had just handed over to."
+            "<agent> in the last hour came straight back from the node it had just handed over to."
         ),
         dashboard="atoms-flow",
         variables=_NODE_VARIABLES,
@@ -127,9 +225,9 @@ def _interruptions(limits: AlertThresholds, ranges: Ranges) -> Alert:
         expr=(f"{cut}\n  /\n{turns}\n> {number(limits.interruption_ratio)}\nand\n{turns} >= {limits.minimum_turns}"),
         for_seconds=10 * MINUTE,
         severity="warning",
-        summary="Callers interrupt {{ $value | humanizePercentage }} of the turns of {{ $labels.agent_name }}",
+        summary="Callers interrupt {{ $value | humanizePercentage }} of the turns of <agent>",
         description=(
-            f"More than {number(limits.interruption_ratio * 100)}% of the turns of {{{{ $labels.agent_name }}}} were "
+            f"More than {number(limits.interruption_ratio * 100)}% of the turns of <agent> were "
             "interrupted over 30m: answers come too late, are too long, or the turn detection cuts in too early."
         ),
         dashboard="atoms-overview",
@@ -155,7 +253,7 @@ def _tokens_rising(limits: AlertThresholds, ranges: Ranges) -> Alert:
         ),
         for_seconds=30 * MINUTE,
         severity="warning",
-        summary="{{ $labels.agent_name }} uses {{ $value | humanize }} times the tokens per turn of the day before",
+        summary="<agent> uses {{ $value | humanize }} times the tokens per turn of the day before",
         description=(
             "Tokens per turn over the last hour, against the day before it. Long contexts cost money and latency: "
             "look for calls that do not end, for tool answers that grew, and for a changed prompt."

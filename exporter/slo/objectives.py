@@ -21,7 +21,12 @@ _STANDARD_WINDOW_SECONDS = 30 * DAY
 _LONGEST_LATENCY_SECONDS = 120.0
 """Longer latencies are implausible and never observed, so nothing could be slower than such a threshold."""
 
+SHORTEST_RATE_SECONDS = 5 * MINUTE
+"""A rate over less hangs on single scrapes."""
+
 _BAD_EVENTS_THAT_MEAN_SOMETHING = 3
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_OUR_LABELS = frozenset({*BY_NODE, "slo", "window", "range", "short_window", "indicator", "loosest", "severity"})
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -81,10 +86,12 @@ An interrupted turn has no latency the caller waited for; a call that nobody ans
 
 @dataclass(frozen=True, slots=True)
 class BurnRate:
-    """One pair of windows: alert when the budget burns ``factor`` times too fast in both of them for a while.
+    """One pair of windows: alert when the budget burns ``factor`` times too fast over the long one.
 
-    Windows are those of a 30 day objective; for others they scale with it, so the share of the budget that is
-    gone when the alert fires stays the same.
+    The short one takes the alert back as soon as it has seen enough good events; what is too thin to say that the
+    trouble is over cannot end it. Windows are those of a 30 day objective; for others they scale with it, so the
+    share of the budget that is gone when the alert fires stays the same. ``keep_seconds`` is how long it goes on
+    after its condition: an alert that comes and goes wakes people again and again.
     """
 
     factor: float
@@ -92,13 +99,14 @@ class BurnRate:
     short_seconds: float
     for_seconds: float
     severity: str
+    keep_seconds: float = 15 * MINUTE
 
 
 STANDARD_BURN_RATES = (
-    BurnRate(14.4, 1 * HOUR, 5 * MINUTE, 2 * MINUTE, "critical"),
-    BurnRate(6, 6 * HOUR, 30 * MINUTE, 15 * MINUTE, "critical"),
-    BurnRate(3, 1 * DAY, 2 * HOUR, 1 * HOUR, "warning"),
-    BurnRate(1, 3 * DAY, 6 * HOUR, 3 * HOUR, "warning"),
+    BurnRate(14.4, 1 * HOUR, 5 * MINUTE, 2 * MINUTE, "critical", 15 * MINUTE),
+    BurnRate(6, 6 * HOUR, 30 * MINUTE, 15 * MINUTE, "critical", 30 * MINUTE),
+    BurnRate(3, 1 * DAY, 2 * HOUR, 1 * HOUR, "warning", 1 * HOUR),
+    BurnRate(1, 3 * DAY, 6 * HOUR, 3 * HOUR, "warning", 1 * HOUR),
 )
 
 
@@ -107,8 +115,10 @@ class Objective:
     """``objective`` of the events of ``metric`` are good (faster than ``threshold_seconds``) over ``window_seconds``.
 
     Selectors narrow it to agents or nodes (exact values, empty means all). ``by`` are the labels that get a budget
-    and alerts of their own. Below ``minimum_events`` in either window of a pair that pair stays silent, and only
-    the slow absolute alert speaks. Raises ``ConfigError`` for a definition that could not work.
+    and alerts of their own; an agent's name goes along and may change. Below ``minimum_events`` or ``minimum_calls``
+    in the long window of a pair that pair stays silent: one long call is not an outage. ``labels`` go on what is
+    recorded and on the alerts. No window is shorter than ``shortest_seconds``, of which a rate needs four scrapes.
+    Raises ``ConfigError`` for a definition that could not work.
     """
 
     name: str
@@ -122,7 +132,10 @@ class Objective:
     node_names: tuple[str, ...] = ()
     by: tuple[str, ...] = BY_AGENT
     minimum_events: int = 10
+    minimum_calls: int = 3
+    labels: tuple[tuple[str, str], ...] = ()
     burn_rates: tuple[BurnRate, ...] = STANDARD_BURN_RATES
+    shortest_seconds: float = SHORTEST_RATE_SECONDS
 
     def __post_init__(self) -> None:
         _check(self)
@@ -141,8 +154,25 @@ class Objective:
         return self.window_seconds / _STANDARD_WINDOW_SECONDS
 
     def scaled(self, seconds: float) -> float:
-        """A window or delay of the standard 30 days, for this objective's window, in whole minutes."""
+        """A delay of the standard 30 days, for this objective's window, in whole minutes."""
         return max(1.0, round(seconds * self.windows_scale / MINUTE)) * MINUTE
+
+    def range_seconds(self, window_seconds: float) -> float:
+        """What a window of the standard 30 days really spans, in whole tiles of the shortest that can be measured."""
+        if window_seconds == self.window_seconds:
+            return window_seconds
+        tiles = max(1, round(window_seconds * self.windows_scale / self.shortest_seconds))
+        return tiles * self.shortest_seconds
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The labels that tell one budget from another: a name is none where there is an id."""
+        return tuple(label for label in self.by if label != "agent_name" or "agent_id" not in self.by)
+
+    @property
+    def agent_labels(self) -> tuple[str, ...]:
+        """Those of its identity by which calls are counted, too."""
+        return tuple(label for label in self.identity if label in BY_AGENT)
 
     def minimum_long_events(self, burn: BurnRate) -> int:
         """Events the long window needs before its ratio means something.
@@ -188,11 +218,23 @@ def _check(slo: Objective) -> None:
         raise ConfigError(f"{key}.objective", f"{number(slo.objective)} is not between 0 and 1 (95% is written 0.95)")
     if slo.minimum_events < 1:
         raise ConfigError(f"{key}.minimum_events", "at least 1")
+    if slo.minimum_calls < 1:
+        raise ConfigError(f"{key}.minimum_calls", "at least 1")
+    check_labels(slo.labels, f"{key}.labels")
     _check_threshold(slo, key)
     _check_labels(slo, key)
     _check_window(slo, key)
     for burn in slo.burn_rates:
         _check_can_fire(slo, burn, key)
+
+
+def check_labels(labels: Iterable[tuple[str, str]], key: str) -> None:
+    """Refuse what Prometheus does not take as a label, or what our own labels are called."""
+    for name, _ in labels:
+        if not _LABEL.fullmatch(name) or name.startswith("__"):
+            raise ConfigError(key, f"{name!r} is not a label name: letters, digits, underscores")
+        if name in _OUR_LABELS:
+            raise ConfigError(key, f"{name} is a label of the rules themselves; take another name")
 
 
 def _check_threshold(slo: Objective, key: str) -> None:
@@ -235,12 +277,12 @@ def _check_labels(slo: Objective, key: str) -> None:
 def _check_window(slo: Objective, key: str) -> None:
     if not SHORTEST_WINDOW_SECONDS <= slo.window_seconds <= LONGEST_WINDOW_SECONDS:
         window = duration(slo.window_seconds)
-        shortest = min((burn.short_seconds for burn in slo.burn_rates), default=5 * MINUTE)
+        first = min((burn.long_seconds for burn in slo.burn_rates), default=1 * HOUR)
         raise ConfigError(
             f"{key}.window",
             f"{window} is not between {duration(SHORTEST_WINDOW_SECONDS)} and {duration(LONGEST_WINDOW_SECONDS)}: "
-            f"the shortest alert window would be {duration(shortest)} × {window} / 30d = "
-            f"{duration(shortest * slo.windows_scale)}, and it takes 1m for a rate to mean something",
+            f"the alert over {duration(first)} would look at {duration(first)} × {window} / 30d = "
+            f"{duration(first * slo.windows_scale)}, and a pair of windows needs 5m and more than that",
         )
 
 

@@ -71,6 +71,11 @@ def summed_increase(by: str, series: str, window: str) -> str:
     return f"sum by ({by}) (increase({series}[{window}]))"
 
 
+def indented(text: str) -> str:
+    """A part of an expression, two columns further right."""
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
 class Ranges:
     """Writes time ranges, compressed by ``time_scale`` (1 for real rules, less for a test that cannot wait)."""
 
@@ -79,6 +84,10 @@ class Ranges:
 
     def __call__(self, seconds: float) -> str:
         return duration(seconds * self._time_scale)
+
+    def seconds(self, seconds: float) -> str:
+        """A number of seconds for arithmetic on ``time()``."""
+        return number(seconds * self._time_scale)
 
     def at_least_a_second(self, seconds: float) -> str:
         """A range for settings that Prometheus does not take below a second."""

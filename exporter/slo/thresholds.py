@@ -14,8 +14,19 @@ class AlertThresholds:
 
     call_failure_warning: float = 0.10
     call_failure_critical: float = 0.20
-    minimum_calls: int = 10
-    minimum_recent_calls: int = 3
+    minimum_calls: int = 3
+    certainty: float = 2.0
+    """Standard errors by which failures have to exceed their limit: few calls prove little."""
+    calls_lost_ratio: float = 0.50
+    expected_calls: int = 10
+    """Calls that usually come in a window that has none before that is an alarm; 0 never is."""
+    errors_per_call: float = 0.50
+    minimum_errors: int = 5
+    answered_ratio: float = 0.10
+    minimum_spoken: int = 10
+    node_bad_ratio: float = 0.60
+    minimum_node_turns: int = 5
+    minimum_visits: int = 3
     tool_failure_ratio: float = 0.20
     minimum_tool_calls: int = 20
     tts_p95_seconds: float = 5.0
@@ -28,4 +39,15 @@ class AlertThresholds:
     rejected_event_ratio: float = 0.01
     minimum_rejected: int = 10
     coverage: float = 0.50
+    polls_failed_ratio: float = 0.50
+    openings_failed_ratio: float = 0.50
     streams_not_open_ratio: float = 0.50
+    recovered_ratio: float = 0.50
+    minimum_recovered: int = 20
+    loop_lag_seconds: float = 0.5
+    bad_signature_ratio: float = 0.20
+    minimum_bad_signatures: int = 3
+    skipped_sample_ratio: float = 0.05
+    minimum_skipped: int = 20
+    clock_ahead_ratio: float = 0.50
+    starts_in_half_an_hour: int = 3

@@ -1,0 +1,1 @@
+"""Prometheus rules, generated, and what tests them."""

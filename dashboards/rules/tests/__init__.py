@@ -1,0 +1,1 @@
+"""Worlds of whole hours for the rules: events in, scraped counters out, alerts by promtool."""

@@ -1,0 +1,100 @@
+"""Alerts on what does not happen: nobody calls, nobody answers."""
+
+from __future__ import annotations
+
+from .annotations import AGENT, Alert
+from .call_alerts import TILE, counted
+from .promql import DAY, HOUR, MINUTE, Ranges, duration, indented, number, quoted, summed_increase
+from .thresholds import AlertThresholds
+
+_QUIET = ((20 * MINUTE, 3 * HOUR), (2 * HOUR, 6 * HOUR))
+"""How long no call, and over which time before that a day without history is compared with."""
+_WEEK = 7 * DAY
+_USUALLY_ANSWERED = 0.5
+_SPEAKS = 3
+"""Turns in five minutes by which an agent shows that its turns are answered as a rule."""
+
+
+def silence_alerts(limits: AlertThresholds, ranges: Ranges, job: str) -> list[Alert]:
+    """Nobody calls, or callers speak and nobody answers; ``job`` is the exporter's scrape job."""
+    stopped = [_stopped(limits, ranges, job, by) for by in ("agent_id", "")] if limits.expected_calls else []
+    return [*stopped, _unanswered(limits, ranges)]
+
+
+def _stopped(limits: AlertThresholds, ranges: Ranges, job: str, by: str) -> Alert:
+    """No call where many usually begin: at this time a week ago, a day ago, or, on the first day, lately."""
+    on = f"on ({by})"
+    tile = counted("started", TILE)
+
+    def begun(span: float, offset: float) -> str:
+        return f"sum by ({by}) (sum_over_time({tile}[{ranges(span)}:{ranges(TILE)}] offset {ranges(offset)}))"
+
+    def quiet(window: float, before: float) -> str:
+        week, day = begun(window, _WEEK), begun(window, DAY)
+        lately = f"{begun(before, window)} * {number(window / before)}"
+        # Within the first week a day ago may have been another kind of day: then what came lately counts as well.
+        both = f"({day} <= {on} ({lately})) or {on} ({lately} and {on} {day})"
+        still = f"{begun(3 * DAY, window)} > 0"
+        usual = f"({week} and {on} ({still}))\nor {on}\n({both} unless {on} {week})\nor {on}\n"
+        usual += f"({lately} unless {on} {day} unless {on} {week})"
+        up = f"up{{job={quoted(job)}}}"
+        came = f"sum by ({by}) (increase(atoms_calls_started_total[{ranges(window)}])) > 0"
+        return (
+            f"(\n{indented(f'(({usual})')}\n  >= {limits.expected_calls})\n  unless {on} ({came})\n"
+            f"  unless on () (max(min_over_time({up}[{ranges(window)}])) == 0)\n)"
+        )
+
+    spans = " or ".join(duration(window) for window, _ in _QUIET)
+    whom = AGENT if by else "any agent"
+    return Alert(
+        name="AtomsCallsStopped" if by else "AtomsAllCallsStopped",
+        expr=f"\nor {on}\n".join(quiet(window, before) for window, before in _QUIET),
+        for_seconds=2 * MINUTE,
+        keep_seconds=5 * MINUTE,
+        severity="critical",
+        summary=f"No calls to {whom}, where about {{{{ $value | humanize }}}} usually begin",
+        description=(
+            f"Not one call of {whom} has begun for {spans}, though the exporter is up. At this time a week or a day "
+            "ago, or lately where there is no such history, calls came in numbers that do not end by chance."
+        ),
+        dashboard="atoms-overview",
+        variables={"agent": AGENT} if by else {},
+    )
+
+
+def _unanswered(limits: AlertThresholds, ranges: Ranges) -> Alert:
+    """Callers speak and no turn has a latency, at an agent whose turns have one as a rule."""
+
+    def silent(window: float) -> str:
+        spoken = summed_increase("agent_id", "atoms_user_turns_total", ranges(window))
+        answered = summed_increase("agent_id", "atoms_turn_latency_seconds_count", ranges(window))
+        return (
+            f"(\n  1 - ({answered} or 0 * {spoken}) / {spoken} > {number(1 - limits.answered_ratio)}\n"
+            f"  and on (agent_id) ({spoken} >= {limits.minimum_spoken})\n)"
+        )
+
+    covered = f"{counted('answered', TILE)} / ignoring (window) ({counted('spoken', TILE)} >= {_SPEAKS})"
+    usual = " or on (agent_id) ".join(
+        f"max_over_time(({covered})[{ranges(span)}:{ranges(step)}]) > {_USUALLY_ANSWERED}"
+        for span, step in ((1 * DAY, TILE), (_WEEK, 1 * HOUR))
+    )
+    calls = summed_increase("agent_id", "atoms_calls_started_total", ranges(30 * MINUTE))
+    return Alert(
+        name="AtomsCallersUnanswered",
+        expr=(
+            f"(\n{indented(silent(10 * MINUTE))}\n  or on (agent_id)\n{indented(silent(1 * HOUR))}\n)\n"
+            f"and on (agent_id) ({usual})\n"
+            f"unless on (agent_id) ({calls} < {limits.minimum_calls})"
+        ),
+        for_seconds=3 * MINUTE,
+        keep_seconds=15 * MINUTE,
+        severity="critical",
+        summary=f"Callers of {AGENT} speak and nobody answers",
+        description=(
+            "{{ $value | humanizePercentage }} of what callers said in the last minutes got no answer that could be "
+            "timed, at an agent whose turns are answered as a rule. Speech synthesis or the model is the first "
+            "suspect; the calls may well end as completed."
+        ),
+        dashboard="atoms-node",
+        variables={"agent": AGENT},
+    )
