@@ -14,6 +14,7 @@ from exporter.outputs.recent import EndedCall, Recent
 from exporter.outputs.recorder import SpansOnly
 from exporter.outputs.spans import SpanRecord
 from exporter.protocol.api import CallLog
+from exporter.protocol.labels import name_label
 from exporter.protocol.units import UnitRules
 from exporter.receivers.following import Followed, Following
 from exporter.web import CallPage, CallView, FrontView, Health
@@ -222,7 +223,7 @@ def spans_of_log(log: CallLog, units: UnitRules, over: bool) -> Sequence[SpanRec
     tracker = Tracker(SpansOnly(spans.append), units=units, remember=0)
     agent = Agent()
     if log.agent_id is not None:
-        agent = Agent(log.agent_id, log.agent_name or "unknown", log.workflow_type == "single_prompt")
+        agent = Agent(log.agent_id, name_label(log.agent_name), log.workflow_type == "single_prompt")
     tracked = tracker.open(log.call_id, agent=agent, channel=log.channel)
     tracker.replay_history(tracked, log.events)
     if over:

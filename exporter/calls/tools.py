@@ -15,7 +15,7 @@ from exporter.calls.observations import (
     VariablesExtracted,
 )
 from exporter.protocol import events as wire
-from exporter.protocol.labels import code_label, label, method_label
+from exporter.protocol.labels import code_label, label, method_label, name_label
 from exporter.protocol.units import Skip, Unit, milliseconds, plausible, seconds, seconds_between
 
 _MOST_TOOLS = 1024
@@ -152,4 +152,4 @@ def _key(tool_call_id: wire.Identifier) -> str | None:
 
 
 def _function(name: str | None) -> str:
-    return label(name) if name else "unknown"
+    return name_label(name)

@@ -26,6 +26,7 @@ from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.recorder import Outputs, SpansOnly
 from exporter.outputs.spans import SpanRecord
 from exporter.protocol.api import CallLog
+from exporter.protocol.labels import name_label
 from exporter.protocol.units import Unit, UnitRules
 from exporter.receivers.recordings import Recording, read_recording
 
@@ -106,7 +107,7 @@ class Replay:
             return
         agent = self._agent
         if log.agent_id is not None:
-            agent = Agent(log.agent_id, log.agent_name or "unknown", log.workflow_type == "single_prompt")
+            agent = Agent(log.agent_id, name_label(log.agent_name), log.workflow_type == "single_prompt")
         tracked = self._tracker.open(log.call_id, agent=agent, channel=log.channel)
         self._tracker.replay_history(tracked, log.events)
         if not log.events:

@@ -26,6 +26,11 @@ def label(text: str) -> str:
     return clean if len(clean) <= LONGEST_LABEL else clean[: LONGEST_LABEL - 1] + "…"
 
 
+def name_label(text: str | None) -> str:
+    """A name for people: ``unknown`` where it is missing, or nothing is left of it."""
+    return (label(text) if text else "") or "unknown"
+
+
 @lru_cache(maxsize=4096)
 def processor_label(name: str | None) -> tuple[str, bool, Unit]:
     """A processor's name without its instance number, whether it counts characters, and the unit it measures in.

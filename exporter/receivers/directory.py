@@ -16,7 +16,7 @@ from exporter.calls.observations import Agent
 from exporter.errors import AtomsExporterError, Interrupted, Malformed, Refused
 from exporter.protocol.api import AgentInfo, decode_agent, decode_agent_page
 from exporter.protocol.fields import LONGEST_TEXT
-from exporter.protocol.labels import label
+from exporter.protocol.labels import name_label
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
 
@@ -66,7 +66,7 @@ class Directory:
     async def resolve(self, agent_id: str) -> Agent:
         """The agent, by name if the API gives one. Never fails: an agent without a name is called ``unknown``."""
         if len(agent_id) > LONGEST_TEXT:  # no id: it would not even fit into a URL
-            return Agent(label(agent_id[:LONGEST_TEXT]))
+            return Agent(name_label(agent_id[:LONGEST_TEXT]))
         while True:
             entry = self._entries.get(agent_id)
             if entry is not None and self._clock() < entry.good_until:
@@ -106,7 +106,7 @@ class Directory:
 
     async def _fetch(self, agent_id: str) -> tuple[Agent, float]:
         before = self._entries.get(agent_id)
-        unknown = before.agent if before is not None else Agent(agent_id=label(agent_id))
+        unknown = before.agent if before is not None else Agent(agent_id=name_label(agent_id))
         try:
             async with asyncio.timeout(self._patience):
                 info = await self._answer(agent_id, insist=before is None or before.agent == Agent(agent_id=agent_id))
@@ -139,4 +139,4 @@ class Directory:
 
 
 def _agent(info: AgentInfo, agent_id: str) -> Agent:
-    return Agent(label(agent_id), label(info.name or "unknown"), info.workflow_type == "single_prompt")
+    return Agent(name_label(agent_id), name_label(info.name), info.workflow_type == "single_prompt")

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
+from exporter.errors import Malformed
 from exporter.web.access import WebConfigFile
 from exporter.web.browsing import Browsing, html
 from exporter.web.gatekeeper import Gatekeeper, cross_origin
@@ -136,7 +137,10 @@ class _Site:
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         names = tuple(dict.fromkeys(request.query.getall("name[]", [])))
         accept = ",".join(request.headers.getall("Accept", []))
-        rendered = await self._ports.render(accept, names, scrape_of(request))
+        try:
+            rendered = await self._ports.render(accept, names, scrape_of(request))
+        except Malformed as problem:
+            return _problem(400, str(problem))
         page = rendered.body
         headers = {**_PLAIN_HEADERS, "Content-Type": rendered.content_type, "Vary": "Accept, Accept-Encoding"}
         if len(page) >= _GZIP_FROM_BYTES and _takes_gzip(",".join(request.headers.getall("Accept-Encoding", []))):

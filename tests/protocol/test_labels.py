@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.protocol.labels import LONGEST_LABEL, code_label, label, method_label, processor_label
+from exporter.protocol.labels import LONGEST_LABEL, code_label, label, method_label, name_label, processor_label
 from exporter.protocol.units import Unit
 
 
@@ -105,3 +105,9 @@ def test_a_code_is_a_short_word_or_number_and_everything_else_may_be_prose(code:
 )
 def test_a_method_is_one_that_http_knows(method: str | None, shown: str) -> None:
     assert method_label(method) == shown
+
+
+@pytest.mark.parametrize("blank", [None, "", "   ", "\t\x00\n", "\x1b"])
+def test_a_name_of_which_nothing_is_left_is_unknown(blank: str | None) -> None:
+    assert name_label(blank) == "unknown"
+    assert name_label(f"{blank or ''}Anna  ") == "Anna"

@@ -17,7 +17,7 @@ from exporter.outputs.prometheus.catalogue import CATALOGUE
 from exporter.outputs.prometheus.series import Counter, Store, View
 from exporter.protocol.capacity import Concurrency
 from exporter.protocol.events import WIRE_NAMES, Event
-from exporter.protocol.labels import label
+from exporter.protocol.labels import label, name_label
 
 
 class Metrics:
@@ -184,7 +184,7 @@ class Metrics:
                 self.store.gauge(name).set(value)
         self.store["atoms_concurrency_reserved"].children.clear()
         for each in known.reserved:
-            name = label(each.agent_name or "unknown")
+            name = name_label(each.agent_name)
             self.store.gauge("atoms_concurrency_reserved", label(each.agent_id), name, each.channel).set(each.calls)
 
     # -- the OTLP export, from its own threads

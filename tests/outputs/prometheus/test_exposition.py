@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from exporter.errors import Malformed
 from exporter.outputs.prometheus.exposition import OPENMETRICS, TEXT, render, wants_openmetrics
 from exporter.simulator import recorded
 from tests.golden import SCENARIOS, events_of
@@ -45,6 +46,17 @@ def life() -> Life:
     [
         (PROMETHEUS, True),
         ("application/openmetrics-text", True),
+        ("Application/OpenMetrics-Text; Version=1.0.0", True),
+        ("application/openmetrics-text;version=2.0.0", False),
+        ("application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text;q=0.3, text/plain;q=0.7", False),
+        ("text/plain;q=0.3, application/openmetrics-text;q=0.7", True),
+        ("text/plain, application/openmetrics-text", False),
+        ("application/openmetrics-text, text/plain", True),
+        ("application/openmetrics-text;q=0.5, */*;q=0.6", False),
+        ('application/openmetrics-text; version="1.0.0"; charset=utf-8', True),
+        ("application/openmetrics-text;q=nan, text/plain;q=0.1", False),
+        (",;,=;q=x,", False),
         ("text/plain;version=0.0.4", False),
         ("text/html,application/xhtml+xml,*/*;q=0.8", False),
         ("*/*", False),
@@ -90,6 +102,28 @@ def test_the_page_in_the_text_format(life: Life) -> None:
 def test_only_what_was_asked_for(life: Life) -> None:
     _, body = render(life.metrics.store, life.metrics.others, "", ["atoms_calls_active", "process_open_fds"])
     assert {family.name for family in parse_text(body.decode())} == {"atoms_calls_active", "process_open_fds"}
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("atoms_turn_latency_seconds_bucket", "atoms_turn_latency_seconds"),
+        ("atoms_turn_latency_seconds_count", "atoms_turn_latency_seconds"),
+        ("atoms_calls_started", "atoms_calls_started"),
+        ("atoms_calls_started_total", "atoms_calls_started"),
+        ("process_cpu_seconds_total", "process_cpu_seconds"),
+    ],
+)
+def test_a_family_is_found_by_the_names_of_its_samples(life: Life, name: str, family: str) -> None:
+    for accept in ("", PROMETHEUS):
+        _, body = render(life.metrics.store, life.metrics.others, accept, [name])
+        parse = parse_openmetrics if accept else parse_text
+        assert {found.name for found in parse(body.decode())} == {family}
+
+
+def test_names_nobody_has_are_no_empty_page(life: Life) -> None:
+    with pytest.raises(Malformed):
+        render(life.metrics.store, life.metrics.others, "", ["atoms_nothing", "_total", ""])
 
 
 def test_no_created_timestamps(life: Life) -> None:
