@@ -170,7 +170,7 @@ class Overview:
             state=followed.state,
             since_at=call.first_at if call.first_at is not None else tracked.opened_at,
             events=len(tracked.seen),
-            last_event_age_seconds=now - tracked.last_event_at if tracked.last_event_at is not None else None,
+            last_event_age_seconds=followed.quiet_seconds,
             agent_id=call.agent.agent_id,
             agent_name=call.agent.name,
             node_id=call.visit.node_id,

@@ -32,12 +32,13 @@ from exporter.outputs.recent import Recent
 from exporter.outputs.recorder import Outputs
 from exporter.overview import Overview
 from exporter.protocol.units import Unit, UnitRules
+from exporter.receivers.api_time import Start
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.capacity import Capacity
 from exporter.receivers.client import AtomsApi
 from exporter.receivers.deliveries import Deliveries
 from exporter.receivers.directory import Directory
-from exporter.receivers.discovery import ENDED, FoundCall, Poll, static_calls
+from exporter.receivers.discovery import ENDED, ENDED_FOR_SOME, FoundCall, Poll, static_calls
 from exporter.receivers.following import Earlier, Following, Limits
 from exporter.receivers.gathering import Gathering
 from exporter.receivers.history import History
@@ -89,7 +90,7 @@ class Service:
         self._on_started = on_started
         self._clock = clock
         self._rng = rng or random.Random()
-        self._started_at = clock()
+        self._started = Start(clock(), time.monotonic())
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
@@ -148,6 +149,7 @@ class Service:
             log=log,
             rng=self._rng,
             clock=clock,
+            monotonic=time.monotonic,
             limits=Limits(
                 max_streams=self._places.streams,
                 idle_timeout=config.api.idle_timeout,
@@ -155,6 +157,7 @@ class Service:
                 reconcile=config.history.enabled,
                 reconcile_delay=config.history.delay,
                 reconcile_attempts=config.history.attempts,
+                reconcile_patience=config.history.patience,
                 most_reconciling=config.history.max_pending,
             ),
             durable=self._store is not None,
@@ -342,6 +345,7 @@ class Service:
 
     def _start(self) -> None:
         self._say_places()
+        self.following.past_is_known = self._saved.existed and self._saved.readable
         for saved in self._saved.calls:
             found = FoundCall(saved.call_id, saved.agent.agent_id, saved.channel, source="state")
             if saved.form == CALL_FORM:
@@ -355,9 +359,10 @@ class Service:
             self._spawn(self._names_beforehand())  # beside the list, not before it: a call must not wait for names
             self._spawn(self._poll(poll.statuses).run())
             if poll.ended:
-                self._spawn(self._poll(ENDED, since=self._started_at).run())
+                self._spawn(self._poll(ENDED, ended=True).run())
         if self._config.capacity.enabled:
             self._spawn(self._capacity().run())
+        self._spawn(self.following.watch())
         self._spawn(self._probe_loop())
         if self._reloading is not None:
             self._spawn(self._reloading.watch_secret_files())
@@ -377,11 +382,12 @@ class Service:
         backoff = Backoff(self._rng, first_seconds=interval, ceiling_seconds=10 * interval)
         return Capacity(self._api, self.metrics.capacity, backoff=backoff, log=self._log, interval=interval)
 
-    def _poll(self, statuses: Sequence[str], since: float | None = None) -> Poll:
+    def _poll(self, statuses: Sequence[str], *, ended: bool = False) -> Poll:
         poll = self._config.discovery.poll
         return Poll(
             self._api,
-            self._found,
+            self.following.listed,
+            again=self.following.listed_again,
             backoff=Backoff(self._rng),
             log=self._log.bind(statuses=",".join(statuses)),
             interval=poll.interval,
@@ -389,7 +395,9 @@ class Service:
             statuses=statuses,
             agent_ids=poll.agent_ids,
             call_types=poll.call_types,
-            since=since,
+            optional=ENDED_FOR_SOME if ended else (),
+            start=self._started,
+            ended=ended,
         )
 
     async def _flush(self, seconds: float) -> None:
@@ -405,15 +413,6 @@ class Service:
         if spans_left:
             self._log.warning("spans were not delivered", spans=spans_left)
         self._log.info("stopped", calls_in_flight=len(self.tracker), spans_left=spans_left)
-
-    # -- finding calls
-
-    def _found(self, found: FoundCall) -> None:
-        """A call on the API's list. One that began before this process may have been counted by an earlier life,
-        unless there is a state file that would know of it."""
-        began_before = found.created_at is not None and found.created_at < self._started_at
-        known = self._saved.existed and self._saved.readable
-        self.following.follow(found, under_way=began_before and not known)
 
     def _finished(self, call_id: str) -> None:
         if self._keeping is not None:

@@ -43,7 +43,8 @@ IDENTITIES = 2
 
 
 class ConnectionFrame(Exception):
-    """Not an event of the call: ``sse_init`` or ``sse_close``."""
+    """Not an event of the call: ``sse_init`` or ``sse_close``, or what has neither an id nor a type we know (a
+    heartbeat, an error)."""
 
 
 def event_identity(event: Event, payload: bytes | msgspec.Raw) -> int:
@@ -52,12 +53,13 @@ def event_identity(event: Event, payload: bytes | msgspec.Raw) -> int:
     Two events of one millisecond can bear one id, because upstream numbers them per observer: the type belongs to it.
     The same in every process, so that a checkpoint can hold it.
 
-    :raises ConnectionFrame: the first or last frame of a connection, which is no event of the call, whatever its id.
+    :raises ConnectionFrame: a frame that is no event of the call: the first or last of a connection, whatever its id;
+        a heartbeat; an error.
     :raises Malformed: an event without an id whose content cannot be read again.
     """
     event_id = event.event_id
     if not event_id:
-        if isinstance(event, SSEInit | SSEClose):
+        if isinstance(event, SSEInit | SSEClose | Unknown):
             raise ConnectionFrame
         return content_identity(payload)
     salt = _SALTS.get(type(event))

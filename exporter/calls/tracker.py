@@ -363,6 +363,10 @@ class Tracker:
         for tracked in self:
             self.end(tracked.call.call_id, natural_outcome(tracked.call))
 
+    def drop(self, call_id: str) -> None:
+        """Let go of a call that turned out to be none, so far: it may be opened again."""
+        self._calls.pop(call_id, None)
+
     def forget(self, call_id: str) -> None:
         """Remember a call as done without following it."""
         self._calls.pop(call_id, None)

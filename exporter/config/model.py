@@ -120,7 +120,12 @@ class History(Section):
     concurrency: Annotated[int, Count(1, 100)] = Field(
         8, description="calls fetched at once; one fewer while the API answers one of them 429"
     )
-    attempts: Annotated[int, Count(1, 100)] = Field(6, description="tries before a call is given up as it is")
+    attempts: Annotated[int, Count(1, 100)] = Field(
+        6, description="looks at the log of an ended call that is not final yet, before the call is taken as it is"
+    )
+    patience: Annotated[float, BeforeValidator(Duration(0, 86_400))] = Field(
+        300.0, description="how long an ended call waits for a log that cannot be had"
+    )
     delay: Annotated[float, BeforeValidator(Duration(0, 3_600))] = Field(
         2.0, description="wait after a call's end before the first try"
     )

@@ -10,6 +10,7 @@ from typing import Final
 
 _BOM: Final = b"\xef\xbb\xbf"
 _LONGEST_RETRY_SECONDS: Final = 86_400.0
+_LONGEST_ID: Final = 1024  # it becomes a request header
 
 
 class FrameParser:
@@ -19,7 +20,8 @@ class FrameParser:
     says. Memory is bounded by ``max_event_bytes``, however long a line is: an event with more data than that,
     or with a longer line, is dropped and counted in ``oversize``; reading goes on after the next blank line.
 
-    ``retry_seconds`` is the reconnection time the server asked for, None until it did.
+    ``retry_seconds`` is the reconnection time the server asked for, ``last_event_id`` what it wants to hear when we
+    reconnect; None until it said so.
     """
 
     __slots__ = (
@@ -27,11 +29,13 @@ class FrameParser:
         "_at_boundary",
         "_data",
         "_first_line",
+        "_id",
         "_max",
         "_size",
         "_skipping_event",
         "_skipping_line",
         "_tail",
+        "last_event_id",
         "oversize",
         "retry_seconds",
     )
@@ -40,6 +44,8 @@ class FrameParser:
         self._max = max_event_bytes
         self.oversize = 0
         self.retry_seconds: float | None = None
+        self.last_event_id: bytes | None = None
+        self._id: bytes | None = None  # that of the event not ended yet
         self._tail: bytearray | None = None  # a line not ended yet
         self._data: list[bytes] | None = None  # the data lines of the event not ended yet
         self._size = 0
@@ -160,6 +166,10 @@ class FrameParser:
                 self._size += len(value) + 1
             if self._size > self._max:
                 self._drop_event()
+        elif name == b"id":
+            value = value[1:] if value[:1] == b" " else value
+            if b"\0" not in value and len(value) <= _LONGEST_ID:
+                self._id = value
         elif name == b"retry":
             value = value[1:] if value[:1] == b" " else value
             if value.isdigit():
@@ -167,6 +177,8 @@ class FrameParser:
 
     def _end_event(self, payloads: list[bytes]) -> None:
         data, self._data = self._data, None
+        if self._id is not None:
+            self.last_event_id = self._id
         self._skipping_event = False
         if data:
             payload = b"\n".join(data)

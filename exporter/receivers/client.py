@@ -21,6 +21,7 @@ from exporter.network.shown import shown_url
 from exporter.network.transport import Routed, Transport, decoded
 from exporter.network.trust import Trust
 from exporter.receivers.answers import failure_label, judge, media_type, transport_failure
+from exporter.receivers.api_time import ApiTime
 from exporter.receivers.shares import Shares
 from exporter.receivers.token import Token
 from exporter.receivers.transport import PushTransport
@@ -91,6 +92,7 @@ class AtomsApi:
         self.shares = Shares(telemetry.bound_hit)
         self.log = log
         self.clock = clock
+        self.time = ApiTime()
         self._base_url = base_url
         self._read_timeout = read_timeout
         self._open_timeout = connect_timeout + idle_timeout
@@ -133,13 +135,15 @@ class AtomsApi:
         """Where a question goes, fit for a log."""
         return "/".join((shown_url(self._base_url).rstrip("/"), *path))
 
-    async def open_stream(self, call_id: str) -> httpx.Response:
+    async def open_stream(self, call_id: str, *, last_event_id: str = "") -> httpx.Response:
         """The answer to ``GET /events``, its body unread; the caller closes it.
+
+        ``last_event_id`` is the last ``id:`` of an earlier stream of this call, if it had any.
 
         Raises Refused or Interrupted for everything that is not an event stream.
         """
         try:
-            response = await self._authenticated(lambda authorization: self._open(call_id, authorization))
+            response = await self._authenticated(lambda token: self._open(call_id, last_event_id, token))
         except Refused as refused:
             self._learn("stream", refused.status, refused)
             raise
@@ -155,9 +159,10 @@ class AtomsApi:
         self._unopened = 0
         return response
 
-    async def _open(self, call_id: str, authorization: Mapping[str, str]) -> httpx.Response:
+    async def _open(self, call_id: str, last_event_id: str, authorization: Mapping[str, str]) -> httpx.Response:
         async with self._building:
-            request = self._streams.build_request("GET", "/events", params={"callId": call_id}, headers=authorization)
+            headers = {**authorization, "Last-Event-ID": last_event_id} if last_event_id else authorization
+            request = self._streams.build_request("GET", "/events", params={"callId": call_id}, headers=headers)
             await asyncio.sleep(0)
         try:
             async with asyncio.timeout(self._open_timeout):
@@ -166,6 +171,7 @@ class AtomsApi:
             failure = transport_failure(error)
             self.telemetry.stream_failed(failure_label(None, failure.reason))
             raise failure from error
+        self.time.heard(response.headers.get("date"))
         problem = judge(response, now=self.clock()) or _unfit(response, "text/event-stream")
         if problem is not None:
             await response.aclose()
@@ -231,6 +237,7 @@ class AtomsApi:
                 asyncio.timeout(self._read_timeout),
                 self._answers.stream("GET", path, params=params, headers=authorization) as response,
             ):
+                self.time.heard(response.headers.get("date"))
                 if (problem := judge(response, now=self.clock()) or _unfit(response, "json")) is not None:
                     raise problem
                 return await _body(response, most)

@@ -104,10 +104,8 @@ class Deliveries:
                     FoundCall(delivery.call_id, delivery.agent_id, delivery.channel, source="webhook")
                 )
             case PostConversation():
-                if not self._following.over(delivery.call_id, delivery.outcome):
-                    # Its beginning was missed: its history is followed instead, and nothing if it is known already.
-                    found = FoundCall(delivery.call_id, delivery.agent_id, delivery.channel, source="webhook")
-                    self._following.follow(found, outcome=delivery.outcome)
+                found = FoundCall(delivery.call_id, delivery.agent_id, delivery.channel, source="webhook")
+                self._following.told(found, delivery.outcome, delivery.ended_at)
             case AnalyticsCompleted():
                 await self._analysed(delivery)
             case _:

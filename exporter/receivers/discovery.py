@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -13,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from exporter.calls.telemetry import Telemetry
 from exporter.errors import Interrupted, Malformed, Refused
 from exporter.protocol.api import UNKNOWN, CallPage, CallSummary, decode_call_page
+from exporter.receivers.api_time import Start
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
 
@@ -33,6 +35,14 @@ REFUSED_RETRY_SECONDS: Final = 30.0
 ENDED: Final = ("completed", "failed", "no_answer", "cancelled")
 """The statuses of calls that are over. ``processing`` is not yet: such a call will have one of these."""
 
+ENDED_FOR_SOME: Final = ("busy", "blocked")
+"""More of them, which the API's description does not know although its other programs do."""
+
+AHEAD_SECONDS: Final = 60.0
+"""A row dated later than this from now is wrong."""
+
+_TIME_IN_ID: Final = re.compile(r"CALL-(\d{13})-")
+
 
 class FoundCall(NamedTuple):
     """A call that may be followed; ``created_at`` is Unix time. ``source`` says who found it."""
@@ -43,6 +53,8 @@ class FoundCall(NamedTuple):
     status: str | None = None
     created_at: float | None = None
     source: str = "poll"
+    under_way: bool = False
+    """It began before this process, which cannot tell what an earlier life counted of it."""
 
 
 def static_calls(call_ids: Iterable[str], telemetry: Telemetry) -> list[FoundCall]:
@@ -56,11 +68,13 @@ def static_calls(call_ids: Iterable[str], telemetry: Telemetry) -> list[FoundCal
 class Poll:
     """Looks at ``GET /conversation`` now and then, the way the vendor wants it: default sort, small pages, no dates.
 
-    Each call is reported once to ``found``, which is told of calls that may be known from elsewhere.
-
+    :param found: told of each call once.
+    :param again: told of the same calls at later looks.
     :param interval: seconds between two looks.
-    :param since: report only calls that began after this Unix time, and after all that the first look finds, in case
-        this machine's clock is slow: the list of calls that are over has no end.
+    :param start: when this process began. A call that the first look finds and that began before is under way.
+    :param ended: the list is that of calls that are over, which has no end: those that began before the process did,
+        and those that the first look finds, go to ``again``.
+    :param optional: statuses that not every version of the API takes: left out once it refuses them.
     :param remember: how many call ids to know again; the least recently listed are forgotten first.
     """
 
@@ -71,29 +85,36 @@ class Poll:
         *,
         backoff: Backoff,
         log: FilteringBoundLogger,
+        again: Callable[[FoundCall], object] = lambda _: None,
         interval: float = 10.0,
         limit: int = 100,
         statuses: Sequence[str] = ("active", "in_progress"),
+        optional: Sequence[str] = (),
         agent_ids: Sequence[str] = (),
         call_types: Sequence[str] = (),
-        since: float | None = None,
+        start: Start | None = None,
+        ended: bool = False,
         remember: int = 100_000,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._found = found
+        self._again = again
         self._backoff = backoff
         self._log = log
         self._interval = interval
+        self._statuses = tuple(statuses)
+        self._optional = tuple(optional)
         self._params = {
             "limit": str(limit),
-            **({"statusFilter": ",".join(statuses)} if statuses else {}),
             **({"agentIds": ",".join(agent_ids)} if agent_ids else {}),
             **({"callTypes": ",".join(call_types)} if call_types else {}),
         }
-        self._since = since
-        self._past_known = False
+        self._start = start
+        self._ended = ended
+        self._since: float | None = None
+        self._first = True  # no look has come to its end yet
         self._remember = remember
         self._sleep = sleep
         self._clock = clock
@@ -131,26 +152,21 @@ class Poll:
 
     async def once(self) -> int:
         """Look at the list once; returns how many calls on it were new. Raises Refused, Interrupted, Malformed."""
-        if self._since is not None and not self._past_known:
-            past = await self._page(1)
-            self._since = max([self._since, *(call.created_at or 0.0 for call in past.calls)])
-            self._past_known = True
+        if self._ended and self._first:
+            self._past(await self._page(1))
             return 0
         self._looks += 1
-        whole = self._since is None and self._looks % WHOLE_EVERY == 0
+        whole = not self._ended and self._looks % WHOLE_EVERY == 0
         if len(self._half_read) > self._remember:
             self._half_read.clear()
         before = len(self._half_read)
         for page in range(1, MOST_PAGES + 1):
             answer = await self._page(page)
-            calls = [call for call in answer.calls if self._is_wanted(call)]
-            unseen = [call for call in calls if not self._is_seen(call.call_id)]
+            unseen = [call.call_id for call in answer.calls if self._told(call)]
             # The list is sorted by last change: a page without anything new has nothing new behind it, unless calls
             # that ended between two pages moved the rest up, or a look that failed had come no further than here.
-            goes_on = bool(unseen or whole or any(call.call_id in self._half_read for call in calls))
-            self._half_read.update(call.call_id for call in unseen)
-            for call in unseen:
-                self._found(found_call(call))
+            goes_on = bool(unseen or whole or any(call.call_id in self._half_read for call in answer.calls))
+            self._half_read.update(unseen)
             if not answer.has_more or not goes_on:
                 break
             if page in (MANY_PAGES, MOST_PAGES):
@@ -162,14 +178,72 @@ class Poll:
                 )
         new = len(self._half_read) - before
         self._half_read.clear()
+        self._first = False
         return new
 
-    async def _page(self, number: int) -> CallPage:
-        params = {"page": str(number), **self._params}
-        return await self._api.get("conversation", source="poll", read=decode_call_page, params=params)
+    def _past(self, page: CallPage) -> None:
+        """What was over at the first look is the past, whatever its times say."""
+        self._first = False
+        self._since = self._start.by(self._api.time) if self._start is not None else None
+        if self._since is None:  # no answer has told the time: what the rows say, the odd one out left aside
+            began = sorted(call.created_at for call in page.calls if call.created_at is not None)
+            wall = self._start.wall if self._start is not None else 0.0
+            self._since = max([wall, *began[(len(began) - 1) // 2 :][:1]])
+        for call in page.calls:
+            self._is_seen(call.call_id)
+            short = self._start is not None and self._start.by(self._api.time) is not None and self._is_recent(call)
+            (self._found if short and not self._is_odd(call) else self._again)(found_call(call))
 
-    def _is_wanted(self, call: CallSummary) -> bool:
-        return self._since is None or (call.created_at is not None and call.created_at > self._since)
+    def _told(self, call: CallSummary) -> bool:
+        """Tell of a listed call; whether it is news."""
+        found = found_call(call)._replace(under_way=self._is_under_way(call))
+        unseen = not self._is_seen(call.call_id)
+        if unseen and (not self._ended or self._is_recent(call)):
+            self._found(found)
+            return True
+        self._again(found)
+        return False
+
+    def _is_recent(self, call: CallSummary) -> bool:
+        began_at = self._began_at(call)
+        return began_at is not None and self._since is not None and began_at > self._since
+
+    def _is_odd(self, call: CallSummary) -> bool:
+        """Its row comes from the future, and its id does not say so."""
+        return self._in_the_future(call.created_at) and not self._in_the_future(_time_in_id(call))
+
+    def _in_the_future(self, at: float | None) -> bool:
+        now = self._api.time.now()
+        return at is not None and now is not None and at > now + AHEAD_SECONDS
+
+    def _began_at(self, call: CallSummary) -> float | None:
+        """When a call began by the API's clock: what its row says or the time in its id, whichever is later and not in
+        the future."""
+        times = [at for at in (call.created_at, _time_in_id(call)) if at is not None]
+        return max([at for at in times if not self._in_the_future(at)] or times, default=None)
+
+    def _is_under_way(self, call: CallSummary) -> bool:
+        """Listed at the first look, and begun before this process: by the API's clock, if it has told the time."""
+        if self._start is None or self._ended or not self._first:
+            return False
+        start = self._start.by(self._api.time)
+        began_at = self._began_at(call)
+        return began_at is None or began_at < (self._start.wall if start is None else start)
+
+    async def _page(self, number: int) -> CallPage:
+        try:
+            return await self._ask(number)
+        except Refused as refused:
+            if refused.status != 400 or not self._optional:
+                raise
+        self._log.debug("the list refuses a filter with these statuses", statuses=",".join(self._optional))
+        self._optional = ()
+        return await self._ask(number)
+
+    async def _ask(self, number: int) -> CallPage:
+        statuses = ",".join((*self._statuses, *self._optional))
+        params = {"page": str(number), **self._params, **({"statusFilter": statuses} if statuses else {})}
+        return await self._api.get("conversation", source="poll", read=decode_call_page, params=params)
 
     def _is_seen(self, call_id: str) -> bool:
         if call_id in self._seen:
@@ -189,3 +263,8 @@ class Poll:
 def found_call(call: CallSummary, source: str = "poll") -> FoundCall:
     """A listed call as a found one."""
     return FoundCall(call.call_id, call.agent_id, call.channel, call.status, call.created_at, source)
+
+
+def _time_in_id(call: CallSummary) -> float | None:
+    told = _TIME_IN_ID.match(call.call_id)
+    return int(told[1]) / 1000 if told is not None else None

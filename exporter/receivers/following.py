@@ -1,68 +1,37 @@
-"""Following calls: each once, from being found to its last event, with its history for what the stream missed."""
+"""Following calls: each once, whoever finds it, until the judge says that it is over."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Final
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, NoReturn
 
 from structlog.typing import FilteringBoundLogger
 
-from exporter.calls.identity import SeenEvents
-from exporter.calls.observations import Agent
-from exporter.calls.tracker import Progress, TrackedCall, Tracker, natural_outcome
-from exporter.errors import AtomsExporterError, Interrupted, Malformed, Refused
-from exporter.protocol.api import CallLog
-from exporter.receivers.backoff import Backoff
+from exporter.calls.evidence import Evidence, ListSaid, Standing, WebhookSaid, Word, standing_of
+from exporter.calls.judge import Patience
+from exporter.calls.tracker import Tracker
+from exporter.protocol.api import outcome_of
+from exporter.receivers.around import Around, Limits, Places
 from exporter.receivers.client import AtomsApi
 from exporter.receivers.directory import Directory
 from exporter.receivers.discovery import FoundCall
+from exporter.receivers.followed import Followed
 from exporter.receivers.history import History
-from exporter.receivers.stream import Ended, Ending, Subscription
+from exporter.receivers.resume import Earlier
 
-_RESUME_SECONDS: Final = 20.0
-"""How long a stream's first bytes may wait for the history of what came before them."""
-_YOUNG_SECONDS: Final = 1.0
-"""A call found this soon after its beginning has no history worth asking for."""
+__all__ = ["Earlier", "Followed", "Following", "Limits"]
 
-
-@dataclass(frozen=True)
-class Limits:
-    """How calls are followed; seconds."""
-
-    max_streams: int = 4000
-    idle_timeout: float = 60.0
-    call_idle_limit: float = 900.0
-    reconcile: bool = True
-    reconcile_delay: float = 2.0
-    """The API needs a moment to write a call's log."""
-    reconcile_attempts: int = 6
-    most_reconciling: int = 10_000
-    """Ended calls that may wait for their history at once."""
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """What an earlier life of the process knew of a call: the events it counted, and the facts it held back."""
-
-    counted: SeenEvents
-    waiting: Mapping[int, frozenset[str]]
-
-
-class Followed:
-    """One call on its way, for who asks about it."""
-
-    __slots__ = ("found", "outcome_hint", "state", "subscription", "tracked")
-
-    def __init__(self, found: FoundCall) -> None:
-        self.found = found
-        self.state = "pending"
-        self.subscription: Subscription | None = None
-        self.tracked: TrackedCall | None = None
-        self.outcome_hint: str | None = None
+_FORGOTTEN_SECONDS: Final = 10.0
+"""So long what turned out to be no call of ours is left alone, however often the list names it; doubled each time."""
+_LONGEST_FORGOTTEN_SECONDS: Final = 600.0
+_MOST_REMEMBERED: Final = 10_000
+_LOOK_SECONDS: Final = 2.5
+"""How often the calls are looked at for silence."""
+_AT_ONCE: Final = 500
+"""Calls looked at between two turns of the loop."""
 
 
 class Following:
@@ -71,6 +40,7 @@ class Following:
     :param spawn: starts a task in the group that owns the process' life.
     :param on_finished: told of every call that is over, for the checkpoint.
     :param durable: events are collected for checkpoints.
+    :param clock: Unix time. Ages are measured by ``monotonic``, which nobody can set.
     """
 
     def __init__(
@@ -84,25 +54,36 @@ class Following:
         log: FilteringBoundLogger,
         rng: random.Random,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         limits: Limits | None = None,
         durable: bool = False,
         on_finished: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._api = api
+        limits = limits or Limits()
         self._tracker = tracker
-        self._history = history
-        self._directory = directory
-        self._spawn = spawn
         self._log = log
-        self._rng = rng
-        self._clock = clock
-        self._limits = limits or Limits()
-        self._durable = durable
         self._on_finished = on_finished
-        self._slots = asyncio.Semaphore(self._limits.max_streams)
+        self._monotonic = monotonic
+        self._around = Around(
+            api=api,
+            tracker=tracker,
+            history=history,
+            directory=directory,
+            spawn=spawn,
+            log=log,
+            rng=rng,
+            clock=clock,
+            monotonic=monotonic,
+            api_time=api.time.now,
+            places=Places(limits.max_streams, bound_hit=api.telemetry.bound_hit, log=log),
+            patience=Patience(settle=limits.reconcile_delay, idle=limits.call_idle_limit, log_answers=limits.reconcile),
+            limits=limits,
+            durable=durable,
+        )
         self._followed: dict[str, Followed] = {}
-        self._reconciling = 0
-        self._waiting = 0
+        self._forgotten: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self.past_is_known = False
+        """What an earlier life counted was restored: no call is left out because one may have counted it."""
 
     def __len__(self) -> int:
         return len(self._followed)
@@ -115,45 +96,67 @@ class Following:
         """The call is being followed, or was."""
         return call_id in self._followed or self._tracker.known(call_id)
 
-    def follow(
-        self,
-        found: FoundCall,
-        *,
-        earlier: Earlier | None = None,
-        under_way: bool = False,
-        outcome: str | None = None,
-    ) -> bool:
+    def follow(self, found: FoundCall, *, earlier: Earlier | None = None, first: Evidence | None = None) -> bool:
         """Follow a call from now on; ``False`` when that is being done, or was.
 
-        :param outcome: the call is over, and this is how it ended.
         :param earlier: what an earlier life of the process counted of it.
-        :param under_way: the call began before this process, which cannot tell what an earlier life counted of it:
-            what its history holds so far is not counted.
+        :param first: what is known of it already.
         """
         if self.knows(found.call_id):
             return False
-        followed = self._followed[found.call_id] = Followed(found)
-        followed.outcome_hint = outcome
-        self._spawn(self._guarded(followed, earlier, under_way))
+        under_way = found.under_way and not self.past_is_known
+        followed = Followed(self._around, found, earlier=earlier, under_way=under_way, first=first)
+        self._followed[found.call_id] = followed
+        self._around.spawn(self._guarded(followed))
         return True
 
-    def over(self, call_id: str, outcome: str | None) -> bool:
-        """Somebody knows that a call has ended (a webhook): take what still comes, then reconcile."""
-        followed = self._followed.get(call_id)
-        if followed is None:
-            return False
-        followed.outcome_hint = outcome
-        if followed.subscription is not None:
-            followed.subscription.call_ended()
-        return True
+    def listed(self, found: FoundCall) -> None:
+        """A list names a call that is news: it is followed, or the judge hears of it."""
+        said = self._said(found)
+        followed = self._followed.get(found.call_id)
+        if followed is not None:
+            followed.report(said)
+        elif not self._is_forgotten(found.call_id):
+            self.follow(found, first=said)
 
-    async def _guarded(self, followed: Followed, earlier: Earlier | None, under_way: bool) -> None:
+    def listed_again(self, found: FoundCall) -> None:
+        """A list names a call that is none: the judge hears of it, and what was forgotten is looked for again."""
+        if found.call_id in self._followed or found.call_id in self._forgotten:
+            self.listed(found)
+
+    def _said(self, found: FoundCall) -> ListSaid:
+        outcome = outcome_of(found.status)
+        return ListSaid(Word(standing_of(found.status, outcome), self._monotonic(), outcome, found.status))
+
+    def told(self, found: FoundCall, outcome: str | None, ended_at: float | None) -> None:
+        """A webhook says that a call is over; one whose beginning was missed is followed for its history."""
+        said = WebhookSaid(Word(Standing.OVER, self._monotonic(), outcome, ended_at=ended_at))
+        followed = self._followed.get(found.call_id)
+        if followed is not None:
+            followed.report(said)
+        else:
+            self.follow(found, first=said)
+
+    async def watch(self) -> NoReturn:
+        """Notice silence: look at each call now and then, so that no event and no stream costs a timer."""
+        pause = min(_LOOK_SECONDS, self._around.limits.call_idle_limit / 8)
+        while True:
+            await asyncio.sleep(pause)
+            for number, followed in enumerate(self.calls()):
+                followed.look()
+                if number % _AT_ONCE == _AT_ONCE - 1:
+                    await asyncio.sleep(0)
+
+    async def _guarded(self, followed: Followed) -> None:
         """A call's outermost edge: whatever goes wrong in one call stays in it."""
         call_id = followed.found.call_id
-        log = self._log.bind(call_id=call_id)
         try:
-            await self._follow(followed, earlier, under_way, log)
+            if await followed.run():
+                self._on_finished(call_id)
+            else:
+                self._forget(call_id)
         except Exception:  # the edge between one call and all the others
+            log = self._log.bind(call_id=call_id)
             log.exception("following a call failed")
             self._abandon(call_id, log)
         finally:
@@ -165,224 +168,19 @@ class Following:
             self._tracker.end(call_id, "lost")
         except Exception:  # as above
             log.exception("a failed call cannot be ended")
-            self._tracker.forget(call_id)
+        self._tracker.forget(call_id)
         self._on_finished(call_id)
 
-    async def _follow(
-        self, followed: Followed, earlier: Earlier | None, under_way: bool, log: FilteringBoundLogger
-    ) -> None:
-        found = followed.found
-        agent = await self._agent(found)
-        tracked = self._tracker.open(
-            found.call_id, agent=agent, channel=found.channel, now=self._clock(), durable=self._durable
-        )
-        followed.tracked = tracked
-        resume = _Resume(self, followed, tracked, earlier, under_way, log)
-        feed, clock = self._tracker.feed, self._clock
+    # -- what is no call of ours, for now
 
-        def on_payload(payload: bytes) -> Progress:
-            return feed(tracked, payload, clock())
+    def _forget(self, call_id: str) -> None:
+        self._tracker.drop(call_id)
+        _, before = self._forgotten.pop(call_id, (0.0, _FORGOTTEN_SECONDS / 2))
+        pause = min(before * 2, _LONGEST_FORGOTTEN_SECONDS)
+        self._forgotten[call_id] = (self._monotonic() + pause, pause)
+        if len(self._forgotten) > _MOST_REMEMBERED:
+            self._forgotten.popitem(last=False)
 
-        subscription = followed.subscription = Subscription(
-            self._api,
-            found.call_id,
-            on_payload=on_payload,
-            on_connected=resume.connected,
-            backoff=Backoff(self._rng),
-            log=log,
-            idle_timeout=self._limits.idle_timeout,
-            call_idle_limit=self._limits.call_idle_limit,
-        )
-        if followed.outcome_hint is not None:
-            subscription.call_ended()
-        log.info("following a call", agent_id=agent.agent_id, channel=found.channel, source=found.source)
-        async with self._place():
-            followed.state = "following"
-            ending = await subscription.run()
-        followed.state = "reconciling"
-        await self._conclude(followed, tracked, ending, resume, log)
-
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        """One of the streams there may be. Who has to wait is counted; the log says when that begins and ends."""
-        waits = self._slots.locked()
-        if waits:
-            self._api.telemetry.bound_hit("streams")
-            if not self._waiting:
-                self._log.warning("more calls than streams: calls wait", max_streams=self._limits.max_streams)
-            self._waiting += 1
-        try:
-            await self._slots.acquire()
-        finally:
-            if waits:
-                self._waiting -= 1
-                if not self._waiting:
-                    self._log.info("no call waits for a stream any more")
-        try:
-            yield
-        finally:
-            self._slots.release()
-
-    async def _agent(self, found: FoundCall) -> Agent:
-        """Who answers; asked before anything is counted, so that a call's labels never change under way."""
-        agent_id = found.agent_id
-        if agent_id is None and self._limits.reconcile:
-            try:
-                agent_id = (await self._history.fetch(found.call_id, attempts=2)).agent_id
-            except AtomsExporterError:
-                agent_id = None
-        return await self._directory.resolve(agent_id) if agent_id else Agent()
-
-    # -- the end
-
-    async def _conclude(
-        self, followed: Followed, tracked: TrackedCall, ending: Ending, resume: _Resume, log: FilteringBoundLogger
-    ) -> None:
-        call_id = followed.found.call_id
-        outcome, call_log = await self._reconciled(followed, tracked, ending, resume, log)
-        if outcome is None:
-            log.warning("not a call we can see", status=ending.status)
-            self._tracker.forget(call_id)
-        else:
-            self._tracker.end(call_id, outcome, at=_ended_at(call_log))
-            log.info("call ended", outcome=outcome, events=len(tracked.seen), recovered=tracked.recovered)
-        self._on_finished(call_id)
-
-    async def _reconciled(
-        self, followed: Followed, tracked: TrackedCall, ending: Ending, resume: _Resume, log: FilteringBoundLogger
-    ) -> tuple[str | None, CallLog | None]:
-        """How the call ended, after its history has given what the stream missed; ``None``: it was never a call."""
-        seen_anything = len(tracked.seen) > 0
-        if ending.how is Ended.REFUSED and not seen_anything:
-            return None, None
-        if not self._limits.reconcile:
-            if not seen_anything and ending.how is Ended.NOT_FOUND:
-                return None, None
-            return followed.outcome_hint or natural_outcome(tracked.call), None
-        if self._reconciling >= self._limits.most_reconciling:
-            log.warning("a call cannot be reconciled", reason="too many ended at once")
-            return self._unreconciled(followed, tracked, ending), None
-        self._reconciling += 1
-        try:
-            await asyncio.sleep(self._limits.reconcile_delay if seen_anything else 0.0)
-            call_log = await self._history.fetch_ended(followed.found.call_id, attempts=self._limits.reconcile_attempts)
-        except Refused as refused:
-            if refused.status == 404 and not seen_anything and followed.found.source in ("static", "api"):
-                return None, None
-            log.warning("a call cannot be reconciled", status=refused.status)
-            return self._unreconciled(followed, tracked, ending), None
-        except (Interrupted, Malformed) as problem:
-            log.warning("a call cannot be reconciled", reason=problem.reason)
-            return self._unreconciled(followed, tracked, ending), None
-        finally:
-            self._reconciling -= 1
-        resume.take(call_log)
-        if not call_log.events:
-            self._tracker.fill_turns(tracked, call_log.turn_latencies, self._clock())
-        # The webhook's word first: it knows "busy", for which the call log has only "failed".
-        outcome = followed.outcome_hint or call_log.outcome or natural_outcome(tracked.call)
-        return outcome, call_log
-
-    def _unreconciled(self, followed: Followed, tracked: TrackedCall, ending: Ending) -> str:
-        """Complete only if one unbroken stream showed the call's own end."""
-        whole = ending.connections == 1 and tracked.call.ended
-        return (followed.outcome_hint or natural_outcome(tracked.call)) if whole else "lost"
-
-    # -- what the resume needs
-
-    async def history_so_far(self, call_id: str) -> CallLog | None:
-        """The history of a call in progress, if it can be had soon."""
-        try:
-            async with asyncio.timeout(_RESUME_SECONDS):
-                return await self._history.fetch(call_id)
-        except (TimeoutError, AtomsExporterError):
-            return None
-
-    @property
-    def tracker(self) -> Tracker:
-        """The calls' state."""
-        return self._tracker
-
-    def now(self) -> float:
-        """Unix time."""
-        return self._clock()
-
-    def is_stale(self, last_event_at: float) -> bool:
-        """Whether a call has been without a new event for so long that nothing will come."""
-        return self._clock() - last_event_at >= self._limits.call_idle_limit
-
-    @property
-    def reconciles(self) -> bool:
-        """Histories may be asked for."""
-        return self._limits.reconcile
-
-
-class _Resume:
-    """Takes a call's history into its state: at the first connection what an earlier life knew, afterwards what a
-    gap has lost, before the new connection's first bytes."""
-
-    __slots__ = ("_earlier", "_followed", "_following", "_log", "_tracked", "_under_way")
-
-    def __init__(
-        self,
-        following: Following,
-        followed: Followed,
-        tracked: TrackedCall,
-        earlier: Earlier | None,
-        under_way: bool,
-        log: FilteringBoundLogger,
-    ) -> None:
-        self._following = following
-        self._followed = followed
-        self._tracked = tracked
-        self._earlier = earlier
-        self._under_way = under_way
-        self._log = log
-        if earlier is not None:
-            following.tracker.resume(tracked, earlier.counted)
-
-    async def connected(self, connection: int) -> None:
-        """A stream is open and its bytes wait."""
-        found, last = self._followed.found, self._tracked.last_event_at
-        subscription = self._followed.subscription
-        if subscription is not None and last is not None and self._following.is_stale(last):
-            subscription.give_up()  # nothing but repetitions: a dead call that is played again and again
-            return
-        if not self._following.reconciles or (connection == 1 and self._is_young(found)):
-            return
-        call_log = await self._following.history_so_far(found.call_id)
-        if call_log is None:
-            self._log.debug("no history to resume from", connection=connection)
-            return
-        self.take(call_log)
-
-    def _is_young(self, found: FoundCall) -> bool:
-        if self._earlier is not None or self._under_way or found.created_at is None:
-            return False
-        return self._following.now() - found.created_at < _YOUNG_SECONDS
-
-    def take(self, call_log: CallLog) -> None:
-        """The history into the state: rebuilt, muted or recovered, as the call's past demands."""
-        tracker, tracked, now = self._following.tracker, self._tracked, self._following.now()
-        earlier, self._earlier = self._earlier, None
-        under_way, self._under_way = self._under_way, False
-        if earlier is not None:
-            recovered = tracker.rebuild(tracked, earlier.waiting, call_log.events, now)
-        elif under_way and not len(tracked.seen):
-            tracker.mute_before(tracked, call_log.events, now)
-            return
-        else:
-            recovered = tracker.recover(tracked, call_log.events, now, only_after_first=under_way)
-        if recovered:
-            self._log.info("recovered what the stream missed", events=recovered)
-
-
-def _ended_at(call_log: CallLog | None) -> float | None:
-    """When a call ended, by what the API says of it."""
-    if call_log is None:
-        return None
-    if call_log.ended_at is not None:
-        return call_log.ended_at
-    if call_log.created_at is None or call_log.duration_seconds is None:
-        return None
-    return call_log.created_at + call_log.duration_seconds
+    def _is_forgotten(self, call_id: str) -> bool:
+        until, _ = self._forgotten.get(call_id, (0.0, 0.0))
+        return self._monotonic() < until

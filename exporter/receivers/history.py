@@ -11,7 +11,7 @@ from functools import partial
 from heapq import heappop, heappush
 from typing import Final, TypeVar
 
-from exporter.errors import Interrupted, Refused
+from exporter.errors import Interrupted
 from exporter.protocol.api import CallLog, CallSummary, decode_call_log, decode_call_page
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
@@ -79,24 +79,11 @@ class History:
         """The call's log as it is now. Raises Refused, Malformed, or Interrupted when all attempts failed."""
         return await self._patiently(attempts, partial(decode_call_log, call_id=call_id), call_id)
 
-    async def fetch_ended(self, call_id: str, *, looks: int = 5, attempts: int = 6) -> CallLog:
-        """The log of a call that has just ended: the API needs a moment to write it, so look again while it lags.
-
-        Returns the last state when the call still is not final after so many looks. Raises as ``fetch`` does.
-        """
-        backoff = Backoff(self._rng)
-        look = 0
-        while True:
-            look += 1
-            try:
-                log = await self.fetch(call_id, attempts=attempts)
-            except Refused as refused:
-                if refused.status != 404 or look >= min(looks, 3):
-                    raise
-            else:
-                if log.outcome is not None or look >= looks:
-                    return log
-            await self._sleep(backoff.delay())
+    async def look(self, call_id: str) -> CallLog:
+        """The same with one try, when it is its turn."""
+        async with self._lanes.one():
+            read = partial(decode_call_log, call_id=call_id)
+            return await self._api.get("conversation", call_id, source="history", read=read)
 
     async def recent(self, count: int, *, statuses: str = "") -> AsyncIterator[CallSummary]:
         """The calls that changed last, newest first; ``statuses`` is a comma-separated filter."""

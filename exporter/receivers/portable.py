@@ -17,12 +17,14 @@ from exporter.network.codings import BrokenCoding, Decoder
 from exporter.receivers.shares import SHARE_BYTES, Shares
 
 _BOM: Final = b"\xef\xbb\xbf"
+_LONGEST_ID: Final = 1024  # it becomes a request header
 _TOO_LONG: Final = "\x00 too long"  # an event name of ours: no server can send a NUL that survives the guard
 
 
 class PortableReader:
     """Reads one response. ``fed`` grows with whatever arrives, ``oversize`` counts the events dropped for length;
-    ``retry_seconds`` is the reconnection time the server asked for, if it did.
+    ``retry_seconds`` is the reconnection time the server asked for, ``last_event_id`` what it wants to hear when we
+    reconnect, if it said so.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class PortableReader:
         self.fed = 0
         self.oversize = 0
         self.retry_seconds: float | None = None
+        self.last_event_id: bytes | None = None
 
     async def drain(self, take: Callable[[bytes], None], falls_behind: Callable[[], None]) -> None:
         """Hand over each event's payload until the body ends. httpx's errors tell of a cut."""
@@ -47,6 +50,8 @@ class PortableReader:
             async for event in EventSource(guarded).aiter_sse():
                 if event.retry is not None and event.retry >= 0:
                     self.retry_seconds = event.retry / 1000
+                if event.id:
+                    self.last_event_id = event.id.encode("utf-8", "surrogatepass")[:_LONGEST_ID]
                 if event.event == _TOO_LONG:
                     self.oversize += 1
                 elif event.data:

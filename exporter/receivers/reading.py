@@ -28,6 +28,10 @@ class Reader(Protocol):
     def retry_seconds(self) -> float | None:
         """The reconnection time the server asked for."""
 
+    @property
+    def last_event_id(self) -> bytes | None:
+        """What the server wants to hear when we reconnect."""
+
     async def drain(self, take: Callable[[bytes], None], falls_behind: Callable[[], None]) -> None:
         """Hand over each event's payload until the body ends, then close.
 
@@ -58,6 +62,11 @@ class PushedReader:
     def retry_seconds(self) -> float | None:
         """The reconnection time the server asked for."""
         return self._frames.retry_seconds
+
+    @property
+    def last_event_id(self) -> bytes | None:
+        """What the server wants to hear when we reconnect."""
+        return self._frames.last_event_id
 
     async def drain(self, take: Callable[[bytes], None], falls_behind: Callable[[], None]) -> None:
         """Hand over each event's payload until the body ends, then close."""

@@ -165,3 +165,17 @@ def test_what_is_pending_is_known() -> None:
     assert parser.mid_event
     parser.feed(b"\n")
     assert not parser.mid_event
+
+
+def test_the_last_id_is_that_of_the_last_whole_event() -> None:
+    parser = FrameParser()
+    parser.feed(b"data: a\n\n")
+    assert parser.last_event_id is None
+    parser.feed(b"id: 7\ndata: a\n\nid:8\n")
+    assert parser.last_event_id == b"7"
+    parser.feed(b"\n")
+    assert parser.last_event_id == b"8", "an event without data counts, too"
+    parser.feed(b"id: not\0this\ndata: a\n\nid: " + b"9" * 2000 + b"\n\n")
+    assert parser.last_event_id == b"8"
+    parser.feed(b"id\n\n")
+    assert parser.last_event_id == b"", "an empty one forgets it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,10 +15,11 @@ from upstream import Exchange, Heard, MostlyOne, Naps, Upstream, api_for
 
 from exporter.calls.observations import Agent
 from exporter.errors import Interrupted, Malformed, Refused
+from exporter.receivers.api_time import Start
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import Most
 from exporter.receivers.directory import Directory
-from exporter.receivers.discovery import ENDED, FoundCall, Poll, static_calls
+from exporter.receivers.discovery import ENDED, ENDED_FOR_SOME, FoundCall, Poll, static_calls
 from exporter.receivers.history import History
 
 CALL = "CALL-1758124225863-80752e"
@@ -124,7 +126,7 @@ async def test_of_the_calls_that_are_over_only_those_since_the_start_are_news() 
         over(("c5", after), ("c3", after)),
         over(("c1", before)),
     )
-    found, _, _ = await poll(upstream, 40, statuses=ENDED, since=1772445600.0)
+    found, _, _ = await poll(upstream, 40, statuses=ENDED, ended=True, start=Start(1772445600.0, 0.0))
     assert [(call.call_id, call.status) for call in found] == [("c3", "failed"), ("c5", "failed")]
     assert [request.query["page"] for request in upstream.requests[:5]] == ["1", "1", "2", "1", "2"]
     assert {request.query["page"] for request in upstream.requests[5:]} == {"1"}, "never to its end: it has none"
@@ -138,8 +140,73 @@ async def test_calls_that_were_over_at_the_first_look_are_the_past_even_where_ou
 
     first, late = over(("c1", 1_772_445_000), ("c2", 1_772_445_600)), over(("c0", 1_772_444_000))
     upstream = Upstream(failing(500), first, over(("c3", 1_772_445_601)), late)
-    found, _, _ = await poll(upstream, 3, statuses=ENDED, since=1_772_400_000.0)
+    found, _, _ = await poll(upstream, 3, statuses=ENDED, ended=True, start=Start(1_772_400_000.0, 0.0))
     assert [call.call_id for call in found] == ["c3"], "not c0, which was over before, too, but was updated only now"
+
+
+NOON = 1_772_445_600
+NOON_SAID = "Mon, 02 Mar 2026 10:00:00 GMT"
+
+
+def rows_at_noon(*calls: tuple[str, float], more: bool = False) -> Callable[[Exchange], Awaitable[None]]:
+    """A list whose answer says what time it is for the API: noon. Calls by their age in seconds."""
+    logs = [{"callId": call, "status": "completed", "createdAt": NOON - age} for call, age in calls]
+    body = json.dumps({"status": True, "data": {"logs": logs, "pagination": {"hasMore": more}}}).encode()
+
+    async def play(exchange: Exchange) -> None:
+        await exchange.answer(200, body, date=NOON_SAID)
+
+    return play
+
+
+@pytest.mark.parametrize("ahead", [20, -20, 0, 86_400])
+async def test_whether_a_call_began_before_us_is_told_by_the_apis_clock_and_not_by_ours(ahead: int) -> None:
+    started = time.monotonic() - 5.0  # five seconds ago: for the API at 9:59:55, whatever our clock said
+    upstream = Upstream(rows_at_noon(("past", 100)), rows_at_noon(("new", 3), ("before", 8), ("past", 100)))
+    start = Start(NOON - 5.0 + ahead, started)
+    found, _, _ = await poll(upstream, 2, statuses=ENDED, ended=True, start=start)
+    assert [call.call_id for call in found] == ["new"]
+    live = Upstream(rows_at_noon(("new", 3), ("before", 8)), rows_at_noon(("later", 30)))
+    found, _, _ = await poll(live, 2, start=start)
+    under_way = {call.call_id: call.under_way for call in found}
+    assert under_way == {"new": False, "before": True, "later": False}, "what was not there at the first look is new"
+
+
+async def test_a_row_from_the_future_hides_no_call() -> None:
+    upstream = Upstream(rows_at_noon(("odd", -86_400)), rows_at_noon(("new", -1), ("odd", -86_400)))
+    found, _, _ = await poll(upstream, 2, statuses=ENDED, ended=True, start=Start(0.0, time.monotonic()))
+    assert [call.call_id for call in found] == ["new"]
+
+
+async def test_a_row_whose_time_is_wrong_is_as_old_as_its_id() -> None:
+    call_id = f"CALL-{(NOON - 1) * 1000}-80752e"
+    upstream = Upstream(rows_at_noon(("past", 100)), rows_at_noon((call_id, 18_000), ("past", 100)))
+    found, _, _ = await poll(upstream, 2, statuses=ENDED, ended=True, start=Start(0.0, time.monotonic() - 5.0))
+    assert [call.call_id for call in found] == [call_id]
+
+
+async def test_who_is_followed_hears_of_calls_that_are_known_already() -> None:
+    again: list[str] = []
+    upstream = Upstream(rows_at_noon(("past", 100)), rows_at_noon(("new", 3), ("past", 100)), rows_at_noon(("new", 3)))
+    options: dict[str, Any] = {"ended": True, "start": Start(0.0, time.monotonic() - 5.0)}
+    await poll(upstream, 3, again=lambda call: again.append(call.call_id), **options)
+    assert again == ["past", "past", "new"]
+
+
+async def test_statuses_that_the_api_refuses_are_left_out() -> None:
+    async def play(exchange: Exchange) -> None:
+        if "busy" in exchange.query["statusFilter"]:
+            await exchange.answer(400)
+        else:
+            await page("c1")(exchange)
+
+    upstream = Upstream(play)
+    found, _, _ = await poll(upstream, 2, statuses=ENDED, optional=ENDED_FOR_SOME)
+    assert [call.call_id for call in found] == ["c1"]
+    assert [request.query["statusFilter"].count(",") for request in upstream.requests] == [5, 3, 3]
+    with structlog.testing.capture_logs() as logs:
+        await poll(Upstream(failing(400)), 1, statuses=ENDED, optional=ENDED_FOR_SOME)
+    assert [log["event"] for log in logs if log["log_level"] == "warning"] == ["calls cannot be listed"]
 
 
 async def test_an_endless_list_is_not_read_endlessly() -> None:
@@ -370,17 +437,16 @@ async def test_to_be_told_to_come_later_is_no_failed_attempt() -> None:
     assert len(upstream.requests) == 6
 
 
-async def test_an_ended_call_is_looked_at_until_its_log_is_final() -> None:
-    upstream = Upstream(failing(404), call_log("in_progress"), call_log("processing"), call_log("failed"))
-    naps = Naps()
+async def test_a_look_is_one_try() -> None:
+    upstream = Upstream(failing(404), failing(503), call_log("in_progress"))
     async with upstream.serving(), api_for(upstream.url) as (api, _):
-        assert (await history(api, naps).fetch_ended(CALL)).outcome == "failed"
-        assert naps.asked == [1, 2, 4]
-        upstream.plays = [call_log("in_progress")]
-        assert (await history(api, naps).fetch_ended(CALL, looks=2)).outcome is None
-        upstream.plays = [failing(404)]
+        looking = history(api, Naps())
         with pytest.raises(Refused):
-            await history(api, naps).fetch_ended(CALL)
+            await looking.look(CALL)
+        with pytest.raises(Interrupted):
+            await looking.look(CALL)
+        assert (await looking.look(CALL)).status == "in_progress"
+    assert len(upstream.requests) == 3
 
 
 async def test_a_rate_limit_holds_every_fetch_back() -> None:

@@ -134,7 +134,7 @@ async def test_without_events_in_the_history_the_summary_fills_the_missing_turns
 
 async def test_a_call_that_cannot_be_reconciled_ends_as_lost_and_says_so(tmp_path: Path) -> None:
     faults = parse_faults("gap=1:after=20:times=1,server_error=1:burst=1000:on=conversation")
-    settings = {"history.attempts": "2"}
+    settings = {"history.patience": "3s"}
     async with world(
         tmp_path, calls=1, total_calls=1, polls=False, faults=faults, settings=settings, speed=10.0
     ) as here:
@@ -151,7 +151,7 @@ async def test_a_call_that_cannot_be_reconciled_ends_as_lost_and_says_so(tmp_pat
 
 async def test_an_unbroken_stream_needs_no_history_to_be_complete(tmp_path: Path) -> None:
     faults = parse_faults("server_error=1:burst=1000:on=conversation")
-    settings = {"history.attempts": "2"}
+    settings = {"history.patience": "3s"}
     async with world(tmp_path, calls=6, total_calls=6, polls=False, faults=faults, settings=settings) as here:
         exporter = await here.exporter()
         here.simulator.begin()

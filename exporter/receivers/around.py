@@ -1,0 +1,129 @@
+"""What all calls that are followed share."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from exporter.calls.judge import Patience
+from exporter.calls.tracker import Tracker
+from exporter.receivers.client import AtomsApi
+from exporter.receivers.directory import Directory
+from exporter.receivers.history import History
+
+
+class Places:
+    """The streams there may be. Who has to wait is counted; the log says when that begins and ends.
+
+    :param bound_hit: told ``streams`` when somebody has to wait.
+    """
+
+    def __init__(self, number: int, *, bound_hit: Callable[[str], None], log: FilteringBoundLogger) -> None:
+        self._number = number
+        self._free = asyncio.Semaphore(number)
+        self._bound_hit = bound_hit
+        self._log = log
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """One place, for as long as a stream is open or being opened."""
+        waits = self._free.locked()
+        if waits:
+            self._bound_hit("streams")
+            if not self._waiting:
+                self._log.warning("more calls than streams: calls wait", max_streams=self._number)
+            self._waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            if waits:
+                self._waiting -= 1
+                if not self._waiting:
+                    self._log.info("no call waits for a stream any more")
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How calls are followed; seconds."""
+
+    max_streams: int = 4000
+    idle_timeout: float = 60.0
+    call_idle_limit: float = 900.0
+    reconcile: bool = True
+    reconcile_delay: float = 2.0
+    """The API needs a moment to write a call's log."""
+    reconcile_attempts: int = 6
+    """Looks at the log of an ended call that is not final yet."""
+    reconcile_patience: float = 300.0
+    """How long an ended call waits for a log that cannot be had."""
+    most_reconciling: int = 10_000
+    """Ended calls that may wait for their history at once."""
+
+
+@dataclass
+class Around:
+    """What all calls share."""
+
+    api: AtomsApi
+    tracker: Tracker
+    history: History
+    directory: Directory
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
+    log: FilteringBoundLogger
+    rng: random.Random
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    api_time: Callable[[], float | None]
+    places: Places
+    patience: Patience
+    limits: Limits
+    durable: bool = False
+    reconciling: int = 0
+
+    def __post_init__(self) -> None:
+        self._strange: set[str] = set()
+
+    @property
+    def idle_timeout(self) -> float:
+        """Seconds without a byte after which a connection is dead."""
+        return self.limits.idle_timeout
+
+    @property
+    def end_patience(self) -> float:
+        """How long an ended call waits for a log that cannot be had; seconds."""
+        return self.limits.reconcile_patience
+
+    @property
+    def end_looks(self) -> int:
+        """Looks at the log of an ended call that is not final yet."""
+        return self.limits.reconcile_attempts
+
+    def enter_reconciling(self) -> bool:
+        """One more ended call may wait for its history."""
+        if self.reconciling >= self.limits.most_reconciling:
+            return False
+        self.reconciling += 1
+        return True
+
+    def leave_reconciling(self) -> None:
+        """It has it, or waits no more."""
+        self.reconciling -= 1
+
+    def strange_status(self, status: str | None) -> None:
+        """A call has a status nobody knows: counted, and each word said once."""
+        self.api.telemetry.unknown_value("status")
+        word = (status or "")[:40]
+        if word not in self._strange and len(self._strange) < 100:
+            self._strange.add(word)
+            self.log.warning("a call has a status nobody knows", status=word)

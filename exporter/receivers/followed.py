@@ -1,0 +1,369 @@
+"""One call on its way: what its witnesses say is reported to the judge, what the judge says is done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from exporter.calls.evidence import (
+    Case,
+    Evidence,
+    LogAway,
+    LogSaid,
+    LogUnknown,
+    NewEvents,
+    Standing,
+    StreamParted,
+    Word,
+    hear,
+    standing_of,
+)
+from exporter.calls.judge import AskTheLog, NotOursForNow, Over, Verdict, may_open, outcome, weigh
+from exporter.calls.observations import Agent
+from exporter.calls.tracker import Progress, TrackedCall, natural_outcome
+from exporter.errors import AtomsExporterError, Interrupted, Malformed, Refused
+from exporter.protocol.api import UNKNOWN, CallLog
+from exporter.receivers.around import Around
+from exporter.receivers.backoff import Backoff
+from exporter.receivers.discovery import FoundCall
+from exporter.receivers.resume import Earlier, Resume
+from exporter.receivers.stream import Subscription, within
+
+_RESUME_SECONDS: Final = 20.0
+"""How long a stream's first bytes may wait for the history of what came before them."""
+_YOUNG_SECONDS: Final = 1.0
+"""A call found this soon after its beginning has no history worth asking for."""
+_LOOKS_FOR_WHAT_IS_NOT_THERE: Final = 3
+"""A log that is unknown, or that holds no events though there were some, is looked for so often."""
+
+
+class Followed:
+    """One call, from being found to its end.
+
+    :param around: what all calls share.
+    :param first: what is known of it already.
+    """
+
+    __slots__ = (
+        "_around",
+        "_asking",
+        "_case",
+        "_changed",
+        "_channel",
+        "_earlier",
+        "_final",
+        "_known",
+        "_resume",
+        "_resuming",
+        "_strange",
+        "_under_way",
+        "_verdict",
+        "agent_id",
+        "found",
+        "state",
+        "subscription",
+        "tracked",
+    )
+
+    def __init__(
+        self, around: Around, found: FoundCall, *, earlier: Earlier | None, under_way: bool, first: Evidence | None
+    ) -> None:
+        self.found = found
+        self.state = "pending"
+        self.agent_id = found.agent_id
+        self.tracked: TrackedCall | None = None
+        self.subscription: Subscription | None = None
+        self._around = around
+        self._channel = found.channel
+        self._earlier = earlier
+        self._under_way = under_way
+        self._case = Case(around.monotonic())
+        if first is not None:
+            self._case = hear(self._case, first)
+        self._verdict: Verdict | None = None
+        self._changed = asyncio.Event()
+        self._asking = False
+        self._final: CallLog | None = None
+        self._known = 0
+        self._resume: Resume | None = None
+        self._resuming: asyncio.Timeout | None = None
+        self._strange = False
+
+    @property
+    def quiet_seconds(self) -> float | None:
+        """Since the last new event, by a clock that nobody can set; ``None`` when there was none."""
+        if self.tracked is None or self._known == 0:
+            return None
+        return self._around.monotonic() - self._case.quiet_since
+
+    # -- what is said of the call, and what follows
+
+    def report(self, evidence: Evidence) -> None:
+        """One of its witnesses has said something."""
+        if isinstance(evidence, StreamParted) and self._resume is not None and self._verdict is None:
+            self._resume.gap = True
+        self._case = hear(self._with_news(), evidence)
+        self.weigh()
+
+    def look(self) -> None:
+        """Time has passed."""
+        self._case = self._with_news()
+        self.weigh()
+
+    def weigh(self) -> None:
+        """What follows from all that was said."""
+        if self._verdict is not None:
+            return
+        verdict = weigh(self._case, self._around.patience, self._around.monotonic())
+        if isinstance(verdict, Over | NotOursForNow):
+            self._verdict = verdict
+            within(self._resuming, 0.0)  # what waits to be read is worth more now than what came before
+            if self.subscription is not None:
+                self.subscription.end()
+        elif isinstance(verdict, AskTheLog) and not self._asking:
+            self._asking = True
+            self._around.spawn(self._ask())
+        self._changed.set()
+
+    def _with_news(self) -> Case:
+        known = self.news()
+        if known == self._known:
+            return self._case
+        self._known = known
+        return hear(self._case, NewEvents(self._around.monotonic()))
+
+    async def _ask(self) -> None:
+        """Ask the log while the judge wants it to be asked."""
+        try:
+            while self._verdict is None:
+                verdict = weigh(self._case, self._around.patience, self._around.monotonic())
+                if not isinstance(verdict, AskTheLog):
+                    return
+                if (pause := verdict.at - self._around.monotonic()) > 0:
+                    await self._change_within(pause)
+                elif (call_log := await self._ask_once()) is not None and call_log.events and self._verdict is None:
+                    resume = await self._begun()  # the stream is not there, or silent: this is what comes of it
+                    resume.take(call_log, self._around.clock())
+        finally:
+            self._asking = False
+
+    async def _change_within(self, seconds: float) -> None:
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    async def _ask_once(self) -> CallLog | None:
+        """One question to the log, its answer reported; the log, if there was one."""
+        asked_at = self._around.monotonic()
+        try:
+            call_log = await self._around.history.look(self.found.call_id)
+        except Refused as refused:
+            self.report(LogAway(asked_at) if refused.status == 401 else LogUnknown(asked_at))
+            return None
+        except (Interrupted, Malformed):
+            self.report(LogAway(asked_at))
+            return None
+        self._learn(call_log)
+        word = _word(call_log, asked_at)
+        if word.standing is Standing.STRANGE and not self._strange:
+            self._strange = True
+            self._around.strange_status(word.status)
+        if word.standing is Standing.OVER:
+            self._final = call_log
+        self.report(LogSaid(word))
+        return call_log
+
+    def _learn(self, call_log: CallLog) -> None:
+        """Who answers, where nobody has said so yet."""
+        self.agent_id = self.agent_id or call_log.agent_id
+        if self._channel == UNKNOWN:
+            self._channel = call_log.channel
+
+    # -- its stream
+
+    def taker(self) -> Callable[[bytes], Progress]:
+        """What takes each event's JSON."""
+        feed, clock, tracked = self._around.tracker.feed, self._around.clock, self.tracked
+        assert tracked is not None, "bytes before the connection was announced"
+
+        def take(payload: bytes) -> Progress:
+            return feed(tracked, payload, clock())
+
+        return take
+
+    def news(self) -> int:
+        """How many events of the call are known."""
+        return len(self.tracked.seen) if self.tracked is not None else 0
+
+    async def may_open(self) -> None:
+        """Waits until the judge lets the stream be opened."""
+        while not may_open(self._case, self._around.patience):
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def connected(self, connection: int) -> None:
+        """A stream is open and its bytes wait for what it will not bring."""
+        self.state = "following"
+        resume = await self._begun()
+        if not self._around.patience.log_answers:
+            return
+        if connection == 1 and resume.is_new and self._is_young():
+            resume.gap = False
+            return
+        try:
+            async with asyncio.timeout(_RESUME_SECONDS if self._verdict is None else 0.0) as self._resuming:
+                call_log = await self._around.history.fetch(self.found.call_id)
+        except (TimeoutError, AtomsExporterError):
+            self._around.log.debug("no history to resume from", call_id=self.found.call_id, connection=connection)
+            return
+        finally:
+            self._resuming = None
+        resume.take(call_log, self._around.clock())
+
+    def _is_young(self) -> bool:
+        now, began_at = self._around.api_time(), self.found.created_at
+        return now is not None and began_at is not None and now - began_at < _YOUNG_SECONDS
+
+    async def _begun(self) -> Resume:
+        """The call's state. Who answers is asked before anything is counted: a call's labels never change under way."""
+        if self._resume is None:
+            if self.agent_id is None and self._case.log is None and self._around.patience.log_answers:
+                await self._ask_once()
+            agent = await self._around.directory.resolve(self.agent_id) if self.agent_id else Agent()
+        if self._resume is None:  # somebody else may have begun it meanwhile
+            now = self._around.clock()
+            self.tracked = self._around.tracker.open(
+                self.found.call_id, agent=agent, channel=self._channel, now=now, durable=self._around.durable
+            )
+            log = self._around.log.bind(call_id=self.found.call_id)
+            log.debug("following a call", agent_id=agent.agent_id, channel=self._channel, source=self.found.source)
+            self._resume = Resume(
+                self._around.tracker, self.tracked, log, earlier=self._earlier, under_way=self._under_way
+            )
+        return self._resume
+
+    # -- its life
+
+    async def run(self) -> bool:
+        """Follow it to its end; ``False`` when it turned out to be none of ours."""
+        if self._earlier is not None:
+            await self._begun()
+        around = self._around
+        self.subscription = Subscription(
+            around.api,
+            self.found.call_id,
+            self,
+            place=around.places.one,
+            backoff=Backoff(around.rng),
+            log=around.log,
+            idle_timeout=around.idle_timeout,
+        )
+        self.weigh()
+        if self._verdict is not None:
+            self.subscription.end()
+        ending = await self.subscription.run()
+        self.subscription = None
+        if isinstance(self._verdict, NotOursForNow):
+            around.log.warning("not a call we can see", call_id=self.found.call_id)
+            return False
+        self.state = "reconciling"
+        await self._conclude(whole=ending.connections == 1)
+        return True
+
+    async def _conclude(self, *, whole: bool) -> None:
+        """Its history, then its end."""
+        around = self._around
+        call_log = await self._last_word() if around.patience.log_answers else None
+        resume = await self._begun()
+        tracked = self.tracked
+        assert tracked is not None, "it was begun a line ago"
+        whole = whole and tracked.call.ended
+        history = call_log is not None and (bool(call_log.events) or not resume.gap or not len(tracked.seen))
+        if call_log is not None:
+            resume.take(call_log, around.clock())
+            if not call_log.events:
+                around.tracker.fill_turns(tracked, call_log.turn_latencies, around.clock())
+        natural = natural_outcome(tracked.call)
+        ended = outcome(self._case, natural=natural, whole=whole, history=history, patience=around.patience)
+        at = _ended_at(call_log) if call_log is not None else _said_to_have_ended(self._case)
+        around.tracker.end(self.found.call_id, ended, at=at)
+        around.log.info(
+            "call ended",
+            call_id=self.found.call_id,
+            outcome=ended,
+            events=len(tracked.seen),
+            recovered=tracked.recovered,
+        )
+
+    async def _last_word(self) -> CallLog | None:
+        """The log of the call that has ended: looked for until it is final and whole, or patience is at its end."""
+        around = self._around
+        if self._final is not None and self._is_whole(self._final):
+            return self._final
+        if not around.enter_reconciling():
+            self._unreconciled(reason="too many ended at once")
+            return self._final
+        try:
+            return await self._look_for_the_end()
+        finally:
+            around.leave_reconciling()
+
+    async def _look_for_the_end(self) -> CallLog | None:
+        around = self._around
+        until = around.monotonic() + around.end_patience
+        backoff = Backoff(around.rng)
+        if self.news():
+            await asyncio.sleep(around.patience.settle)
+        looks, best = 0, self._final
+        while True:
+            call_log = await self._ask_once()
+            case, now = self._case, around.monotonic()
+            away = call_log is None and case.log_away_at > case.log_unknown_at
+            looks += not away
+            best = call_log or best
+            if call_log is not None and self._is_enough(call_log, looks):
+                return call_log
+            if away and now >= until:
+                self._unreconciled(reason="its log cannot be had")
+                return best
+            if not away and call_log is None and looks >= _LOOKS_FOR_WHAT_IS_NOT_THERE:
+                self._unreconciled(reason="its log is unknown")
+                return best
+            await asyncio.sleep(min(backoff.delay(), max(0.0, until - now) if away else 30.0))
+
+    def _is_whole(self, call_log: CallLog) -> bool:
+        """It holds all that the stream has brought: nothing is missing that the API still has to write."""
+        return len(call_log.events) >= self.news()
+
+    def _is_enough(self, call_log: CallLog, looks: int) -> bool:
+        if not call_log.events and self.news() and (self._resume is None or self._resume.gap):
+            return looks >= max(_LOOKS_FOR_WHAT_IS_NOT_THERE, self._around.end_looks)
+        if isinstance(self._verdict, Over) and self._verdict.outcome == "lost":
+            return True
+        return call_log.outcome is not None or self._strange or looks >= self._around.end_looks
+
+    def _unreconciled(self, *, reason: str) -> None:
+        self._around.log.warning("a call cannot be reconciled", call_id=self.found.call_id, reason=reason)
+
+
+def _word(call_log: CallLog, asked_at: float) -> Word:
+    standing = standing_of(call_log.status, call_log.outcome)
+    return Word(standing, asked_at, call_log.outcome, call_log.status, ended_at=_ended_at(call_log))
+
+
+def _said_to_have_ended(case: Case) -> float | None:
+    words = (case.log, case.webhook, case.list_over)
+    return next((word.ended_at for word in words if word is not None and word.ended_at is not None), None)
+
+
+def _ended_at(call_log: CallLog) -> float | None:
+    """When a call ended, by what the API says of it."""
+    if call_log.ended_at is not None:
+        return call_log.ended_at
+    if call_log.created_at is None or call_log.duration_seconds is None:
+        return None
+    return call_log.created_at + call_log.duration_seconds
