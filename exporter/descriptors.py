@@ -33,7 +33,7 @@ def divide(allowed: int | None, streams: int) -> Division:
     if allowed is None:
         return Division(streams, MOST_CLIENTS)
     clients = max(FEWEST, min(MOST_CLIENTS, allowed // 4))
-    return Division(max(FEWEST, min(streams, allowed - clients - RESERVE)), clients)
+    return Division(min(streams, max(FEWEST, allowed - clients - RESERVE)), clients)
 
 
 def raise_limit() -> int | None:

@@ -187,15 +187,16 @@ RULES_WITHOUT_A_LOG: Final = (_stream_says_over, _log_unavailable, _silent_for_t
 
 def may_open(case: Case, patience: Patience) -> bool:
     """Whether the stream may be opened: after ``sse_close`` only when the log says that the call goes on, or cannot be
-    had for a while; where somebody says that the call is over, when the log has said otherwise."""
+    had for a while; where somebody says that the call is over, when the log says otherwise, or cannot be had now."""
     if not patience.log_answers:
         return True
-    asked_until = max(case.closed_at, _said_over_at(case) or -inf)
-    if asked_until == -inf:
+    told_at = _said_over_at(case)
+    question_at = max(case.closed_at, -inf if told_at is None else told_at)
+    if case.log is not None and case.log.standing is Standing.GOES_ON and case.log_at >= question_at:
         return True
-    if case.log is not None and case.log.standing is Standing.GOES_ON and case.log_at >= asked_until:
-        return True
-    return case.asked_at >= asked_until + patience.grace
+    if case.closed_at > -inf:
+        return case.asked_at >= case.closed_at + patience.grace
+    return told_at is None or case.log_away_at >= told_at
 
 
 def outcome(case: Case, *, natural: str, whole: bool, history: bool, patience: Patience) -> str:
