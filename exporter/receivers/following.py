@@ -96,15 +96,23 @@ class Following:
         """The call is being followed, or was."""
         return call_id in self._followed or self._tracker.known(call_id)
 
-    def follow(self, found: FoundCall, *, earlier: Earlier | None = None, first: Evidence | None = None) -> bool:
+    def follow(
+        self,
+        found: FoundCall,
+        *,
+        earlier: Earlier | None = None,
+        under_way: bool = False,
+        first: Evidence | None = None,
+    ) -> bool:
         """Follow a call from now on; ``False`` when that is being done, or was.
 
         :param earlier: what an earlier life of the process counted of it.
+        :param under_way: an earlier life may have counted what its history holds, and nobody can tell.
         :param first: what is known of it already.
         """
         if self.knows(found.call_id):
             return False
-        under_way = found.under_way and not self.past_is_known
+        under_way = under_way or (found.under_way and not self.past_is_known)
         followed = Followed(self._around, found, earlier=earlier, under_way=under_way, first=first)
         self._followed[found.call_id] = followed
         self._around.spawn(self._guarded(followed))
