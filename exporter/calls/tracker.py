@@ -143,7 +143,10 @@ class Tracker:
         self._take(tracked, event, identity, misfits, 0.0, _RECORDING)
 
     def _frame(self, known: list[int], event: wire.Event, payload: bytes | msgspec.Raw) -> None:
-        """The first or last frame of a connection: no event of the call, but counted, and once, too."""
+        """No event of the call: the first and last frame of a connection are counted, and once, too; heartbeats and
+        errors, which name neither an event nor a call, are not."""
+        if event.call_id is None and isinstance(event, wire.Unknown):
+            return
         identity = content_identity(payload)
         if identity in known:
             self._record.event_duplicate()

@@ -217,10 +217,11 @@ class Poll:
         return at is not None and now is not None and at > now + AHEAD_SECONDS
 
     def _began_at(self, call: CallSummary) -> float | None:
-        """When a call began by the API's clock: what its row says or the time in its id, whichever is later and not in
-        the future."""
-        times = [at for at in (call.created_at, _time_in_id(call)) if at is not None]
-        return max([at for at in times if not self._in_the_future(at)] or times, default=None)
+        """When a call began by the API's clock: what its row says or the time in its id, whichever is later; a row from
+        the future is as old as its id."""
+        in_id = _time_in_id(call)
+        times = [at for at in (None if self._is_odd(call) and in_id else call.created_at, in_id) if at is not None]
+        return max(times, default=None)
 
     def _is_under_way(self, call: CallSummary) -> bool:
         """Listed at the first look, and begun before this process: by the API's clock, if it has told the time."""

@@ -27,9 +27,15 @@ CALL_TYPES = ("telephony_inbound", "telephony_outbound", "webcall")
 
 
 def log_entry(
-    script: CallScript, call: str, started_ms: int, status: str, updated_ms: int, published: int
+    script: CallScript,
+    call: str,
+    started_ms: int,
+    created_ms: int,
+    status: str,
+    updated_ms: int,
+    published: int,
 ) -> dict[str, Any]:
-    """One call as ``GET /conversation`` lists it."""
+    """One call as ``GET /conversation`` lists it; ``created_ms`` is when the API says it was created."""
     over = status not in ("in_progress", "active")
     return {
         "_id": sha256(call.encode()).hexdigest()[:24],
@@ -40,7 +46,7 @@ def log_entry(
         "duration": max(0, script.ended_ms - script.answered_ms) / 1000 if over else 0,
         "from": script.from_phone,
         "to": script.to_phone,
-        "createdAt": iso(started_ms),
+        "createdAt": iso(created_ms),
         "updatedAt": iso(updated_ms),
         "disconnectionReason": script.reason if over else None,
         "callFailureReason": script.failure or None if over else None,
@@ -122,7 +128,7 @@ def call_log(script: CallScript, started_ms: int, dialect: Dialect, skew_ms: int
     events = events_of(script, started_ms, dialect, skew_ms)
     call = call_id(script.seed, script.number, started_ms)
     ended_ms = started_ms + script.ended_ms
-    entry = log_entry(script, call, started_ms, script.status, ended_ms, len(events))
+    entry = log_entry(script, call, started_ms, started_ms + skew_ms, script.status, ended_ms, len(events))
     return conversation(script, entry, started_ms, events)
 
 

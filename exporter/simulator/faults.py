@@ -25,6 +25,9 @@ FAULTS: Mapping[str, str] = {
     "mute": "connection: accepted, never answered",
     "no_close": "connection: neither sse_close nor a close at the end of the call",
     "over_before_connect": "call: listed as active, but over before anybody connects (400)",
+    "refused": "connection: closed between frames; the stream is then refused for `seconds` (default 15) with `status` "
+    "(default 403, 400, 404, 410 in turn)",
+    "ids": "connection: frames carry an `id:`, and who says the last one (Last-Event-ID) gets what came after it",
     # drawn per request; `on` is events, conversation, agent or any
     "server_error": "request: 500, `burst` times in a row (default 3)",
     "rate_limited": "request: 429 with Retry-After of `seconds` (default 2)",
@@ -52,7 +55,15 @@ FAULTS: Mapping[str, str] = {
     "slow_node": "node `node_id` (of `agent_id` when given): every latency times `factor` (default 4)",
     "tool_failure": "tool call: fails with this probability",
     "call_failure": "call: fails after some turns",
+    "never_opens": "call: its stream is never opened but answered `status` (default 204, 301, 500, JSON, HTML in turn)",
+    "late": "call: neither its stream nor its log is there (404) for its first `seconds` (default 7)",
+    "error_frames": "call: for its first `seconds` (default 8) its stream brings one frame that is no event, and ends",
+    "heartbeats": "call: after its end its stream stays open and brings heartbeats: comments and frames",
+    "log_away": "call: its log answers 503 for `seconds` (default 30) after its end",
+    "strange_status": "call: a `completed` one has the final status `word` (default `transferred`)",
+    "strict_filter": "request: the list answers 400 to a status filter with `busy` or `blocked`",
     # drawn per webhook
+    "webhook_premature": "delivery: a post-conversation comes early, while the call goes on",
     "webhook_duplicate": "delivery: sent twice with the same id",
     "webhook_reorder": "delivery: held back until the call's next one has been sent",
     "webhook_bad_signature": "delivery: preceded by a forged one about a call that does not exist",
@@ -69,7 +80,7 @@ REQUEST_STATUS: Mapping[str, int] = {
     "html": 200,
 }
 _PACE = ("slow", "drip")
-_CONNECTION = ("drop", "gap", "replay", "silence", "half_open")
+_CONNECTION = ("drop", "gap", "replay", "refused", "silence", "half_open")
 _FRAME = ("malformed", "nan", "oversize", "duplicate", "reorder", "reorder_hops", "noise")
 _MOST_BYTES = 50 * 1024 * 1024
 
@@ -93,6 +104,8 @@ class Fault:
     node_id: str = ""
     agent_id: str = ""
     on: str = ""
+    status: int = 0
+    word: str = "transferred"
 
     def __post_init__(self) -> None:
         if self.name not in FAULTS:
@@ -111,7 +124,16 @@ class Fault:
         return self.on in ("any", endpoint) or (not self.on and endpoint == "events")
 
 
-_NUMBERS = {"after": int, "times": int, "seconds": float, "size": int, "burst": int, "hours": float, "factor": float}
+_NUMBERS = {
+    "after": int,
+    "times": int,
+    "seconds": float,
+    "size": int,
+    "burst": int,
+    "hours": float,
+    "factor": float,
+    "status": int,
+}
 
 
 def parse_fault(text: str) -> Fault:

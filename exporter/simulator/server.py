@@ -17,6 +17,7 @@ from .control import Control
 from .dialects import connection_frame
 from .faults import REQUEST_STATUS, Fault, Faults
 from .live import Call
+from .oddities import ERROR_FRAME, Oddities
 from .options import SimulatorOptions
 from .streams import Stream, Wire
 from .switchboard import Switchboard
@@ -44,7 +45,8 @@ class Simulator:
         starts_at = time.time() if options.starts_at is None else options.starts_at
         self._starts_ms = int(starts_at * 1000)
         self._began: float | None = None
-        self.switchboard = Switchboard(options, self.faults, self._starts_ms)
+        self.oddities = Oddities(self.faults, options.speed)
+        self.switchboard = Switchboard(options, self.faults, self._starts_ms, self.oddities)
         self.postman = Postman(options.webhook_url, options.webhook_secret, self.faults, options.canary)
         self.control = Control(self)
         self.base_url = ""
@@ -224,13 +226,30 @@ class Simulator:
         call = self.switchboard.call(call_id)
         if call is None:
             return self._error("events", 404, "Call log not found")
-        now_ms = self.now_ms()
-        if self.switchboard.is_over(call_id, now_ms):
+        now_ms, now = self.now_ms(), asyncio.get_running_loop().time()
+        odd = self.oddities.stream_answer(call, now_ms, now)
+        if odd is not None:
+            return self._odd("events", odd)
+        if self.oddities.of("heartbeats", call) is None and self.switchboard.is_over(call_id, now_ms):
             self.switchboard.over_before_connect(call_id, now_ms)
             return self._error("events", 400, "Call already completed")
         if self.faults.strikes("mute", self.faults.rng("mute", call_id, call.connections)):
             await asyncio.get_running_loop().create_future()
         return await self._stream(request, call)
+
+    def _odd(self, endpoint: str, status: int) -> web.Response:
+        """An answer that is no stream, or no log."""
+        self.wire.requests[endpoint, 200 if status == 299 else status] += 1
+        match status:
+            case 200:
+                return web.json_response({"status": True, "message": "stream not available"})
+            case 204:
+                return web.Response(status=204)
+            case 299:
+                return web.Response(text=_PAGE, content_type="text/html")
+            case 301:
+                return web.Response(status=301, headers={"Location": "/sign-in"})
+        return _error(status, "not available")
 
     async def _stream(self, request: web.Request, call: Call) -> web.StreamResponse:
         answer = web.StreamResponse(
@@ -257,13 +276,23 @@ class Simulator:
             self.faults,
             rng,
             chunked=chunked,
+            beats=self.oddities.of("heartbeats", call) is not None,
         )
-        self.switchboard.connect(call, stream, now_ms)
+        if self.oddities.brings_an_error(call, now_ms):
+            transport.write(b"%x\r\n%b\r\n" % (len(ERROR_FRAME), ERROR_FRAME) if chunked else ERROR_FRAME)
+            self.wire.ended["error_frame"] += 1
+            return answer
+        last = request.headers.get("Last-Event-ID", "")
+        if self.oddities.of("ids", call) is not None:
+            stream.number = int(last) if last.isdigit() else 0
+        self.switchboard.connect(call, stream, now_ms, after=stream.number if last else None)
         try:
             await stream.over
         finally:
             stream.end("gone")
             self.switchboard.disconnect(call, stream)
+            if stream.refused is not None:
+                self.oddities.refuse(call, stream.refused, asyncio.get_running_loop().time())
         answer.force_close()
         return answer
 
@@ -283,6 +312,8 @@ class Simulator:
             return self._error("conversation", 400, "page and limit are numbers")
         if page < 1 or limit < 1:
             return self._error("conversation", 400, "page and limit begin at 1")
+        if self._is_strict() and {"busy", "blocked"} & set(query.get("statusFilter", "").split(",")):
+            return self._error("conversation", 400, "statusFilter: not a status")
         found = self._matching(query.get("statusFilter", ""), query.get("agentIds", ""), query.get("callTypes", ""))
         if query.get("sortOrder", "desc") != "asc":
             found.reverse()
@@ -296,6 +327,9 @@ class Simulator:
             "totalPages": pages,
         }
         return self._answer("conversation", {"status": True, "data": {"logs": shown, "pagination": pagination}})
+
+    def _is_strict(self) -> bool:
+        return self.faults.strikes("strict_filter", self.faults.rng("filter")) is not None
 
     def _matching(self, statuses: str, agents: str, types: str) -> list[Call]:
         """Calls by the time of their last update, oldest first."""
@@ -322,6 +356,9 @@ class Simulator:
         call = self.switchboard.call(call_id)
         if call is None:
             return self._error("conversation", 404, "Call log not found")
+        odd = self.oddities.log_answer(call, self.switchboard.ended_ms(call), self.now_ms())
+        if odd is not None:
+            return self._odd("conversation", odd)
         events = call.events()
         body = call_logs.conversation(call.script(), self.switchboard.entry(call), call.started_ms, events)
         if self.faults.strikes("no_history", self.faults.rng("history", call.number)):

@@ -6,12 +6,15 @@ A stream suffers what the faults have in store for it; what it wrote is counted.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
 from .faults import Fault, Faults
+from .oddities import heartbeat
 
+_HEARTBEAT_SECONDS = 0.4
 _MOST_BUFFERED = 64 * 1024 * 1024
 _FIXED = frozenset({"agent_node_state", "hopping", "call_start", "call_end", "call_cancelled"})
 """Events across which ``reorder`` does not swap: what is attributed to which node would change."""
@@ -36,17 +39,30 @@ class Stream:
     """A client's connection to one call. ``over`` gets the word why it ended: closed, cut, slow, gone or shutdown."""
 
     def __init__(
-        self, call_id: str, transport: asyncio.WriteTransport, wire: Wire, faults: Faults, rng: Random, *, chunked: bool
+        self,
+        call_id: str,
+        transport: asyncio.WriteTransport,
+        wire: Wire,
+        faults: Faults,
+        rng: Random,
+        *,
+        chunked: bool,
+        beats: bool = False,
     ) -> None:
         self.call_id = call_id
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.frames = 0
         self.replay_next = False
+        self.refused: Fault | None = None
+        """What happens to the call's next connections."""
+        self.number: int | None = None
+        """Of the last event, where frames carry ids."""
         self._transport = transport
         self._wire = wire
         self._faults = faults
         self._rng = rng
         self._chunked = chunked
+        self._beats = beats
         self._held: tuple[str, bytes] | None = None
         self._garbage = 0
         self._fate = faults.of_connection(rng)
@@ -88,8 +104,17 @@ class Stream:
         if self.over.done() or self._keeps_open or self._quiet_until == float("inf"):
             return
         self._release()
+        if self._beats:
+            self._beat(0)
+            return
         self._write(closing)
         self.end("closed")
+
+    def _beat(self, number: int) -> None:
+        """The call is over, the connection is not."""
+        if not self.over.done():
+            self._write(heartbeat(number, int(time.time() * 1000)))
+            asyncio.get_running_loop().call_later(_HEARTBEAT_SECONDS, self._beat, number + 1)
 
     def end(self, why: str) -> None:
         """This connection is over; the server closes it, unless it is already cut."""
@@ -108,6 +133,10 @@ class Stream:
                 self._wire.lost += 1
                 self._transport.close()
                 self.end("cut")
+            case "refused":
+                self.refused = fate
+                self._wire.lost += 1
+                self.end("closed_early")
             case "gap" | "replay":
                 self.replay_next = fate.name == "replay"
                 self._wire.lost += 1
@@ -169,6 +198,9 @@ class Stream:
     # -- bytes
 
     def _send(self, data: bytes) -> None:
+        if self.number is not None:
+            self.number += 1
+            data = b"id: %d\n%b" % (self.number, data)
         self._wire.frames += 1
         self.frames += 1
         self._write(data)

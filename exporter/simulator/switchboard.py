@@ -15,6 +15,7 @@ from .dialects import connection_frame
 from .faults import Faults
 from .ledger import Book
 from .live import Call, ScriptedCall
+from .oddities import Oddities
 from .options import SimulatorOptions
 from .scenario import PLAIN
 from .steady import SteadyCall
@@ -35,6 +36,7 @@ class Announcement:
     event: Literal["pre-conversation", "post-conversation", "analytics-completed"]
     call: Call
     due_ms: int
+    premature: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,9 @@ class Ended:
 class Switchboard:
     """Calls in progress and calls that are over; ``announcements`` is what webhooks have to tell, oldest first."""
 
-    def __init__(self, options: SimulatorOptions, faults: Faults, begins_ms: int) -> None:
+    def __init__(
+        self, options: SimulatorOptions, faults: Faults, begins_ms: int, oddities: Oddities | None = None
+    ) -> None:
         self.live: dict[str, Call] = {}
         self.past: OrderedDict[str, Ended] = OrderedDict()
         self.announcements: list[Announcement] = []
@@ -61,6 +65,7 @@ class Switchboard:
         self.drain = False
         self._options = options
         self._faults = faults
+        self._oddities = oddities or Oddities(faults, options.speed)
         self._streams: dict[str, list[Stream]] = {}
         self._unreached: dict[str, int] = {}
         self._heap: list[tuple[int, int, str]] = []
@@ -110,7 +115,10 @@ class Switchboard:
 
     @staticmethod
     def _entry(call: Call, status: str, updated_ms: int) -> dict[str, Any]:
-        return log_entry(call.outline(), call.call_id, call.started_ms, status, updated_ms, call.published())
+        created_ms = call.started_ms + call.skew_ms
+        return log_entry(
+            call.outline(), call.call_id, call.started_ms, created_ms, status, updated_ms, call.published()
+        )
 
     def status(self, call: Call) -> str:
         """As the API's call log has it now."""
@@ -122,6 +130,11 @@ class Switchboard:
         """When the call log was last written: when the call began or ended."""
         found = self.past.get(call.call_id)
         return found.at_ms if found else call.started_ms
+
+    def ended_ms(self, call: Call) -> int | None:
+        """When the call ended; None while it goes on."""
+        found = self.past.get(call.call_id)
+        return found.at_ms if found else None
 
     def is_over(self, call_id: str, now_ms: int) -> bool:
         """Whether a stream is refused: the call has ended (and is not lingering)."""
@@ -135,12 +148,14 @@ class Switchboard:
         if self._unreached.pop(call_id, None) is not None:
             self._end(self.live[call_id], now_ms)
 
-    def connect(self, call: Call, stream: Stream, now_ms: int) -> None:
-        """A client follows this call from now on."""
+    def connect(self, call: Call, stream: Stream, now_ms: int, *, after: int | None = None) -> None:
+        """A client follows this call from now on. ``after``: it has all events up to this one, and says so."""
         again = call.connections > 0
         call.connected(now_ms)
         replays = not again or call.replay_next or self._options.reconnect == "replay"
-        if replays:
+        if after is not None:
+            stream.replay(call.frames()[after:])
+        elif replays:
             stream.replay(call.frames())
         call.replay_next = False
         if call.call_id not in self.live:
@@ -202,6 +217,9 @@ class Switchboard:
         call = ScriptedCall(options.seed, number, began_ms, options.dialect, PLAIN if plain else schedule, skew_ms)
         self.live[call.call_id] = call
         self._announce("pre-conversation", call, now_ms)
+        if self._faults.strikes("webhook_premature", rng):
+            planned_ms = call.script().happenings[-1].at_ms
+            self._announce("post-conversation", call, now_ms + int(planned_ms * 0.4), premature=True)
         if unreached:
             while (due_ms := call.due_ms) is not None and due_ms <= now_ms and call.take():
                 self.published += 1
@@ -237,7 +255,7 @@ class Switchboard:
             call.take()
         self.ended += 1
         self.totals.add_book(call.book())
-        self.past[call.call_id] = Ended(call, now_ms, self._entry(call, call.script().status, now_ms))
+        self.past[call.call_id] = Ended(call, now_ms, self._entry(call, self._final_status(call), now_ms))
         self._fresh.append(call)
         if len(self._fresh) > _FRESH:
             self._fresh.popleft().forget()
@@ -250,8 +268,16 @@ class Switchboard:
             self._announce("analytics-completed", call, now_ms + 1500)
         heapq.heappush(self._beginnings, now_ms + 200 + call.number * 7919 % 1800)
 
+    def _final_status(self, call: Call) -> str:
+        return self._oddities.status_of(call, call.script().status)
+
     def _announce(
-        self, event: Literal["pre-conversation", "post-conversation", "analytics-completed"], call: Call, due_ms: int
+        self,
+        event: Literal["pre-conversation", "post-conversation", "analytics-completed"],
+        call: Call,
+        due_ms: int,
+        *,
+        premature: bool = False,
     ) -> None:
         if self._options.webhook_url:
-            self.announcements.append(Announcement(event, call, due_ms))
+            self.announcements.append(Announcement(event, call, due_ms, premature))

@@ -68,7 +68,7 @@ def delivery_body(announcement: Announcement, url: str, canary: str = "") -> dic
         "description": "Simulated endpoint",
         "event": f"{agent.id}.{event}",
         "metadata": metadata,
-        "id": f"whd_{call.call_id[5:]}_{event}",
+        "id": f"whd_{call.call_id[5:]}_{event}{'_early' if announcement.premature else ''}",
     }
 
 

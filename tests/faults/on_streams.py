@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults.suite import Case, counted, every, exactly, streams, struck
+from tests.faults.suite import Case, at_most_connections, counted, every, exactly, said, streams, struck
 
 _SOON = {"api.idle_timeout": "1s"}
 RECONNECTS = "atoms_exporter_stream_reconnects_total"
@@ -148,10 +148,121 @@ CASES: tuple[Case, ...] = (
         ),
     ),
     streams(
-        "clock_ahead", "clock skew: five hours ahead", "clock_skew=0.7:hours=5,gap=0.3", check=struck("clock_skew")
+        "clock_ahead",
+        "clock skew: five hours ahead, createdAt, too",
+        "clock_skew=0.7:hours=5,gap=0.3",
+        check=struck("clock_skew"),
     ),
     streams(
-        "clock_behind", "clock skew: five hours behind", "clock_skew=0.7:hours=-5,gap=0.3", check=struck("clock_skew")
+        "clock_behind",
+        "clock skew: five hours behind, createdAt, too",
+        "clock_skew=0.7:hours=-5,gap=0.3",
+        check=struck("clock_skew"),
+    ),
+    streams(
+        "never_opens",
+        "streams that never open: 204, 301, 500, JSON, HTML; room for two at a time",
+        "never_opens=0.5,no_call_end=0.5",
+        settings={"api.max_streams": "2"},
+        busy=False,
+        check=every(struck("never_opens", least=5), said("a call cannot be followed")),
+        speed=8.0,
+    ),
+    streams(
+        "refused",
+        "cut in the middle, then refused for 15 s by 400, 403, 404, 410, while the log says that the call goes on",
+        "refused=0.9:after=20:seconds=15",
+        check=every(
+            struck("refused", least=5), counted(RECONNECTS, reason="refused"), said("a call is followed again")
+        ),
+        speed=2.5,
+        calls=8,
+        total_calls=8,
+    ),
+    streams(
+        "guide",
+        "the 2025 guide: sse_close is the only end, and the call is played again at each reconnect",
+        "no_call_end=1",
+        settles_within=20,
+        check=every(at_most_connections(4)),
+        dialect="2025",
+        reconnect="replay",
+        linger_seconds=1e6,
+    ),
+    streams(
+        "heartbeats",
+        "heartbeats without end on a call that is over: comments, frames, frames with a changing field",
+        "heartbeats=1,no_call_end=1",
+        settles_within=30,
+        webhooks=False,
+        busy=False,
+        check=every(struck("heartbeats", least=20)),
+    ),
+    streams(
+        "late",
+        "neither log nor stream for the first seven seconds (404), then both",
+        "late=0.7:seconds=8",
+        check=every(struck("late", least=5), counted(FAILURES, status="404")),
+        speed=4.0,
+        calls=8,
+        total_calls=8,
+    ),
+    streams(
+        "premature",
+        "post-conversation webhooks while the call goes on",
+        "webhook_premature=0.8",
+        check=every(struck("webhook_premature", least=5)),
+        speed=4.0,
+        calls=8,
+        total_calls=8,
+    ),
+    streams(
+        "error_frames",
+        "200 with one frame that is no event, and the end, again and again",
+        "error_frames=0.7",
+        check=every(struck("error_frames", least=5), at_most_connections(8)),
+        speed=4.0,
+        calls=8,
+        total_calls=8,
+    ),
+    streams(
+        "strange_status",
+        "a final status nobody knows",
+        "strange_status=0.6,gap=0.3",
+        webhooks=False,
+        busy=False,
+        speed=6.0,
+        calls=8,
+        total_calls=8,
+        check=every(
+            struck("strange_status", least=3),
+            counted("atoms_exporter_unknown_values_total", 3, field="status"),
+            said("a call has a status nobody knows", times=1),
+        ),
+    ),
+    streams(
+        "log_away",
+        "no call log (503) for the first 25 s after a call's end",
+        "log_away=0.7:seconds=25,gap=0.3",
+        check=every(struck("log_away", least=5)),
+    ),
+    streams(
+        "ids",
+        "gaps where frames carry ids, and no history at all: Last-Event-ID",
+        "ids=1,gap=1:after=20:times=4,no_history=1",
+        check=every(struck("ids", "gap", least=4)),
+        speed=4.0,
+        calls=4,
+        total_calls=4,
+        ramp_seconds=2.0,
+    ),
+    streams(
+        "strict_filter",
+        "a list that refuses a filter with busy or blocked, and no webhooks",
+        "strict_filter=1",
+        webhooks=False,
+        busy=False,
+        check=every(struck("strict_filter")),
     ),
     streams(
         "everything",

@@ -82,12 +82,14 @@ def streams(
     places: bool = True,
     busy: bool = True,
     webhooks: bool = True,
+    settles_within: float = 120.0,
     check: Check = lambda *_: None,
     **options: Any,
 ) -> Case:
     """A case in which the simulator's faults (as on its command line) strike while calls are played.
 
     :param places: compare by node.
+    :param settles_within: seconds from the last call's end until none is followed any more.
     :param busy: tell ``busy`` from ``failed``: not where a call's history is there before its last webhook.
     """
 
@@ -107,7 +109,7 @@ def streams(
                 exporter = await here.exporter()
                 here.simulator.begin()
                 await here.played(600)
-                page = await exporter.settled(120)
+                page = await exporter.settled(settles_within)
                 ledger = here.ledger
                 nan = ledger["garbage"].get("nan", 0)
                 outcome.take(ledger, page)
@@ -155,6 +157,28 @@ def exactly(name: str, of: Callable[[Mapping[str, Any]], float], **labels: str) 
     def check(outcome: Outcome, page: Page, here: World) -> None:
         found, wanted = page.total(name, **labels), of(here.ledger)
         outcome.expect(found == wanted, f"{name}{labels} is {found:g}, not {wanted:g}")
+
+    return check
+
+
+def said(event: str, *, times: int | None = None) -> Check:
+    """The log says so (so often)."""
+
+    def check(outcome: Outcome, page: Page, here: World) -> None:
+        found = here.lives[0].log.count(event)
+        if not found:
+            outcome.unproven.append(f"the log does not say {event!r}")
+        outcome.expect(times in (None, found), f"the log says {event!r} {found} times")
+
+    return check
+
+
+def at_most_connections(number: int) -> Check:
+    """No call was connected to more often: the back-off grows."""
+
+    def check(outcome: Outcome, page: Page, here: World) -> None:
+        most = max(call["connections"] for call in here.ledger["calls"].values())
+        outcome.expect(most <= number, f"a call was connected to {most} times")
 
     return check
 
