@@ -32,10 +32,11 @@ def need_program(name: str, how: str = "") -> str:
 
 
 @contextlib.contextmanager
-def nginx_in(folder: Path, http: str) -> Iterator[None]:
+def nginx_in(folder: Path, http: str) -> Iterator[subprocess.Popen[bytes]]:
     """nginx as its distribution ships it, with ``http`` as what stands in its ``http {}`` block, until the block ends.
 
-    It listens where the block says (ask ``free_port`` for a port); its log is ``folder/error.log``.
+    SIGHUP makes it read its certificates again. It listens where the block says (ask ``free_port`` for a port); its
+    log is ``folder/error.log``.
     """
     program = need_program("nginx")
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,15 +44,16 @@ def nginx_in(folder: Path, http: str) -> Iterator[None]:
         f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     configuration = folder / "nginx.conf"
+    user = "user root;" if os.geteuid() == 0 else ""  # else its workers may not enter a test's folder
     configuration.write_text(
-        f"daemon off;\nmaster_process off;\npid {folder}/pid;\nerror_log {folder}/error.log;\n"
+        f"{user}\ndaemon off;\nworker_processes 1;\npid {folder}/pid;\nerror_log {folder}/error.log;\n"
         f"events {{ worker_connections 1024; }}\nhttp {{\naccess_log off;\n{paths}{http}\n}}\n"
     )
     process = subprocess.Popen([program, "-p", str(folder), "-c", str(configuration)], stderr=subprocess.DEVNULL)
     try:
         ports = [int(port) for port in re.findall(r"listen\s+(?:[\w.\[\]:]+:)?(\d+)", http)]
         _wait_for(lambda: all(_listening(port) for port in ports), process, folder / "error.log")
-        yield
+        yield process
     finally:
         _end(process)
 
