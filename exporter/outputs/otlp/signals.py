@@ -5,6 +5,7 @@ The SDK and the exporters are imported where they are needed: without an endpoin
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,8 @@ def metric_push(
 
 def _sender(endpoint: settings.Endpoint, env: Mapping[str, str]) -> Sender:
     if endpoint.protocol == "grpc":
+        # Its core writes past our log, a line for each connection that fails; what fails is said by us.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
         from exporter.outputs.otlp.grpc import GrpcSender
 
         return GrpcSender(endpoint, env)
