@@ -13,7 +13,8 @@ import httpx
 from exporter.errors import Interrupted, Refused
 from exporter.network.shown import shown_host
 
-LONGEST_RETRY_AFTER_SECONDS: Final = 3600.0
+LONGEST_RETRY_AFTER_SECONDS: Final = 300.0
+"""Who asks for a day has a clock that is wrong, or would have us blind for a day: calls last minutes."""
 
 
 def judge(response: httpx.Response, *, now: float) -> Refused | Interrupted | None:
@@ -55,7 +56,7 @@ def media_type(response: httpx.Response) -> str:
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: float) -> float | None:
-    """``Retry-After`` as seconds from ``now`` (Unix time), whether it gives seconds or a date; at most an hour."""
+    """``Retry-After`` as seconds from ``now`` (Unix time), whether it gives seconds or a date; at most five minutes."""
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
