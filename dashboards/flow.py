@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .colours import LOOP_STEPS
+from .conversation import endings
 from .frame import Board, agents, channels, datasources, node_of_series, nodes, scraped
 from .panels import graph, matrix, node_graph, ranking, rows
 from .queries import (
@@ -45,7 +46,9 @@ def flow() -> dict[str, Any]:
         "The workflow as calls really walk it. A loop or an early end is usually a prompt that does not lead onward.",
         variables=[*datasources(), *scraped(), agents(), nodes(), channels()],
     )
-    board.row("From node to node", _graph(), _matrix()).row("Circles and ends", *_ends()).row("Time", *_time())
+    board.row("From node to node", _graph(), _matrix()).row("Circles and ends", *_ends()).row(
+        "Where calls end", *endings()
+    ).row("Time", *_time())
     return board.row("Hops", *_ways()).document()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .colours import BAD_SHARE_STEPS, SLOWEST_STEPS, TURN_STEPS
+from .conversation import silence
 from .frame import Board, agents, datasources, node_of_series, nodes, scraped, slow_turns_of_node
 from .panels import graph, heat, ranking, rows
 from .queries import BY_NODE, HEARD, NODE, NODE_LEGEND, WHOLE, Query, increase, mean, quantile, rate, share
@@ -23,7 +24,12 @@ def node() -> dict[str, Any]:
     )
     board.row("Turn latency", *_latency()).row("What a turn is made of", *_stages())
     board.row("Speech and model", *_processors()).row("Tools and other work", *_tools()).row("Lookups", *_lookups())
-    return board.row("Use", *_use()).closed_row("Turn latency, node by node", _heat()).document()
+    return (
+        board.row("Heard and answered", *silence())
+        .row("Use", *_use())
+        .closed_row("Turn latency, node by node", _heat())
+        .document()
+    )
 
 
 def _latency() -> list[Any]:

@@ -22,6 +22,7 @@ from exporter import __version__
 from exporter.calls.observations import Observation
 from exporter.calls.tracker import Tracker
 from exporter.config import AUTO, Config, api_key, objectives, secrets_of, token_in
+from exporter.config.rules import call_limits, unit_rules
 from exporter.descriptors import divide, raise_limit
 from exporter.logs import also_mask, set_up_logs
 from exporter.outputs.otlp import metric_push, trace_export
@@ -31,7 +32,6 @@ from exporter.outputs.prometheus.scrapers import Scrapers
 from exporter.outputs.recent import Recent
 from exporter.outputs.recorder import Outputs
 from exporter.overview import Overview
-from exporter.protocol.units import Unit, UnitRules
 from exporter.receivers.api_time import Start
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.capacity import Capacity
@@ -113,12 +113,12 @@ class Service:
             max_retry_age_seconds=config.traces.max_retry_age,
             instance_id=instance_id,
         )
-        units = config.metrics.units
-        unit_rules = UnitRules(Unit(units.turn_latency), Unit(units.tts_latency), Unit(units.processor))
+        units = unit_rules(config)
         recent = Recent(slow_seconds=_slow_seconds(config), wall=clock)
         self.tracker = Tracker(
             Outputs(self.metrics, self._traces.show if self._traces is not None else None, watch, recent),
-            units=unit_rules,
+            units=units,
+            limits=call_limits(config),
             capture_content=config.traces.capture_content,
         )
         self._scrapers = Scrapers()
@@ -170,7 +170,7 @@ class Service:
             version=__version__,
             fetch=partial(history.fetch, attempts=_PAGE_ATTEMPTS),
             ready=self._ready,
-            units=unit_rules,
+            units=units,
             clock=clock,
             state_says=str(self._store.path) if self._store is not None else None,
             traces_on=self._traces is not None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.calls.call import Call
-from exporter.calls.observations import HopAnswered, Observation, SpeechSynthesised, TurnAnswered
+from exporter.calls.observations import HopAnswered, Observation, SpeechSynthesised, TurnAnswered, WordsSaid
 from exporter.calls.visits import Spent
 from exporter.protocol import events as wire
 from exporter.protocol.units import Skip, Unit, milliseconds, plausible, seconds, seconds_between
@@ -27,6 +27,7 @@ def answer_heard(call: Call, at: float) -> None:
 
 def turn_answered(call: Call, event: wire.TurnLatency, at: float) -> None:
     answer_heard(call, at)
+    call.signs.agent_spoke(call.visit, at)
     unit = call.units.turn_latency
     if event.total_turn_ms is not None and (unit is _AUTO or event.turn_latency is None):
         latency = milliseconds(event.total_turn_ms)
@@ -92,8 +93,16 @@ def _turn(
     call.turn_spent = Spent()
 
 
+def words_said(call: Call, speaker: str, text: str | None) -> None:
+    """How many words; which, nobody keeps."""
+    if text and (count := len(text.split())):
+        call.say(WordsSaid(call.visit.where, speaker, count))
+
+
 def speech_synthesised(call: Call, event: wire.TTSCompleted, at: float) -> None:
     answer_heard(call, at)
+    call.signs.agent_spoke(call.visit, at)
+    words_said(call, "agent", event.tts_text)
     if event.tts_latency is None:
         call.skip(Skip.MISSING)
         return

@@ -13,6 +13,7 @@ import msgspec
 
 from exporter.calls.identity import milliseconds_of
 from exporter.calls.observations import Agent, Content, Hopped, Located, Observation, SampleSkipped
+from exporter.calls.signs import STOCK_LIMITS, Limits, Signs
 from exporter.calls.visits import NO_NODE, NOWHERE, Spent, Visit, WaitingRoom
 from exporter.protocol.units import Skip, UnitRules
 
@@ -42,6 +43,7 @@ class Call:
     """One call, as far as its events have told it.
 
     :param capture_content: let what was said travel on observations, for span attributes.
+    :param limits: what counts as unanswered and as dead air, and which names may become labels.
     :param agent_names: names of the agent's nodes, shared by its calls: each adds what it learns, and takes from it,
         at its end, what it never learnt.
     """
@@ -61,12 +63,14 @@ class Call:
         "identity",
         "latest_at",
         "left_before",
+        "limits",
         "model",
         "moments",
         "muted",
         "names",
         "open_tools",
         "out",
+        "signs",
         "spent",
         "started",
         "telephony_id",
@@ -89,6 +93,7 @@ class Call:
         *,
         capture_content: bool = False,
         agent_names: dict[str, str] | None = None,
+        limits: Limits = STOCK_LIMITS,
     ) -> None:
         self.call_id = call_id
         self.agent = agent
@@ -123,6 +128,8 @@ class Call:
         self.muted = False
         self.unmuted: frozenset[str] = frozenset()
         self.identity = 0
+        self.limits = limits
+        self.signs = Signs(limits)
 
     @property
     def ended(self) -> bool:

@@ -108,6 +108,8 @@ class CallEnded(Observation, frozen=True, gc=False):
     prompt_tokens: int
     completion_tokens: int
     other_tokens: int
+    end_reason: str = "unknown"
+    """Who or what ended it, as the API says."""
 
 
 class NodeEntered(Timed, frozen=True, gc=False):
@@ -147,6 +149,44 @@ class HopAnswered(Timed, frozen=True, gc=False):
 
 class UserSpoke(Located, frozen=True, gc=False):
     """The caller finished saying something."""
+
+
+class TurnUnanswered(Located, frozen=True, gc=False):
+    """The caller spoke and was not answered in time. Said when the call is over: an answer may come late."""
+
+
+class DeadAir(Timed, frozen=True, gc=False):
+    """Neither side was heard for long; it ended ``at``, where the call was then. Said when the call is over."""
+
+    seconds: float
+
+
+class FirstWordHeard(Observation, frozen=True, gc=False):
+    """From the connection to the first thing the agent said. Said when the call is over."""
+
+    agent: Agent
+    channel: str
+    seconds: float
+
+
+class WordsSaid(Located, frozen=True, gc=False):
+    """How many words a side said; which, nobody keeps. ``speaker`` is ``user`` or ``agent``."""
+
+    speaker: str
+    count: int
+
+
+class NodeExited(Located, frozen=True, gc=False):
+    """The call ended here; ``reason`` is why."""
+
+    reason: str
+
+
+class AgentLogged(Located, frozen=True, gc=False):
+    """The customer's own event: ``name`` from the operator's list, or ``other``."""
+
+    name: str
+    severity: str
 
 
 class TurnAnswered(Shown, frozen=True, gc=False):

@@ -10,10 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from exporter.calls.answers import speech_synthesised, turn_answered
+from exporter.calls.answers import speech_synthesised, turn_answered, words_said
 from exporter.calls.call import Call
 from exporter.calls.moves import hopped, leave, node_shown, stop_waiting
-from exporter.calls.observations import CallEnded, CallStarted, Observation, UserSpoke
+from exporter.calls.observations import (
+    AgentLogged,
+    CallEnded,
+    CallStarted,
+    DeadAir,
+    FirstWordHeard,
+    NodeExited,
+    Observation,
+    TurnUnanswered,
+    UserSpoke,
+)
 from exporter.calls.pipeline import pipeline_measured
 from exporter.calls.tools import (
     agent_failed,
@@ -25,7 +35,8 @@ from exporter.calls.tools import (
 )
 from exporter.calls.visits import LONGEST_QUEUE, NO_NODE
 from exporter.protocol import events as wire
-from exporter.protocol.units import seconds_between
+from exporter.protocol.labels import severity_label
+from exporter.protocol.units import Skip, plausible, seconds_between
 
 __all__ = ["Call", "advance", "finish"]
 
@@ -70,6 +81,20 @@ _NOTHING: list[Observation] = []
 
 def _user_spoke(call: Call, event: wire.UserTranscription, at: float) -> None:
     call.say(UserSpoke(call.visit.where))
+    call.signs.caller_spoke(call.visit, at)
+    words_said(call, "user", event.user_transcription_text)
+
+
+def _user_speaks(call: Call, event: wire.UserInterimTranscription, at: float) -> None:
+    call.signs.heard(call.visit, at)
+
+
+def _agent_logged(call: Call, event: wire.AgentLog, at: float) -> None:
+    """The customer's own event: its name as the operator allows, its severity; the rest is not looked at."""
+    metadata = event.metadata if isinstance(event.metadata, dict) else {}
+    name = metadata.get("name")
+    shown = name if isinstance(name, str) and name in call.limits.log_names else "other"
+    call.say(AgentLogged(call.visit.where, shown, severity_label(metadata.get("severity"))))
 
 
 def _connected(call: Call, event: wire.CallStart, at: float) -> None:
@@ -91,6 +116,8 @@ _TRANSITIONS: dict[type[wire.Event], Callable[[Call, Any, float], None]] = {
     wire.TurnLatency: turn_answered,
     wire.TTSCompleted: speech_synthesised,
     wire.UserTranscription: _user_spoke,
+    wire.UserInterimTranscription: _user_speaks,
+    wire.AgentLog: _agent_logged,
     wire.AgentNodeState: node_shown,
     wire.Hopping: hopped,
     wire.ToolCallStart: tool_started,
@@ -105,13 +132,14 @@ _TRANSITIONS: dict[type[wire.Event], Callable[[Call, Any, float], None]] = {
     wire.CallEnd: _ended,
     wire.CallCancelled: _cancelled,
 }
-"""What an event of each class does to a call; one of another class does nothing (interim transcriptions above all)."""
+"""What an event of each class does to a call; one of another class does nothing."""
 
 
-def finish(call: Call, *, outcome: str, at: float | None = None) -> list[Observation]:
+def finish(call: Call, *, outcome: str, at: float | None = None, end_reason: str = "unknown") -> list[Observation]:
     """End a call: tools still open, the visit, everything that waits, then the call itself.
 
     :param outcome: how it ended; ``completed, failed, no_answer, busy, cancelled, lost``.
+    :param end_reason: who or what ended it, as the API says.
     :param at: when it ended, where its own events do not say.
     """
     call.muted = False
@@ -122,6 +150,8 @@ def finish(call: Call, *, outcome: str, at: float | None = None) -> list[Observa
     tools_abandoned(call, ended_at or 0.0)
     if call.first_at is not None and call.visit.node_id not in (None, NO_NODE):
         leave(call, max(call.visit.entered_at, ended_at or 0.0))
+    _signs_told(call)
+    call.say(NodeExited(call.visit.where, end_reason))
     stop_waiting(call, call.agent_names)
     begun_at = call.connected_at if call.connected_at is not None else call.first_at
     duration = seconds_between(begun_at, ended_at) if ended_at is not None and begun_at is not None else None
@@ -141,9 +171,26 @@ def finish(call: Call, *, outcome: str, at: float | None = None) -> list[Observa
             prompt_tokens=call.spent.prompt,
             completion_tokens=call.spent.completion,
             other_tokens=call.spent.other,
+            end_reason=end_reason,
         )
     )
     return call.take()
+
+
+def _signs_told(call: Call) -> None:
+    """What follows from the whole call: who was not answered, how long nobody was heard, how soon the agent spoke."""
+    signs = call.signs
+    signs.over()
+    for visit in signs.unanswered:
+        call.say(TurnUnanswered(visit.where), visit)
+    for visit, at, silence in signs.silences:
+        call.say(DeadAir(visit.where, at, silence), visit)
+    if call.connected_at is not None and signs.first_word_at is not None:
+        waited = plausible(seconds_between(call.connected_at, signs.first_word_at))
+        if isinstance(waited, Skip):
+            call.skip(waited)
+        else:
+            call.out.append(FirstWordHeard(call.agent, call.channel, waited))
 
 
 def _begin(call: Call, at: float) -> None:

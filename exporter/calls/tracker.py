@@ -16,6 +16,7 @@ from exporter.calls.call import Call
 from exporter.calls.identity import ConnectionFrame, SeenEvents, event_identity
 from exporter.calls.observations import Agent, CallResumed, Observation
 from exporter.calls.recovery import DERIVED, ReadEvent, holds, in_order_of_time, unsaid
+from exporter.calls.signs import STOCK_LIMITS, Limits
 from exporter.calls.state import advance, finish
 from exporter.calls.tracked import Progress, Recorder, TrackedCall
 from exporter.errors import Malformed
@@ -62,12 +63,14 @@ class Tracker:
         *,
         units: UnitRules | None = None,
         capture_content: bool = False,
+        limits: Limits = STOCK_LIMITS,
         remember: int = 200_000,
     ) -> None:
         self._record = record
         self._event_received = record.event_received  # bound once: for each event it would cost as much as to count
         self._units = units or UnitRules()
         self._capture_content = capture_content
+        self._limits = limits
         self._calls: dict[str, TrackedCall] = {}
         self._finished: dict[str, None] = {}
         self._remember = remember
@@ -104,6 +107,7 @@ class Tracker:
                 channel,
                 self._units,
                 capture_content=self._capture_content,
+                limits=self._limits,
                 agent_names=self._names.setdefault(agent.agent_id, {}) if agent != Agent() else None,
             )
             tracked = self._calls[call_id] = TrackedCall(call, now)
@@ -314,6 +318,7 @@ class Tracker:
             call.channel,
             self._units,
             capture_content=self._capture_content,
+            limits=self._limits,
             agent_names=call.agent_names,
         )
         blank.started = call.started
@@ -352,13 +357,13 @@ class Tracker:
         for event, identity, _, at in read:
             advance(tracked.call, event, at or tracked.call.latest_at or now, identity=identity, muted=True)
 
-    def end(self, call_id: str, outcome: str, *, at: float | None = None) -> None:
+    def end(self, call_id: str, outcome: str, *, at: float | None = None, end_reason: str | None = None) -> None:
         """The call is over: everything that waits is settled and counted, and the call is remembered as done."""
         tracked = self._calls.pop(call_id, None)
         if tracked is None:
             return
         tracked.finished = True
-        self._record.observed(finish(tracked.call, outcome=outcome, at=at))
+        self._record.observed(finish(tracked.call, outcome=outcome, at=at, end_reason=end_reason or "unknown"))
         self.forget(call_id)
 
     def end_all(self) -> None:

@@ -159,6 +159,15 @@ class Metrics(Section):
     disposition_values: Annotated[Mapping[str, tuple[str, ...]], BeforeValidator(TextsByName())] = Field(
         default_factory=dict, description="text dispositions that may become labels: identifier to its values"
     )
+    unanswered_after: Annotated[float, BeforeValidator(Duration(1, 600))] = Field(
+        10.0, description="a caller who waits so long for an answer counts as not answered"
+    )
+    dead_air_after: Annotated[float, BeforeValidator(Duration(1, 600))] = Field(
+        5.0, description="a silence of both sides longer than this counts as dead air"
+    )
+    agent_log_names: Annotated[tuple[str, ...], BeforeValidator(Texts())] = Field(
+        (), description="names of your own `agent_log` events that may become labels; every other is `other`"
+    )
 
 
 class Traces(Section):

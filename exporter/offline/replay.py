@@ -18,6 +18,7 @@ from exporter import __version__
 from exporter.calls.observations import Agent
 from exporter.calls.tracker import UNKNOWN_CHANNEL, Recorder, Tracker, natural_outcome
 from exporter.config import Config
+from exporter.config.rules import call_limits, unit_rules
 from exporter.errors import ConfigError, Malformed
 from exporter.offline.delivery import BackendAway, Delivery
 from exporter.outputs.otlp import trace_export
@@ -27,7 +28,6 @@ from exporter.outputs.recorder import Outputs, SpansOnly
 from exporter.outputs.spans import SpanRecord
 from exporter.protocol.api import CallLog
 from exporter.protocol.labels import name_label
-from exporter.protocol.units import Unit, UnitRules
 from exporter.receivers.recordings import Recording, read_recording
 
 MOST_PENDING_SPANS = 5_000
@@ -35,12 +35,6 @@ MOST_PENDING_SPANS = 5_000
 
 _GZIP = b"\x1f\x8b"
 _PACKED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
-
-
-def unit_rules(config: Config) -> UnitRules:
-    """The operator's word on units."""
-    units = config.metrics.units
-    return UnitRules(Unit(units.turn_latency), Unit(units.tts_latency), Unit(units.processor))
 
 
 @contextmanager
@@ -84,7 +78,11 @@ class Replay:
 
     def __init__(self, recorder: Recorder, config: Config, agent: Agent, channel: str = UNKNOWN_CHANNEL) -> None:
         self._tracker = Tracker(
-            recorder, units=unit_rules(config), capture_content=config.traces.capture_content, remember=0
+            recorder,
+            units=unit_rules(config),
+            capture_content=config.traces.capture_content,
+            limits=call_limits(config),
+            remember=0,
         )
         self._agent = agent
         self._channel = channel

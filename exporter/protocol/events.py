@@ -230,7 +230,9 @@ class AgentError(Event, frozen=True, gc=False, kw_only=True, tag="agent_error"):
 
 
 class AgentLog(Event, frozen=True, gc=False, kw_only=True, tag="agent_log"):
-    """A line from the agent's log. Counted, not read."""
+    """The customer's own event. Its name and severity are read, its payload never."""
+
+    metadata: Any = None
 
 
 class CallRecording(Event, frozen=True, gc=False, kw_only=True, tag="call_recording"):

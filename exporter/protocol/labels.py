@@ -16,6 +16,7 @@ _SPEECH = re.compile(r"tts(?!ervice)")
 _CLASS = re.compile(r"[A-Z][A-Za-z0-9]*")
 _STAGE = re.compile(r"[a-z][a-z0-9.-]*(_[a-z0-9.-]+)+")
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}|[0-9]{1,5}")
+_SEVERITIES = frozenset({"debug", "info", "warning", "error", "critical", "fatal"})
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
@@ -58,6 +59,11 @@ def code_label(code: Any) -> str:
         return "unknown"
     text = str(code) if isinstance(code, str | int) else ""
     return text if _CODE.fullmatch(text) else "other"
+
+
+def severity_label(severity: Any) -> str:
+    """How bad something is, in the words most loggers use; ``unknown`` for any other."""
+    return severity.lower() if isinstance(severity, str) and severity.lower() in _SEVERITIES else "unknown"
 
 
 def method_label(method: str | None) -> str:

@@ -41,6 +41,13 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     "atoms_end_of_turn_prediction_seconds_count": MODEL,
     "atoms_end_of_turn_prediction_seconds_sum": MODEL,
     "atoms_user_turns_total": NODE,
+    "atoms_unanswered_turns_total": NODE,
+    "atoms_dead_air_seconds_count": NODE,
+    "atoms_dead_air_seconds_sum": NODE,
+    "atoms_words_total": (*NODE, "speaker"),
+    "atoms_first_word_seconds_count": ("agent_id", "channel"),
+    "atoms_first_word_seconds_sum": ("agent_id", "channel"),
+    "atoms_agent_logs_total": (*NODE, "name", "severity"),
     "atoms_node_visits_total": NODE,
     "atoms_node_hops_total": ("agent_id", "from_node_id", "to_node_id"),
     "atoms_hop_response_seconds_count": NODE,
@@ -68,6 +75,10 @@ LABELS: Mapping[str, tuple[str, ...]] = {
 
 NOTES: Mapping[str, tuple[str, ...]] = {"nameless_visits_total": NODE}
 """What explains a consumer's page without being in it: visits to nodes that no event of their call names."""
+
+UNANSWERED_MS = 10_000
+DEAD_AIR_MS = 5_000
+"""How long a caller waits, and nobody is heard, before it counts."""
 
 _ALL = {**LABELS, **NOTES}
 _DETAILS = {
@@ -132,12 +143,18 @@ class CallBook:
         self._agent = agent_id
         self._channel = channel
         self._node: str | None = None
+        self._first_node: str | None = None
         self._left: str | None = None
         self._hop_open = False
         self._tools: dict[str, int] = {}
         self._waiting: list[tuple[str, tuple[str, ...], float]] = []
         self._visits: Counter[str] = Counter()
         self._named: set[str] = set()
+        self._connected_ms: int | None = None
+        self._spoke_ms: int | None = None
+        self._heard_ms: int | None = None
+        self._asked: tuple[int, str | None] | None = None
+        self._told_at_the_end: list[tuple[str, str | None, float]] = []
 
     def see(self, happening: Happening) -> None:
         """The next event of the call."""
@@ -145,6 +162,7 @@ class CallBook:
         facts = happening.facts
         match happening.kind:
             case "call_start":
+                self._connected_ms = happening.at_ms
                 self.book.add("atoms_calls_started_total", (self._agent, self._channel))
             case "agent_node_state":
                 self._named.add(facts["node_id"])
@@ -152,12 +170,19 @@ class CallBook:
                     self._enter(facts["node_id"])
             case "hopping":
                 self._hop(facts["from_node_id"], facts["to_node_id"])
+            case "user_interim_transcription":
+                self._hear(happening.at_ms)
             case "user_transcription":
                 self._count("atoms_user_turns_total")
+                self._words("user", facts["user_transcription_text"])
+                self._ask(happening.at_ms)
             case "turn_latency":
                 self._turn(facts)
+                self._answer(happening.at_ms)
             case "tts_completed":
                 self._timed("atoms_tts_latency_seconds", facts["tts_latency"].ms)
+                self._words("agent", facts["tts_text"])
+                self._answer(happening.at_ms)
             case "metrics":
                 for record in facts["metrics"]:
                     self._record(record)
@@ -171,11 +196,16 @@ class CallBook:
                 self._service("atoms_variable_extraction", "s", facts)
             case "pre_call_api" | "post_call_api":
                 self._api(happening.kind.partition("_")[0], facts)
+            case "agent_log":
+                severity = str(facts["metadata"].get("severity", "unknown"))
+                self._count("atoms_agent_logs_total", "other", severity)
             case "agent_error":
                 self._count("atoms_agent_errors_total", str(facts["metadata"]["code"]))
 
     def close(self, outcome: str | None) -> Book:
         """The call is over (``outcome`` None: books so far of a call in progress). Nothing is left waiting."""
+        if outcome is not None:
+            self._conclude()
         if self._node is None:
             self._settle("none")
         for node_id, visits in self._visits.items():
@@ -184,6 +214,49 @@ class CallBook:
         if outcome is not None:
             self.book.add("atoms_calls_ended_total", (self._agent, self._channel, outcome))
         return self.book
+
+    # -- who was heard, and who was not answered: told when the call is over
+
+    def _hear(self, at_ms: int) -> None:
+        if self._heard_ms is not None and at_ms - self._heard_ms > DEAD_AIR_MS:
+            self._told_at_the_end.append(("atoms_dead_air_seconds", self._node, at_ms - self._heard_ms))
+        self._heard_ms = max(at_ms, self._heard_ms or at_ms)
+
+    def _ask(self, at_ms: int) -> None:
+        self._hear(at_ms)
+        if self._asked is None or at_ms - self._asked[0] > UNANSWERED_MS:
+            self._give_up_waiting()
+            self._asked = at_ms, self._node
+
+    def _answer(self, at_ms: int) -> None:
+        self._hear(at_ms)
+        if self._spoke_ms is None:
+            self._spoke_ms = at_ms
+        if self._asked is not None and at_ms - self._asked[0] > UNANSWERED_MS:
+            self._give_up_waiting()
+        self._asked = None
+
+    def _give_up_waiting(self) -> None:
+        if self._asked is not None:
+            self._told_at_the_end.append(("atoms_unanswered_turns_total", self._asked[1], 1))
+
+    def _conclude(self) -> None:
+        self._give_up_waiting()
+        for family, node_id, amount in self._told_at_the_end:
+            where = (self._agent, node_id or self._first_node or "none")
+            if family.endswith("_seconds"):
+                self.book.add(f"{family}_count", where)
+                self.book.add(f"{family}_sum", where, amount)
+            else:
+                self.book.add(family, where, amount)
+        if self._connected_ms is not None and self._spoke_ms is not None:
+            where = (self._agent, self._channel)
+            self.book.add("atoms_first_word_seconds_count", where)
+            self.book.add("atoms_first_word_seconds_sum", where, self._spoke_ms - self._connected_ms)
+
+    def _words(self, speaker: str, text: str) -> None:
+        if words := len(text.split()):
+            self._count("atoms_words_total", speaker, amount=words)
 
     # -- where things count
 
@@ -205,6 +278,7 @@ class CallBook:
 
     def _enter(self, node_id: str) -> None:
         if self._node is None:
+            self._first_node = node_id
             self._settle(node_id)
         self._node = node_id
         self._visits[node_id] += 1

@@ -140,6 +140,10 @@ class Recount:
                 node, before, hop_open = target, origin, True
             elif kind == "user_transcription":
                 self.add("atoms_user_turns_total", *here)
+                words = len(event["user_transcription_text"].split())
+                self.add("atoms_words_total", *here, "user", amount=words)
+            elif kind == "agent_log":
+                self.add("atoms_agent_logs_total", *here, "other", event["metadata"]["severity"])
             elif kind == "turn_latency":
                 self._turn(event, here)
                 if hop_open:
@@ -147,6 +151,7 @@ class Recount:
                     hop_open = False
             elif kind == "tts_completed":
                 self._timed("atoms_tts_latency_seconds", seconds(event["tts_latency"], event["timestamp"]), *here)
+                self.add("atoms_words_total", *here, "agent", amount=len(event["tts_text"].split()))
             elif kind == "metrics":
                 for record in event["metrics"]:
                     self._metric(record, event["timestamp"], here)

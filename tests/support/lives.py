@@ -11,6 +11,7 @@ import msgspec
 
 from exporter.calls.identity import SeenEvents
 from exporter.calls.observations import Agent
+from exporter.calls.signs import STOCK_LIMITS, Limits
 from exporter.calls.tracker import Progress, TrackedCall, Tracker
 from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.recorder import Outputs, built
@@ -46,11 +47,12 @@ class Life:
         units: UnitRules | None = None,
         capture_content: bool = False,
         budget: int = 2000,
+        limits: Limits = STOCK_LIMITS,
     ) -> None:
         self.spans: list[SpanRecord] = []
         self.metrics = Metrics(version="0", max_series_per_metric=budget)
         self.tracker = Tracker(
-            Outputs(self.metrics, built(self.spans.append)), units=units, capture_content=capture_content
+            Outputs(self.metrics, built(self.spans.append)), units=units, capture_content=capture_content, limits=limits
         )
         self.call_id = call_id
         self.agent = agent

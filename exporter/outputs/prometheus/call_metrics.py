@@ -12,18 +12,22 @@ from typing import Any
 from exporter.calls.observations import (
     Agent,
     AgentFailed,
+    AgentLogged,
     ApiCalled,
     AudioTranscribed,
     CallEnded,
     CallResumed,
     CallStarted,
     CharactersSpoken,
+    DeadAir,
     DispositionGiven,
+    FirstWordHeard,
     HopAnswered,
     Hopped,
     KnowledgebaseQueried,
     LoopClosed,
     NodeEntered,
+    NodeExited,
     NodeLeft,
     Observation,
     Place,
@@ -36,9 +40,11 @@ from exporter.calls.observations import (
     ToolFailed,
     ToolTimed,
     TurnAnswered,
+    TurnUnanswered,
     UserSpoke,
     VariablesExtracted,
     Where,
+    WordsSaid,
 )
 from exporter.outputs.prometheus.catalogue import CALL_METRICS, OUTCOMES
 from exporter.outputs.prometheus.series import Gauge, Store
@@ -94,6 +100,12 @@ class CallMetrics:
             AudioTranscribed: self._audio_transcribed,
             UserSpoke: self._counts("atoms_user_turns_total"),
             NodeEntered: self._node_entered,
+            TurnUnanswered: self._counts("atoms_unanswered_turns_total"),
+            DeadAir: self._dead_air,
+            WordsSaid: self._words_said,
+            FirstWordHeard: self._first_word_heard,
+            NodeExited: self._node_exited,
+            AgentLogged: self._agent_logged,
             LoopClosed: self._counts("atoms_node_loops_total"),
             NodeLeft: self._node_left,
             Hopped: self._hopped,
@@ -229,6 +241,29 @@ class CallMetrics:
         place = fact.where.place
         self._in(self._kept(place), "atoms_agent_errors_total", place, fact.code).inc()
 
+    def _dead_air(self, fact: DeadAir) -> None:
+        where = fact.where
+        child = self._in(self._kept(where.place), "atoms_dead_air_seconds", where.place)
+        child.observe_with(fact.seconds, fact.at, where)
+
+    def _words_said(self, fact: WordsSaid) -> None:
+        place = fact.where.place
+        self._in(self._kept(place), "atoms_words_total", place, fact.speaker).inc(fact.count)
+
+    def _first_word_heard(self, fact: FirstWordHeard) -> None:
+        agent = fact.agent
+        self._store.histogram("atoms_first_word_seconds", agent.agent_id, agent.name, fact.channel).observe(
+            fact.seconds
+        )
+
+    def _node_exited(self, fact: NodeExited) -> None:
+        place = fact.where.place
+        self._in(self._kept(place), "atoms_node_exits_total", place, fact.reason).inc()
+
+    def _agent_logged(self, fact: AgentLogged) -> None:
+        place = fact.where.place
+        self._in(self._kept(place), "atoms_agent_logs_total", place, fact.name, fact.severity).inc()
+
     def _call_started(self, fact: CallStarted) -> None:
         agent = fact.agent
         self._store.counter("atoms_calls_started_total", agent.agent_id, agent.name, fact.channel).inc()
@@ -248,6 +283,9 @@ class CallMetrics:
     def _call_ended(self, fact: CallEnded) -> None:
         agent = fact.agent
         self._store.counter("atoms_calls_ended_total", agent.agent_id, agent.name, fact.channel, fact.outcome).inc()
+        self._store.counter(
+            "atoms_call_end_reasons_total", agent.agent_id, agent.name, fact.channel, fact.end_reason
+        ).inc()
         self._active(agent).inc(-1)
         if fact.duration_seconds is not None:
             child = self._store.histogram("atoms_call_duration_seconds", agent.agent_id, agent.name, fact.channel)

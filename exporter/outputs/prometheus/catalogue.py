@@ -24,6 +24,11 @@ VALUE_BUCKETS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0, 100.0, 100
 LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 STALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
+END_REASONS = (
+    "user_hangup", "agent_hangup", "transfer_complete", "voicemail", "dial_no_answer", "busy", "timeout",
+    "connection_error", "system_error", "error", "other", "unknown",
+)  # fmt: skip
+"""Why calls end, in the API's words; a word it has not told of is ``other``."""
 CHANNELS = ("telephony_inbound", "telephony_outbound", "webcall", "chat", "unknown")
 OUTCOMES = ("completed", "failed", "no_answer", "busy", "cancelled", "lost")
 EVENT_TYPES = (
@@ -170,6 +175,13 @@ CALL_METRICS: tuple[MetricSpec, ...] = (
     _processor("atoms_llm_first_answer_seconds", "From a model request to the first token of its answer."),
     _processor("atoms_end_of_turn_prediction_seconds", "How long it took to predict that the caller had finished."),
     _counter("atoms_user_turns_total", "Final transcriptions of what callers said.", NODE),
+    _counter(
+        "atoms_unanswered_turns_total",
+        "Turns of callers that nobody answered within metrics.unanswered_after, or before the call ended.",
+        NODE,
+    ),
+    _duration("atoms_dead_air_seconds", "Silences of both sides longer than metrics.dead_air_after.", NODE),
+    _counter("atoms_words_total", "Words said; which, nobody keeps.", (*NODE, "speaker")),
     _counter("atoms_node_visits_total", "Visits to a workflow node.", NODE),
     _duration("atoms_node_duration_seconds", "How long one visit to a node lasted.", NODE),
     _counter(
@@ -191,8 +203,24 @@ CALL_METRICS: tuple[MetricSpec, ...] = (
     _counter("atoms_api_calls_total", "Calls of the customer's own API by the workflow.", (*NODE, "phase", "method")),
     _counter("atoms_api_call_failures_total", "Calls of the customer's API that failed.", (*NODE, "phase", "method")),
     _counter("atoms_agent_errors_total", "Errors an agent reported.", (*NODE, "code")),
+    _counter(
+        "atoms_agent_logs_total",
+        "The customer's own events, by the names in metrics.agent_log_names.",
+        (*NODE, "name", "severity"),
+    ),
+    _counter("atoms_node_exits_total", "Calls that ended in this node, by who or what ended them.", (*NODE, "reason")),
     _counter("atoms_calls_started_total", "Calls of which a first sign was seen.", (*AGENT, "channel")),
     _counter("atoms_calls_ended_total", "Calls that are over, by how they ended.", (*AGENT, "channel", "outcome")),
+    _counter(
+        "atoms_call_end_reasons_total",
+        "Calls that are over, by who or what ended them.",
+        (*AGENT, "channel", "reason"),
+    ),
+    _latency(
+        "atoms_first_word_seconds",
+        "From the connection to the first thing the agent said.",
+        (*AGENT, "channel"),
+    ),
     MetricSpec("atoms_calls_active", Kind.GAUGE, "Calls in progress.", AGENT),
     MetricSpec("atoms_calls_queued", Kind.GAUGE, "Calls that wait for a free place under the limit.", learnt=True),
     MetricSpec(

@@ -50,6 +50,9 @@ def test_every_metric_of_a_call_is_fed_by_a_golden_call_or_by_what_no_event_tell
         "atoms_concurrency_limit",
         "atoms_concurrency_reserved",
         "atoms_concurrency_unreserved",
+        "atoms_unanswered_turns_total",
+        "atoms_dead_air_seconds",
+        "atoms_agent_logs_total",
     }
 
 
