@@ -15,7 +15,7 @@ import yaml
 from exporter.calls.telemetry import NoTelemetry
 from exporter.cli.options import BaseUrl, ConfigFile, ListenAddress, Settings, WebConfig, configured
 from exporter.cli.printing import say
-from exporter.config import Config, api_key, effective, environment, objectives
+from exporter.config import AUTO, Config, api_key, effective, environment, objectives
 from exporter.errors import ConfigError
 from exporter.outputs.otlp import describe
 from exporter.outputs.prometheus.metrics import Metrics
@@ -55,7 +55,7 @@ def check_config_command(
     Metrics(version="", latency_buckets=config.metrics.latency_buckets)
     asyncio.run(_build_client(config, token, env))
     _check_web(config, no_secrets)
-    if config.state.path is not None:
+    if config.state.path not in (None, AUTO):
         check_state_path(config.state.path)
     pushed = describe(env)
     say(yaml.safe_dump(effective(config), sort_keys=False, allow_unicode=True))

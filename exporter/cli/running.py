@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import re
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -80,11 +81,11 @@ def run_command(
 
     config = read()
     log = logging_as(config)
+    _say_starting(log, config, file, environment())
 
     async def main() -> None:
         service = Service(config, environment(), log, reread=read, on_started=lambda web: _say_listening(log, web))
         in_order(service.stop, service.reload)
-        _say_starting(log, config, file, environment())
         await service.run()
 
     in_loop(main())
@@ -114,7 +115,7 @@ def demo_command(
     speed: Annotated[float, typer.Option("--speed", metavar="X", min=0.1, max=1000, help="Times real time.")] = 1.0,
     duration: Annotated[
         float | None,
-        typer.Option("--duration", metavar="SECONDS", min=0.1, help="Stop after so long.", show_default=False),
+        typer.Option("--duration", metavar="SECONDS", min=0.1, max=1e9, help="Stop after so long.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Another seed, other calls.")] = 1,
     dialect: Annotated[str, typer.Option("--dialect", metavar="YEAR", help="2025 or 2026.")] = "2026",
@@ -149,13 +150,15 @@ def simulate_command(
     listen: Annotated[
         str, typer.Option("--web.listen-address", metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
     ] = "127.0.0.1:9465",
-    calls: Annotated[int, typer.Option("--calls", metavar="N", min=1, help="Concurrent calls.")] = 50,
-    speed: Annotated[float, typer.Option("--speed", metavar="X", min=0.1, help="Times real time.")] = 1.0,
+    calls: Annotated[int, typer.Option("--calls", metavar="N", min=1, max=20_000, help="Concurrent calls.")] = 50,
+    speed: Annotated[float, typer.Option("--speed", metavar="X", min=0.1, max=1000, help="Times real time.")] = 1.0,
     duration: Annotated[
-        float | None, typer.Option("--duration", metavar="SECONDS", help="Stop after so long.", show_default=False)
+        float | None,
+        typer.Option("--duration", metavar="SECONDS", min=0.1, max=1e9, help="Stop after so long.", show_default=False),
     ] = None,
     total_calls: Annotated[
-        int | None, typer.Option("--total-calls", metavar="N", help="Begin no more than these.", show_default=False)
+        int | None,
+        typer.Option("--total-calls", metavar="N", min=0, help="Begin no more than these.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Same seed, same calls.")] = 1,
     dialect: Annotated[str, typer.Option("--dialect", metavar="YEAR", help="2025 or 2026.")] = "2026",
@@ -175,7 +178,9 @@ def simulate_command(
     webhook_secret: Annotated[str, typer.Option("--webhook-secret", help="Signs them.")] = "simulated-secret",
     events_rate: Annotated[
         float | None,
-        typer.Option("--events-rate", metavar="N", help="Endless calls of N events a second, for load tests."),
+        typer.Option(
+            "--events-rate", metavar="N", min=0.001, max=1e6, help="Endless calls of N events a second, for load tests."
+        ),
     ] = None,
 ) -> None:
     """Only the simulator: an Atoms API on a port, for trying `run` and for tests. It can misbehave on demand.
@@ -189,6 +194,10 @@ def simulate_command(
         return
     if dialect not in ("2025", "2026"):
         raise ConfigError("--dialect", "must be 2025 or 2026")
+    if not token.strip():
+        raise ConfigError("--token", "is empty")
+    if webhook_url and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", webhook_url):
+        raise ConfigError("--webhook-url", "must be a URL such as http://127.0.0.1:9464/webhooks/atoms")
     if reconnect not in ("live", "replay"):
         raise ConfigError("--reconnect", "must be live or replay")
     try:

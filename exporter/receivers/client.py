@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -105,7 +104,7 @@ class AtomsApi:
         # time between two turns of the loop keep the open streams running (449 ms of stall without, measured).
         self._building = asyncio.Semaphore(4)
         headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
-        environment = os.environ if env is None else env
+        environment = {} if env is None else env
         proxies = Proxies.of(environment)
         trust = Trust(environment)
         try:

@@ -114,6 +114,10 @@ class Fault:
             raise ValueError(f"{self.name}: a probability is between 0 and 1, not {self.probability}")
         if not 1 <= self.size <= _MOST_BYTES:
             raise ValueError(f"{self.name}: size is between 1 and {_MOST_BYTES} bytes")
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{self.name}: {name} is between {least:g} and {most:g}")
         if self.on not in ("", "events", "conversation", "agent", "any"):
             raise ValueError(f"{self.name}: on is events, conversation, agent or any, not {self.on!r}")
         if self.name == "slow_node" and not self.node_id:
@@ -124,6 +128,15 @@ class Fault:
         return self.on in ("any", endpoint) or (not self.on and endpoint == "events")
 
 
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "after": (0, 1e9),
+    "times": (0, 1e9),
+    "burst": (1, 1e9),
+    "seconds": (0, 86_400),
+    "hours": (-87_600, 87_600),
+    "factor": (0, 1_000),
+    "status": (0, 599),
+}
 _NUMBERS = {
     "after": int,
     "times": int,

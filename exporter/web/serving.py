@@ -200,14 +200,15 @@ class RunningWeb:
 
 def _logger() -> logging.Logger:
     logger = logging.getLogger("exporter.web.http")
-    if not any(isinstance(one, _NotHttp) for one in logger.filters):
-        logger.addFilter(_NotHttp())
+    if not any(isinstance(one, _NoErrorOfOurs) for one in logger.filters):
+        logger.addFilter(_NoErrorOfOurs())
     return logger
 
 
-class _NotHttp(logging.Filter):
-    """What is not HTTP (port scanners, TLS to a plain port) is answered with 400, not logged with a traceback."""
+class _NoErrorOfOurs(logging.Filter):
+    """What clients do is not logged with a traceback: what is not HTTP (port scanners, TLS to a plain port) is answered
+    with 400, and who leaves before the answer is complete (a scraper whose time is up) has left."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, HttpProcessingError)
+        return not isinstance(error, HttpProcessingError | ConnectionError)

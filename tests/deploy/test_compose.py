@@ -187,3 +187,8 @@ def test_the_dashboards_are_mounted_where_grafana_looks_for_them() -> None:
     path = ROOT / "dashboards" / "provisioning" / "dashboards" / "atoms.yml"
     (provider,) = yaml.safe_load(path.read_text())["providers"]
     assert any(mount.split(":")[1] == provider["options"]["path"] for mount in SERVICES["grafana"]["volumes"])
+
+
+def test_no_service_fills_the_disk_with_its_output() -> None:
+    for name, service in SERVICES.items():
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name

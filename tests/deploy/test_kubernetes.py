@@ -32,6 +32,7 @@ RULE = {
         "record": {"type": "string"},
         "expr": {"type": "string"},
         "for": {"type": "string"},
+        "keep_firing_for": {"type": "string"},
         "labels": {"type": "object", "additionalProperties": {"type": "string"}},
         "annotations": {"type": "object", "additionalProperties": {"type": "string"}},
     },

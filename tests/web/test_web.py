@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import logging
 import shutil
 import socket
+import struct
 import subprocess
 import time
 from typing import Any
@@ -491,3 +493,24 @@ async def test_closing_does_not_wait_for_ever() -> None:
         assert time.monotonic() - started < 10
         outcome: Any = (await asyncio.gather(scrape, return_exceptions=True))[0]
         assert isinstance(outcome, httpx.TransportError) or outcome.status_code >= 500
+
+
+@pytest.mark.parametrize("read_first", [0, 1000])
+async def test_a_scraper_that_leaves_early_is_no_error(read_first: int, caplog: pytest.LogCaptureFixture) -> None:
+    """With a reset, while a page of many pieces is on its way."""
+    backstage = Backstage(page=b"x" * (64 << 20), render_gate=asyncio.Event())
+    assert backstage.render_gate is not None
+    caplog.set_level(logging.INFO)
+    async with site(backstage) as at:
+        reader, writer = await at.raw()
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        if read_first:
+            backstage.render_gate.set()
+            await reader.read(read_first)
+        else:
+            await until(lambda: backstage.asked_names)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+        backstage.render_gate.set()
+        await until(lambda: at.web.connections == 0)
+    assert not [record for record in caplog.records if record.name.startswith(("exporter", "aiohttp", "asyncio"))]
