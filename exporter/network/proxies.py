@@ -89,6 +89,7 @@ def _checked(variable: str, value: str) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
+        usable = usable and url.isprintable() and " " not in url
     except ValueError:
         usable = False
     if not usable:
