@@ -34,21 +34,29 @@ def test_the_demo_is_touched_by_nothing_of_it(tmp_path: Path) -> None:
     assert re.search(r"[1-9]\d* turns answered", said.out), said.out
 
 
+RUN = ("run", "--log.level", "error", "--web.listen-address", "127.0.0.1:0")
+BACKFILL = ("backfill", "CALL-1")
+
+
 @pytest.mark.parametrize(
-    ("env", "named"),
+    ("words", "env", "named"),
     [
-        ({"SSL_CERT_FILE": "/nonexistent"}, "SSL_CERT_FILE"),
-        ({"SSL_CERT_FILE": "/dev/null"}, "SSL_CERT_FILE"),
-        ({"HTTPS_PROXY": "http://u:pa55@ho st:1"}, "HTTPS_PROXY"),
-        ({"ALL_PROXY": "socks9://u:pa55@proxy:1"}, "ALL_PROXY"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "u:pa55@h:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTLP_ENDPOINT"),
+        (RUN, {"SSL_CERT_FILE": "/nonexistent"}, "SSL_CERT_FILE"),
+        (BACKFILL, {"SSL_CERT_FILE": "/dev/null"}, "SSL_CERT_FILE"),
+        (RUN, {"HTTPS_PROXY": "http://u:pa55@ho st:1"}, "HTTPS_PROXY"),
+        (("explain", "CALL-1"), {"ALL_PROXY": "socks9://u:pa55@proxy:1"}, "ALL_PROXY"),
+        (
+            RUN,
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "u:pa55@h:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
     ],
 )
-def test_what_cannot_be_used_is_one_line_from_every_command_that_would(env: dict[str, str], named: str) -> None:
-    env = {"ATOMS_API_KEY": "x", "OTEL_EXPORTER_OTLP_ENDPOINT": NOWHERE, **env}
-    for words in (("run", "--log.level", "error", "--web.listen-address", "127.0.0.1:0"), ("backfill", "CALL-1")):
-        said = command(*words, env=env)
-        assert (said.code, said.out) == (2, ""), said
-        assert said.err.count("\n") == 1, said.err
-        assert named in said.err
-        assert "pa55" not in said.err
+def test_what_cannot_be_used_is_one_line_from_every_command_that_would(
+    words: tuple[str, ...], env: dict[str, str], named: str
+) -> None:
+    said = command(*words, env={"ATOMS_API_KEY": "x", "OTEL_EXPORTER_OTLP_ENDPOINT": NOWHERE, **env})
+    assert (said.code, said.out) == (2, ""), said
+    assert said.err.count("\n") == 1, said.err
+    assert named in said.err
+    assert "pa55" not in said.err
