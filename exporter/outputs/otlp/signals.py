@@ -131,7 +131,8 @@ def describe(env: Mapping[str, str]) -> dict[str, str]:
         sampling(env)
         limits, batching = settings.attribute_limits(env), settings.batching(env)
         sampler = env.get("OTEL_TRACES_SAMPLER", "").strip().lower() or "parentbased_always_on"
-        lines["otlp.traces.sampler"] = f"{sampler} {env.get('OTEL_TRACES_SAMPLER_ARG', '')}".strip()
+        share = env.get("OTEL_TRACES_SAMPLER_ARG", "").strip() if sampler.endswith("traceidratio") else ""
+        lines["otlp.traces.sampler"] = f"{sampler} {share}".strip()
         lines["otlp.traces.batch"] = (
             f"up to {batching.max_batch_spans} spans every {batching.schedule_delay_seconds:g}s"
         )
