@@ -78,7 +78,8 @@ async def test_an_api_whose_list_cannot_be_read_is_down_and_the_reason_is_told(
     play: Any, outcome: str, why: str
 ) -> None:
     upstream = Upstream(play)
-    async with upstream.serving(), api_for(upstream.url, read_timeout=0.5) as (api, heard):
+    seconds = 0.5 if outcome == "timeout" else 20.0
+    async with upstream.serving(), api_for(upstream.url, read_timeout=seconds) as (api, heard):
         with pytest.raises((AtomsExporterError, Malformed)):
             await asyncio.wait_for(looking(api).once(), 10)
     assert heard.up is False
