@@ -165,7 +165,7 @@ def test_a_name_with_quotes_arrives_at_the_other_end_of_a_link() -> None:
     addresses = {
         address for address in re.findall(r'"url": "(/d/[^"]*)"', json.dumps(DOCUMENTS)) if ":percentencode}" in address
     }
-    assert len(addresses) > 4
+    assert len(addresses) >= 4
     for address in addresses:
         followed = re.sub(r"\$\{__(?:value|data|field)[^}]*:percentencode\}", lambda _: encoded, address)
         followed = re.sub(r"\$\{[^}]*\}", "", followed)
