@@ -54,6 +54,8 @@ from exporter.web import Limits as WebLimits
 
 _CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _LOOP_PROBE_SECONDS = 0.1
+_LOOK_BACK_SECONDS = 3_600.0
+"""After a restart: calls that began this long before the last commit, and that nobody has found, are counted."""
 _WEB_CLOSE_SECONDS = 2.0
 _PAGE_ATTEMPTS = 2
 _ACCEPTABLE_SECONDS = 2.0
@@ -122,6 +124,7 @@ class Service:
             capture_content=config.traces.capture_content,
         )
         self._scrapers = Scrapers()
+        self._ended_calls: Poll | None = None
         self._keeping = self._make_keeping(instance_id)
         self._showing = Showing(self.metrics, self._scrapers, self._keeping, clock=clock)
         self._push = metric_push(env, self._showing, self.metrics, instance_id=instance_id)
@@ -254,6 +257,7 @@ class Service:
             clock=self._clock,
             log=self._log,
             counts=self.metrics,
+            counts_since=lambda: self._ended_calls.reports_since if self._ended_calls is not None else None,
         )
         keeping.restore(self._saved)
         self.metrics.state = lambda: (not keeping.failing, keeping.age_seconds)
@@ -359,7 +363,8 @@ class Service:
             self._spawn(self._names_beforehand())  # beside the list, not before it: a call must not wait for names
             self._spawn(self._poll(poll.statuses).run())
             if poll.ended:
-                self._spawn(self._poll(ENDED, ended=True).run())
+                self._ended_calls = self._poll_ended()
+                self._spawn(self._ended_calls.run())
         if self._config.capacity.enabled:
             self._spawn(self._capacity().run())
         self._spawn(self.following.watch())
@@ -382,7 +387,14 @@ class Service:
         backoff = Backoff(self._rng, first_seconds=interval, ceiling_seconds=10 * interval)
         return Capacity(self._api, self.metrics.capacity, backoff=backoff, log=self._log, interval=interval)
 
-    def _poll(self, statuses: Sequence[str], *, ended: bool = False) -> Poll:
+    def _poll_ended(self) -> Poll:
+        """Calls that are over: those of this life, and those that an earlier one would have counted."""
+        since, committed_at = self._saved.counts_since, self._saved.committed_at
+        if since is not None and committed_at is not None:
+            since = max(since, committed_at - _LOOK_BACK_SECONDS)
+        return self._poll(ENDED, ended=True, earlier=since)
+
+    def _poll(self, statuses: Sequence[str], *, ended: bool = False, earlier: float | None = None) -> Poll:
         poll = self._config.discovery.poll
         return Poll(
             self._api,
@@ -398,6 +410,7 @@ class Service:
             optional=ENDED_FOR_SOME if ended else (),
             start=self._started,
             ended=ended,
+            earlier=earlier,
         )
 
     async def _flush(self, seconds: float) -> None:

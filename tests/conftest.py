@@ -14,7 +14,11 @@ settings.register_profile("thorough", max_examples=2000, deadline=None, suppress
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
-_OPT_IN = {"soak": "half an hour of simulated traffic", "hour": "a simulated hour with every fault at once"}
+_OPT_IN = {
+    "soak": "half an hour of simulated traffic",
+    "hour": "a simulated hour with every fault at once",
+    "lives": "twenty lives under a real Prometheus",
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -258,9 +258,15 @@ class Tracker:
             read.setdefault(identity, (event, identity, misfits))
         return in_order_of_time(read.values())
 
-    def resume(self, tracked: TrackedCall, counted: SeenEvents) -> None:
-        """A call of which an earlier life of this process counted events: these are not counted again."""
+    def resume(
+        self, tracked: TrackedCall, counted: SeenEvents, waiting: Mapping[int, frozenset[str]] | None = None
+    ) -> None:
+        """A call of which an earlier life of this process counted events: these are not counted again.
+
+        :param waiting: facts it held back. They are owed until the state is rebuilt, should this life end before.
+        """
         tracked.seen = counted
+        tracked.owed = waiting or None
         if len(counted):
             tracked.call.started = True
             self._record.observed([CallResumed(tracked.call.call_id, tracked.call.agent, tracked.call.channel)])
@@ -350,7 +356,8 @@ class Tracker:
         history holds, so it becomes state and is not counted."""
         read = self._read_all(payloads)
         for entry in read:
-            tracked.seen.add(entry.identity)
+            if tracked.seen.add(entry.identity) and tracked.uncommitted is not None:
+                tracked.uncommitted.append(entry.identity)  # or the next life would count it
         if read:
             tracked.call.started = True
             self._record.observed([CallResumed(tracked.call.call_id, tracked.call.agent, tracked.call.channel)])

@@ -74,6 +74,8 @@ class Poll:
     :param start: when this process began. A call that the first look finds and that began before is under way.
     :param ended: the list is that of calls that are over, which has no end: those that began before the process did,
         and those that the first look finds, go to ``again``.
+    :param earlier: of such a list: an earlier life has looked already, and reported what began after this time by the
+        API's clock. So does this one: what began and ended between the two is no past.
     :param optional: statuses that not every version of the API takes: left out once it refuses them.
     :param remember: how many call ids to know again; the least recently listed are forgotten first.
     """
@@ -94,6 +96,7 @@ class Poll:
         call_types: Sequence[str] = (),
         start: Start | None = None,
         ended: bool = False,
+        earlier: float | None = None,
         remember: int = 100_000,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -113,8 +116,8 @@ class Poll:
         }
         self._start = start
         self._ended = ended
-        self._since: float | None = None
-        self._first = True  # no look has come to its end yet
+        self._since = earlier
+        self._first = earlier is None or not ended  # no look has come to its end yet
         self._remember = remember
         self._sleep = sleep
         self._clock = clock
@@ -122,6 +125,11 @@ class Poll:
         self._half_read: set[str] = set()  # calls first seen since the last look that came to its end
         self._failing = False
         self._looks = 0
+
+    @property
+    def reports_since(self) -> float | None:
+        """Calls that began after this time, by the API's clock, are reported; ``None`` while that is not known."""
+        return None if self._first else self._since
 
     async def run(self) -> NoReturn:
         """Look until cancelled; failures are counted, logged once, and waited out."""

@@ -45,7 +45,7 @@ class Resume:
         self._under_way = under_way
         self.gap = True
         if earlier is not None:
-            tracker.resume(tracked, earlier.counted)
+            tracker.resume(tracked, earlier.counted, earlier.waiting)
 
     @property
     def is_new(self) -> bool:

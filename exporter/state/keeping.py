@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -46,6 +46,7 @@ class _Cut(NamedTuple):
     series: list[Taken]
     forgotten: list[tuple[str, Labels]]
     pages: PagesSeen
+    counts_since: float | None
     anew: bool
 
 
@@ -74,6 +75,7 @@ class Keeping:
         clock: Callable[[], float],
         log: FilteringBoundLogger,
         counts: KeepingCounts,
+        counts_since: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._store = store
         self._tracker = tracker
@@ -86,9 +88,11 @@ class Keeping:
         self._log = log
         self._counts = counts
         self._instance_id = instance_id
+        self._counts_since = counts_since
         self._layouts = numbers.layouts(series)
         self._over: list[str] = []
         self._known: set[str] = set()
+        self._held_back: dict[str, Mapping[int, frozenset[str]]] = {}  # facts that wait, as they are kept
         self._forgotten: list[tuple[str, Labels]] = []
         self._failing = False
         self._kept_at = time.monotonic()
@@ -136,6 +140,7 @@ class Keeping:
         """A call is over: the next commit forgets its events and remembers that."""
         self._over.append(call_id)
         self._known.discard(call_id)
+        self._held_back.pop(call_id, None)
 
     async def run(self) -> None:
         """See to it that there is a commit every interval, until cancelled."""
@@ -206,7 +211,7 @@ class Keeping:
         gone, self._forgotten = [*self._forgotten, *numbers.forgotten(self._series)], []
         pages = PagesSeen(self._series.moment.edition, self._scrapers.shown, self._scrapers.seen())
         series = numbers.changed(self._series, everything=self._anew)
-        return _Cut(self._cuts, self._clock(), calls, over, series, gone, pages, self._anew)
+        return _Cut(self._cuts, self._clock(), calls, over, series, gone, pages, self._counts_since(), self._anew)
 
     def _write(self, cut: _Cut) -> list[KeptSeries]:
         """In a thread: everything into bytes, and those onto the disk. The series as they are kept now."""
@@ -221,19 +226,29 @@ class Keeping:
                 layouts=self._layouts,
                 pages=cut.pages,
                 instance_id=self._instance_id,
+                counts_since=cut.counts_since,
                 anew=cut.anew,
             )
         )
         return rows
 
     def _is_news(self, tracked: TrackedCall) -> bool:
-        return bool(tracked.uncommitted) or tracked.call.call_id not in self._known
+        if tracked.uncommitted or tracked.call.call_id not in self._known:
+            return True
+        # What waited may be counted by now, without an event of its own.
+        held_back = self._held_back.get(tracked.call.call_id)
+        return held_back is not None and held_back != _waiting(tracked)
 
     def _take(self, tracked: TrackedCall) -> CallNews:
         call, counted = tracked.call, tracked.uncommitted or ()
         tracked.uncommitted = []
         self._known.add(call.call_id)
-        return CallNews(call.call_id, call.agent, call.channel, tracked.opened_at, counted, call.waiting_facts())
+        waiting = _waiting(tracked)
+        if waiting:
+            self._held_back[call.call_id] = waiting
+        else:
+            self._held_back.pop(call.call_id, None)
+        return CallNews(call.call_id, call.agent, call.channel, tracked.opened_at, counted, waiting)
 
     def _give_back(self, cut: _Cut) -> None:
         self._over[:0] = cut.over
@@ -284,3 +299,9 @@ class Keeping:
                 await asyncio.to_thread(self._store.caught_up)
                 self._ahead_since_cut = None
                 self._nothing_to_go_on_from = False
+
+
+def _waiting(tracked: TrackedCall) -> Mapping[int, frozenset[str]]:
+    """Facts of events that were counted as events, but are not counted themselves yet."""
+    waiting = tracked.call.waiting_facts()
+    return {**tracked.owed, **waiting} if tracked.owed else waiting

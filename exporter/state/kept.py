@@ -59,6 +59,7 @@ class Commit:
     """What is to be kept from now on, in one transaction.
 
     ``anew``: the series in the store are not those this life counts on; they go, and ``series`` are all there are.
+    ``counts_since``: calls that began after this (Unix time, the API's clock) are counted; ``None``: not known yet.
     ``layouts`` are those of all families; series of a family with another layout go, too.
     """
 
@@ -70,6 +71,7 @@ class Commit:
     layouts: Mapping[str, str] = field(default_factory=dict)
     pages: PagesSeen = PagesSeen()
     instance_id: str = ""
+    counts_since: float | None = None
     anew: bool = False
 
 
@@ -89,6 +91,7 @@ class SavedState:
     layouts: Mapping[str, str] = field(default_factory=dict)
     pages: PagesSeen = PagesSeen()
     instance_id: str = ""
+    counts_since: float | None = None
     committed_at: float | None = None
     trouble: str | None = None
     readable: bool = True

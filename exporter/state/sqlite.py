@@ -112,6 +112,7 @@ class SQLiteStore:
             layouts=dict(self._layouts),
             pages=PagesSeen(int(_number(facts.get("edition"))), int(_number(facts.get("shown"))), seen),
             instance_id=facts.get("instance_id", ""),
+            counts_since=_number(facts.get("counts_since")) or None,
             committed_at=_number(facts.get("committed_at")) or None,
             trouble=_cannot_write(db),
             ahead=self._flag.is_set,
@@ -172,6 +173,8 @@ class SQLiteStore:
             "committed_at": repr(commit.at),
             "instance_id": commit.instance_id,
         }
+        if commit.counts_since is not None:
+            facts["counts_since"] = repr(commit.counts_since)
         db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
 
     def _write_layouts(self, db: sqlite3.Connection, commit: Commit) -> None:

@@ -1,0 +1,101 @@
+"""What a real Prometheus adds up over several lives of the exporter is what the simulator's ledger says, exactly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.books import Page, differences, report
+from tests.system.prometheus import Prometheus, prometheus
+from tests.system.world import Exporter, World, until, world
+
+_ABOUT_THE_END = ("atoms_calls_active",)
+
+
+async def _scraped_twice(servers: list[Prometheus]) -> None:
+    """Every server has seen the latest values: what is new is at 0 in one page and there in the next."""
+    for server in servers:
+        before = await server.scrapes()
+
+        async def twice(server: Prometheus = server, before: int = before) -> bool:
+            return await server.scrapes() >= before + 3
+
+        await until(twice, 120, "three more scrapes")
+
+
+def _unequal(ledger: dict[str, Any], page: Page) -> list[str]:
+    return [line for line in differences(ledger, page, busy=False) if not line.startswith(_ABOUT_THE_END)]
+
+
+async def _end(life: Exporter, how: int, state: Path) -> None:
+    """By a signal; or, for 0, by SIGKILL at the moment the state file was written: between a commit and its answer."""
+    if how == 0:
+        log = state.with_name(f"{state.name}-wal")
+        before = log.stat().st_mtime_ns if log.exists() else 0
+        deadline = asyncio.get_running_loop().time() + 5
+        while log.stat().st_mtime_ns == before and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0)
+        how = signal.SIGKILL
+    life.signal(how)
+    await life.ended()
+
+
+async def _live(here: World, servers: list[Prometheus], lives: int, seconds: float, state: Path, seed: int) -> None:
+    """So many lives, one after the other, while calls go on; then quiet, and everything compared."""
+    rng = random.Random(seed)
+    ways = [signal.SIGTERM, signal.SIGKILL, 0, signal.SIGINT]
+    life = await here.exporter(state__path=str(state))
+    here.simulator.begin()
+    for number in range(lives - 1):
+        await asyncio.sleep(seconds * rng.uniform(0.5, 1.5))
+        await _end(life, ways[number % len(ways)], state)
+        life = await here.exporter(state__path=str(state))
+    await here.played(600)
+    await life.settled()
+    await _scraped_twice(servers)
+    ledger = here.ledger
+    shown = await life.page()
+    assert not (wrong := _unequal(ledger, shown)), f"on the page itself: {report(wrong)}"
+    for server in servers:
+        assert not (fell := await server.steps_back()), report(fell)
+        assert not (wrong := _unequal(ledger, await server.added_up())), f"in Prometheus: {report(wrong)}"
+    assert await life.stop() == 0
+
+
+async def _world_of(
+    tmp_path: Path, *, servers: list[str], lives: int, seconds: float, seed: int = 1, **options: Any
+) -> None:
+    async with world(tmp_path, webhooks=False, seed=seed, **options) as here, contextlib.AsyncExitStack() as stack:
+        target = f"127.0.0.1:{here.port}"
+        started = [
+            await stack.enter_async_context(prometheus(tmp_path / f"prometheus-{number}", target, interval))
+            for number, interval in enumerate(servers)
+        ]
+        await _live(here, started, lives, seconds, tmp_path / "state.db", seed)
+
+
+async def test_what_prometheus_adds_up_over_five_lives_is_what_happened(tmp_path: Path) -> None:
+    await _world_of(tmp_path, servers=["1s", "1s"], lives=5, seconds=2.0, calls=8, total_calls=24, speed=15.0)
+
+
+@pytest.mark.lives
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_twenty_lives_scraped_every_second_by_two(seed: int, tmp_path: Path) -> None:
+    await _world_of(
+        tmp_path, servers=["1s", "1s"], lives=20, seconds=4.0, seed=seed, calls=20, total_calls=160, speed=10.0
+    )
+
+
+@pytest.mark.lives
+@pytest.mark.timeout(3600)
+async def test_twenty_lives_scraped_every_fifteen_seconds_by_two_and_every_second_by_one(tmp_path: Path) -> None:
+    await _world_of(
+        tmp_path, servers=["15s", "15s", "1s"], lives=20, seconds=20.0, calls=25, total_calls=160, speed=4.0
+    )
