@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check docs bench image servers constraints clean faults soak hour fuzz
+.PHONY: help demo test check docs bench image servers constraints clean faults soak hour lives fuzz
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ soak: $(VENV)/.test ## half an hour of simulated traffic, compressed
 
 hour: $(VENV)/.test ## a simulated hour of 300 calls with every fault at once
 	$(BIN)/python -m pytest tests/system/test_load.py -m hour -s $(ARGS)
+
+lives: $(VENV)/.test servers ## twenty lives of the exporter, added up by a real Prometheus, against the ledger
+	$(BIN)/python -m pytest tests/system/test_lives.py -m lives -s $(ARGS)
 
 fuzz: $(VENV)/.test ## a million generated inputs for each fuzzer
 	for name in stream webhook config call; do $(BIN)/python -m tests.fuzz.fuzz_$$name --examples 1000000 $(ARGS) || exit 1; done

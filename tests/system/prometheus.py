@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Prometheus:
             have = dict(labels)
             name = have.pop("__name__")
             have.pop("job"), have.pop("instance")
-            grown = sum(now if now < before else now - before for before, now in zip(values, values[1:], strict=False))
+            grown = sum(now if now < before else now - before for before, now in pairwise(values))
             if not name.endswith(tuple(_KINDS)):
                 grown = values[-1]
             sums[name][frozenset(have.items())] += grown
@@ -66,11 +67,7 @@ class Prometheus:
         fell = []
         for labels, values in (await self.stored()).items():
             if dict(labels)["__name__"].endswith(tuple(_KINDS)):
-                fell += [
-                    f"{dict(labels)}: {before:g} to {now:g}"
-                    for before, now in zip(values, values[1:], strict=False)
-                    if now < before
-                ]
+                fell += [f"{dict(labels)}: {before:g} to {now:g}" for before, now in pairwise(values) if now < before]
         return fell
 
 
