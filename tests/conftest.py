@@ -18,6 +18,7 @@ _OPT_IN = {
     "soak": "half an hour of simulated traffic",
     "hour": "a simulated hour with every fault at once",
     "lives": "twenty lives under a real Prometheus",
+    "attack": "every attack on the running process",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from .faults import FAULTS, Fault, Faults, fault_from
+from .hostile import Hostile
 from .ledger import Book
 from .live import Call, agent_of
 from .options import SimulatorOptions
@@ -24,6 +25,7 @@ class Controlled(Protocol):
     options: SimulatorOptions
     faults: Faults
     wire: Wire
+    hostile: Hostile
     switchboard: Switchboard
     postman: Postman
 
@@ -58,6 +60,7 @@ class Control:
         app.router.add_post("/_simulator/faults", self._post_faults)
         app.router.add_delete("/_simulator/faults", self._delete_faults)
         app.router.add_post("/_simulator/drain", self._post_drain)
+        app.router.add_post("/_simulator/hostile", self._post_hostile)
 
     def totals(self, *, so_far: bool = False) -> Book:
         """The book over all calls that have ended; ``so_far``: and what has happened in those in progress."""
@@ -170,6 +173,19 @@ class Control:
     async def _delete_faults(self, request: web.Request) -> web.Response:
         self._simulator.clear_faults()
         return await self._get_faults(request)
+
+    async def _post_hostile(self, request: web.Request) -> web.Response:
+        try:
+            asked = await request.json()
+            begun = self._simulator.hostile.begin(
+                str(asked["kind"]),
+                int(asked.get("calls", 1)),
+                float(asked.get("seconds", 20)),
+                self._simulator.now_ms(),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return web.json_response({"calls": begun})
 
     async def _post_drain(self, request: web.Request) -> web.Response:
         self._simulator.drain()

@@ -16,6 +16,7 @@ from . import call_logs
 from .control import Control
 from .dialects import connection_frame
 from .faults import REQUEST_STATUS, Fault, Faults
+from .hostile import Hostile
 from .live import Call
 from .oddities import ERROR_FRAME, Oddities
 from .options import SimulatorOptions
@@ -48,6 +49,7 @@ class Simulator:
         self.oddities = Oddities(self.faults, options.speed)
         self.switchboard = Switchboard(options, self.faults, self._starts_ms, self.oddities)
         self.postman = Postman(options.webhook_url, options.webhook_secret, self.faults, options.canary)
+        self.hostile = Hostile()
         self.control = Control(self)
         self.base_url = ""
         self._runner: web.AppRunner | None = None
@@ -221,6 +223,8 @@ class Simulator:
         refusal = self._refusal(request, "events", call_id)
         if refusal is not None:
             return refusal
+        if (attack := self.hostile.get(call_id)) is not None:
+            return await self.hostile.stream(request, attack)
         if not _CALL_ID.fullmatch(call_id):
             return self._error("events", 400, "callId is missing or invalid")
         call = self.switchboard.call(call_id)
@@ -318,6 +322,8 @@ class Simulator:
         if query.get("sortOrder", "desc") != "asc":
             found.reverse()
         shown = [self.switchboard.entry(call) for call in found[(page - 1) * limit : page * limit]]
+        if page == 1 and not query.get("agentIds"):
+            shown += self.hostile.entries({status for status in query.get("statusFilter", "").split(",") if status})
         pages = -(-len(found) // limit)
         pagination = {
             "total": len(found),
@@ -348,11 +354,13 @@ class Simulator:
             calls = [call for call in calls if board.status(call) in wanted]
         return sorted(calls, key=lambda call: (board.updated_ms(call), call.number))
 
-    async def _conversation(self, request: web.Request) -> web.Response:
+    async def _conversation(self, request: web.Request) -> web.StreamResponse:
         call_id = request.match_info["call_id"]
         refusal = self._refusal(request, "conversation", call_id)
         if refusal is not None:
             return refusal
+        if (attack := self.hostile.get(call_id)) is not None:
+            return self.hostile.conversation(attack)
         call = self.switchboard.call(call_id)
         if call is None:
             return self._error("conversation", 404, "Call log not found")

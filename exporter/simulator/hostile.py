@@ -1,0 +1,180 @@
+"""Calls that attack whoever follows them: floods, bombs, endless histories. They are in no ledger.
+
+``POST /_simulator/hostile`` with ``{"kind": …, "calls": 3, "seconds": 20}`` puts such calls on the list for so long.
+What they do is against every rule of the API; what a client must do about it is to go on with all other calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from aiohttp import web
+
+from .dialects import iso
+
+HOSTILE: Mapping[str, str] = {
+    "flood": "its stream brings frames that are no events, as fast as they are read",
+    "small_chunks": "the same, each byte in a chunk of its own",
+    "bomb": "its stream comes in gzip although nobody asked for it: 200 MB in 200 KB, again and again",
+    "long_event": "its stream brings one line that never ends",
+    "names": "each event names a node, a processor and a tool with a megabyte",
+    "records": "each of its metrics events has twenty thousand records",
+    "large_history": "its log is 40 MB of events",
+    "long_history": "its log has 200,000 events",
+    "packed_history": "its log is 1 GB in gzip of 1 MB",
+    "agent": "its agent's id has 70 KB",
+    "goodbyes": "its stream says goodbye with an event id, and goes on",
+}
+"""Name and meaning of every kind."""
+
+AGENT = "hostile"
+_QUIET = frozenset({"large_history", "long_history", "packed_history", "agent"})
+"""Kinds whose stream brings nothing."""
+_GARBAGE = b"data: 0\n\n" * 1000
+_MOST_WAITING = 256 * 1024
+_HEAD = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """One hostile call."""
+
+    call_id: str
+    kind: str
+    began_ms: int
+    ends_at: float
+
+
+class Hostile:
+    """All hostile calls. ``until`` times are the event loop's."""
+
+    def __init__(self) -> None:
+        self._attacks: dict[str, Attack] = {}
+        self._numbers = itertools.count(1)
+        self._packed: dict[str, bytes] = {}
+
+    def begin(self, kind: str, calls: int, seconds: float, now_ms: int) -> list[str]:
+        """Put so many calls of a kind on the list; their ids. ValueError for an unknown kind."""
+        if kind not in HOSTILE:
+            raise ValueError(f"no kind {kind!r}; there are {', '.join(HOSTILE)}")
+        ends_at = asyncio.get_running_loop().time() + seconds
+        begun = [
+            Attack(f"CALL-{now_ms}-{number:06x}", kind, now_ms, ends_at)
+            for number in itertools.islice(self._numbers, calls)
+        ]
+        self._attacks.update((attack.call_id, attack) for attack in begun)
+        return [attack.call_id for attack in begun]
+
+    def get(self, call_id: str) -> Attack | None:
+        """The hostile call of this id."""
+        return self._attacks.get(call_id)
+
+    def over(self, call_id: str) -> bool:
+        """Whether a hostile call has ended."""
+        return self._over(self._attacks[call_id])
+
+    def _over(self, attack: Attack) -> bool:
+        return asyncio.get_running_loop().time() >= attack.ends_at
+
+    def entries(self, statuses: set[str]) -> list[dict[str, Any]]:
+        """Hostile calls as the list shows them."""
+        found = [self._entry(attack) for attack in self._attacks.values()]
+        return [entry for entry in found if not statuses or entry["status"] in statuses]
+
+    def _entry(self, attack: Attack) -> dict[str, Any]:
+        over = self._over(attack)
+        return {
+            "callId": attack.call_id,
+            "status": "completed" if over else "in_progress",
+            "agentId": "x" * 70_000 if attack.kind == "agent" else AGENT,
+            "type": "webcall",
+            "createdAt": iso(attack.began_ms),
+            "duration": 1 if over else 0,
+        }
+
+    # -- what they answer
+
+    async def stream(self, request: web.Request, attack: Attack) -> web.StreamResponse:
+        """``GET /events``, until the attack is over or the client has gone."""
+        if self._over(attack):
+            return web.json_response({"status": False, "errors": ["Call already completed"]}, status=400)
+        packed = attack.kind == "bomb"
+        answer = web.StreamResponse(headers=_HEAD | ({"Content-Encoding": "gzip"} if packed else {}))
+        if attack.kind == "small_chunks":
+            answer.enable_chunked_encoding()
+        await answer.prepare(request)
+        transport = cast(asyncio.WriteTransport | None, request.transport)
+        pieces = self._pieces(attack)
+        try:
+            while not self._over(attack):
+                if transport is None or transport.is_closing():
+                    break
+                if attack.kind in _QUIET:
+                    await asyncio.sleep(0.1)
+                    continue
+                transport.write(next(pieces))
+                while transport.get_write_buffer_size() > _MOST_WAITING and not self._over(attack):
+                    await asyncio.sleep(0.001)
+                    if transport.is_closing():
+                        break
+                await asyncio.sleep(0)
+        finally:
+            if transport is not None and not transport.is_closing():
+                transport.abort()
+        return answer
+
+    def _pieces(self, attack: Attack) -> Iterator[bytes]:
+        match attack.kind:
+            case "small_chunks":
+                piece = b"".join(b"1\r\n%c\r\n" % byte for byte in _GARBAGE)
+            case "bomb":
+                piece = self._pack("bomb", b"data: 0\n\n", 200_000_000)
+            case "long_event":
+                piece = b"data: " + b"x" * 100_000
+            case "goodbyes":
+                piece = b'data: {"event_type":"sse_close","event_id":"e1","event_time":"2026-01-01T00:00:00.000Z"}\n\n'
+            case "names" | "records":
+                return self._events(attack)
+            case _:
+                piece = _GARBAGE
+        return itertools.repeat(piece)
+
+    def _events(self, attack: Attack) -> Iterator[bytes]:
+        for number in itertools.count():
+            name = f"{number}-" + "x" * 1_000_000
+            node: dict[str, Any] = {"event_type": "agent_node_state", "node_id": name, "node_name": name}
+            if attack.kind == "records":
+                record = {"processor": f"Stage{number}#0", "model": "m", "value": 0.5}
+                node = {"event_type": "metrics", "metrics": [record] * 20_000}
+            event = {"event_id": f"{attack.call_id}_{number}", "call_id": attack.call_id, **node}
+            yield b"data: " + json.dumps(event).encode() + b"\n\n"
+
+    def _pack(self, name: str, unit: bytes, size: int) -> bytes:
+        """So many bytes of the same, compressed: made once."""
+        if name not in self._packed:
+            member = gzip.compress(unit * (10_000_000 // len(unit)), 9)
+            self._packed[name] = member * (size // 10_000_000)
+        return self._packed[name]
+
+    def conversation(self, attack: Attack) -> web.StreamResponse:
+        """``GET /conversation/{id}``."""
+        data = self._entry(attack)
+        over = data["status"] == "completed"
+        if attack.kind == "packed_history" and over:
+            body = self._pack("history", b" " * 100, 1_000_000_000)
+            headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+            return web.Response(body=body, headers=headers)
+        events: list[dict[str, Any]] = []
+        if attack.kind in ("large_history", "long_history") and over:
+            many, filler = (20_000, "x" * 2000) if attack.kind == "large_history" else (200_000, "")
+            events = [
+                {"event_type": "agent_log", "event_id": f"{attack.call_id}_{number}", "metadata": filler}
+                for number in range(many)
+            ]
+        return web.json_response({"status": True, "data": {**data, "events": events}})

@@ -1,0 +1,1 @@
+"""Attacks on the running exporter: streams and answers that are hostile, clients that take all there is."""

@@ -1,0 +1,69 @@
+"""Hostile calls beside honest ones on the running process, each kind bounded in time.
+
+What is asserted is an order, not a time: scrapes and probes are answered before the attack is over, and no other call
+loses an event.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from exporter.simulator.hostile import HOSTILE
+from tests.attack.victims import losses, watching
+from tests.system.world import until, world
+
+MOST_BYTES = 512 << 20
+"""Of the whole process under any one attack; SECURITY.md says so."""
+
+COUNTED = {
+    "flood": "stream_share",
+    "small_chunks": "stream_share",
+    "bomb": "stream_share",
+    "large_history": "answer_bytes",
+    "long_history": "history_events",
+    "packed_history": "answer_bytes",
+}
+"""What each shows in atoms_exporter_bounds_hit_total."""
+
+
+async def attacked(folder: Path, kinds: list[str], *, calls: int = 2, seconds: float = 6.0) -> None:
+    async with world(folder, calls=10, total_calls=20, speed=10.0) as here:
+        exporter = await here.exporter()
+        here.simulator.begin()
+        async with watching(exporter) as watch:
+            await until(lambda: watch.scrapes >= 2)
+            ids = [
+                each
+                for kind in kinds
+                for each in here.simulator.hostile.begin(kind, calls, seconds, here.simulator.now_ms())
+            ]
+
+            async def followed() -> bool:
+                return set(ids) <= {call["call_id"] for call in await exporter.calls()}
+
+            await until(followed, what="the hostile calls are followed")
+            before = watch.scrapes
+            await until(lambda: all(here.simulator.hostile.over(each) for each in ids), seconds + 60)
+            assert watch.scrapes - before >= 2, "scrapes are answered while the attack goes on"
+            await here.played(120)
+            page = await exporter.settled(120)
+        assert watch.unanswered == []
+        assert losses(here, page) == []
+        assert watch.most_bytes < MOST_BYTES, f"{watch.most_bytes / 2**20:.0f} MB"
+        for kind in kinds:
+            if kind in COUNTED:
+                assert page.total("atoms_exporter_bounds_hit_total", what=COUNTED[kind]) > 0, kind
+        assert await exporter.stop() == 0
+        assert "Traceback" not in exporter.log
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_one_kind_of_hostile_call_takes_nothing_from_the_others(kind: str, tmp_path: Path) -> None:
+    await attacked(tmp_path, [kind])
+
+
+async def test_hostile_calls_of_several_kinds_take_nothing_from_the_others(tmp_path: Path) -> None:
+    await attacked(tmp_path, ["flood", "bomb", "names", "packed_history", "goodbyes"], calls=1, seconds=4.0)
