@@ -47,7 +47,7 @@ def check_config_command(
         without_secrets=no_secrets,
         api__base_url=base_url,
         web__listen_address=listen,
-        web__config_file=str(web_config) if web_config is not None else None,
+        web__config_file=web_config,
     )
     env, left_out = (_without_identity(environment())) if no_secrets else (environment(), [])
     token = "no secret" if no_secrets else api_key(config)

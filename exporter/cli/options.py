@@ -39,8 +39,8 @@ ListenAddress = Annotated[
         show_default=False,
     ),
 ]
-WebConfig = Annotated[
-    Path | None,
+WebConfig = Annotated[  # text, as --state.path: an empty one says that there is none
+    str | None,
     typer.Option(
         "--web.config.file",
         metavar="FILE",

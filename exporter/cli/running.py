@@ -52,8 +52,8 @@ def run_command(
     listen: ListenAddress = None,
     web_config: WebConfig = None,
     state: Annotated[
-        Path | None,
-        typer.Option("--state.path", metavar="FILE", help="Checkpoints, so that a restart counts nothing twice."),
+        str | None,
+        typer.Option("--state.path", metavar="FILE", help="Where counters survive; '' keeps nothing."),
     ] = None,
     level: LogLevel = None,
     style: LogFormat = None,
@@ -73,8 +73,8 @@ def run_command(
             api__base_url=base_url,
             discovery__poll__enabled=poll,
             web__listen_address=listen,
-            web__config_file=str(web_config) if web_config is not None else None,
-            state__path=str(state) if state is not None else None,
+            web__config_file=web_config,
+            state__path=state,
             log__level=level,
             log__format=style,
         )

@@ -215,6 +215,14 @@ def test_check_config_talks_to_nobody(monkeypatch: pytest.MonkeyPatch, capsys: p
             nobody.accept()
 
 
+def test_an_empty_flag_says_that_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = {"ATOMS_API_KEY": "x", "ATOMS_EXPORTER_WEB__CONFIG_FILE": "/nonexistent"}
+    assert inside(monkeypatch, capsys, "check-config", "--web.config.file", "", **env).code == 0
+    assert configured(None, None, {"ATOMS_EXPORTER_STATE__PATH": "/x"}, state__path="").state.path is None
+
+
 def test_errors_name_flags_as_they_are_typed() -> None:
     """Every key that has a flag of its own, by the name that flag has in some command's help."""
     group = typer.main.get_command(app)

@@ -61,6 +61,17 @@ async def posted(exporter: Exporter) -> httpx.Response:
 
 async def test_a_hangup_reads_everything_again_and_names_what_waits_for_a_restart(tmp_path: Path) -> None:
     async with running(tmp_path, "log: {level: info}\n") as exporter:
+        (starting,) = [line for line in exporter.log.splitlines() if "msg=starting" in line]
+        for field in (
+            "version=",
+            "python=3",
+            f"configuration={tmp_path}",
+            "api=http",
+            "state=none",
+            "traces=",
+            "metrics=",
+        ):
+            assert field in starting
         (tmp_path / "config.yml").write_text("log: {level: debug}\napi: {max_streams: 7}\nshutdown_timeout: 3s\n")
         exporter.process.send_signal(signal.SIGHUP)
         await until(lambda: "only a restart applies it" in exporter.log, what=exporter.log)
