@@ -6,8 +6,10 @@ again: the history of a call is put in the order of its time and what was counte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from enum import Enum
+from itertools import count
+from typing import TypeVar
 
 import msgspec
 
@@ -35,6 +37,21 @@ __all__ = [
 ]
 
 UNKNOWN_CHANNEL = "unknown"
+
+
+Result = TypeVar("Result")
+Steps = Generator[None, None, Result]
+"""Work on a long history that stops now and then, so that others have their turn."""
+
+
+def at_once(steps: Steps[Result]) -> Result:
+    """All of it, without a stop."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: Result = done.value
+            return result
 
 
 class Source(Enum):
@@ -218,7 +235,18 @@ class Tracker:
         *,
         only_after_first: bool = False,
     ) -> int:
-        """Take the call's history; returns how many events the stream had missed.
+        """``recovering``, all at once."""
+        return at_once(self.recovering(tracked, payloads, now, only_after_first=only_after_first))
+
+    def recovering(
+        self,
+        tracked: TrackedCall,
+        payloads: Iterable[bytes | msgspec.Raw],
+        now: float,
+        *,
+        only_after_first: bool = False,
+    ) -> Steps[int]:
+        """Take the call's history, in steps; returns how many events the stream had missed.
 
         Events that come after everything seen are appended. Where one is missing in the middle, and the history
         holds all that was counted, the call is folded again from its beginning with the counted events muted, so
@@ -226,27 +254,47 @@ class Tracker:
 
         :param only_after_first: leave out what happened before the first event seen here.
         """
-        read = self._read_all(payloads)
-        if only_after_first:
-            first = next((place for place, entry in enumerate(read) if entry.identity in tracked.seen), 0)
-            read = read[first:]
-        missing = [entry for entry in read if entry.identity not in tracked.seen]
-        owed = tracked.owed
-        if (not missing and owed is None) or tracked.finished:
-            return 0
+        read = yield from self._reading(payloads)
         before = tracked.recovered
-        latest = tracked.call.latest_at
-        behind = owed is not None or tracked.call.first_at is None or any(entry.at < latest for entry in missing)
-        if len(tracked.seen) and behind and holds(read, tracked.seen):
-            self._fold_again(tracked, read, {**(owed or {}), **tracked.call.waiting_facts()}, now)
-        else:
-            for entry in missing:
-                self._take(tracked, entry.event, entry.identity, entry.misfits, now, _HISTORY)
+        for tries in count():  # again where the stream has brought something between two steps
+            if only_after_first:
+                first = next((place for place, entry in enumerate(read) if entry.identity in tracked.seen), 0)
+                read = read[first:]
+            missing = [entry for entry in read if entry.identity not in tracked.seen]
+            owed = tracked.owed
+            if (not missing and owed is None) or tracked.finished:
+                break
+            latest = tracked.call.latest_at
+            behind = owed is not None or tracked.call.first_at is None or any(entry.at < latest for entry in missing)
+            if len(tracked.seen) and behind and holds(read, tracked.seen):
+                waiting = {**(owed or {}), **tracked.call.waiting_facts()}
+                done = yield from self._fold_again(tracked, read, waiting, now, hurry=tries >= _PATIENCE)
+            else:
+                done = yield from self._append(tracked, missing, now, hurry=tries >= _PATIENCE)
+            if done:
+                break
         return tracked.recovered - before
 
+    def _append(self, tracked: TrackedCall, missing: list[ReadEvent], now: float, *, hurry: bool) -> Steps[bool]:
+        """Events behind all that were counted; ``False``: something else was counted meanwhile."""
+        counted = len(tracked.seen)
+        for place, entry in enumerate(missing, 1):
+            self._take(tracked, entry.event, entry.identity, entry.misfits, now, _HISTORY)
+            counted = counted + 1 if len(tracked.seen) > counted else counted
+            if place % _STEP_EVENTS == 0 and not hurry:
+                yield
+                if len(tracked.seen) != counted:
+                    return False
+        return True
+
     def _read_all(self, payloads: Iterable[bytes | msgspec.Raw]) -> list[ReadEvent]:
+        return at_once(self._reading(payloads))
+
+    def _reading(self, payloads: Iterable[bytes | msgspec.Raw]) -> Steps[list[ReadEvent]]:
         read: dict[int, tuple[wire.Event, int, int]] = {}
-        for payload in payloads:
+        for place, payload in enumerate(payloads, 1):
+            if place % _STEP_EVENTS == 0:
+                yield
             try:
                 event, misfits = decode_event(payload)
                 identity = event_identity(event, payload)
@@ -278,44 +326,85 @@ class Tracker:
         payloads: Iterable[bytes | msgspec.Raw],
         now: float,
     ) -> int:
-        """The state of a resumed call from its history: silence for what was counted, counting for the rest.
+        """``rebuilding``, all at once."""
+        return at_once(self.rebuilding(tracked, waiting, payloads, now))
+
+    def rebuilding(
+        self,
+        tracked: TrackedCall,
+        waiting: Mapping[int, frozenset[str]],
+        payloads: Iterable[bytes | msgspec.Raw],
+        now: float,
+    ) -> Steps[int]:
+        """The state of a resumed call from its history, in steps: silence for what was counted, counting for the rest.
 
         :param waiting: facts that the earlier life had not counted yet although their events were, by event identity.
         :returns: how many events were counted now.
         """
         before = tracked.recovered
-        read = self._read_all(payloads)
-        whole = holds(read, tracked.seen)
-        waiting = {**waiting, **tracked.call.waiting_facts()}
-        self._fold_again(tracked, read, waiting, now)
+        read = yield from self._reading(payloads)
+        for tries in count():
+            whole = holds(read, tracked.seen)
+            waiting = {**waiting, **tracked.call.waiting_facts()}
+            if (yield from self._fold_again(tracked, read, waiting, now, hurry=tries >= _PATIENCE)):
+                break
         if not whole:
             held = {entry.identity for entry in read}
             tracked.owed = {identity: kinds for identity, kinds in waiting.items() if identity not in held}
         return tracked.recovered - before
 
     def _fold_again(
-        self, tracked: TrackedCall, read: list[ReadEvent], waiting: Mapping[int, frozenset[str]], now: float
-    ) -> None:
-        """What the events not seen so far add, and what they change about those that were."""
-        tracked.owed = None
+        self,
+        tracked: TrackedCall,
+        read: list[ReadEvent],
+        waiting: Mapping[int, frozenset[str]],
+        now: float,
+        *,
+        hurry: bool = False,
+    ) -> Steps[bool]:
+        """What the events not seen so far add, and what they change about those that were.
+
+        All of it is worked out beside the call, in steps, and takes effect in one; ``False``, and no effect, where
+        something else was counted meanwhile.
+
+        :param hurry: in one step: nothing happens meanwhile.
+        """
+        counted = len(tracked.seen)
         said: list[Observation] = [*tracked.call.waiting.said()]
-        before = self._blank(tracked.call)
-        for event, identity, _, at in read:
+        before, call = self._blank(tracked.call), self._blank(tracked.call)
+        facts: list[Observation] = []
+        fresh: list[ReadEvent] = []
+        for place, (event, identity, _, at) in enumerate(read, 1):
+            if place % _STEP_EVENTS == 0 and not hurry:
+                yield
             if identity in tracked.seen:
                 said.extend(advance(before, event, at or before.latest_at or now))
-        call = tracked.call = self._blank(tracked.call)
-        facts: list[Observation] = []
-        for event, identity, misfits, at in read:
+        for place, entry in enumerate(read, 1):
+            if place % _STEP_EVENTS == 0 and not hurry:
+                yield
+            event, identity, _, at = entry
             muted = identity in tracked.seen
-            if not muted and not self._accept(tracked, event, identity, misfits, at, now, _HISTORY):
-                continue
+            if not muted:
+                fresh.append(entry)
+                if not self._belongs(tracked, event):
+                    continue
             unmuted = waiting.get(identity, _NONE) | DERIVED
             at = at or call.latest_at or now
             facts.extend(advance(call, event, at, identity=identity, muted=muted, unmuted=unmuted))
+        if len(tracked.seen) != counted or tracked.finished:
+            return tracked.finished
+        for entry in fresh:
+            self._accept(tracked, entry.event, entry.identity, entry.misfits, entry.at, now, _HISTORY)
+        tracked.owed, tracked.call = None, call
         held = call.waiting.facts()
         news = {id(fact): fact for fact in unsaid([*facts, *held], said)}
         call.waiting.mute(place for place, fact in enumerate(held) if id(fact) not in news)
         self._record.observed([fact for fact in facts if id(fact) in news])
+        return True
+
+    @staticmethod
+    def _belongs(tracked: TrackedCall, event: wire.Event) -> bool:
+        return event.call_id is None or event.call_id == tracked.call.call_id
 
     def _blank(self, call: Call) -> Call:
         blank = Call(
@@ -352,17 +441,31 @@ class Tracker:
         return call.turns - before
 
     def mute_before(self, tracked: TrackedCall, payloads: Iterable[bytes | msgspec.Raw], now: float) -> None:
+        """``muting``, all at once."""
+        at_once(self.muting(tracked, payloads, now))
+
+    def muting(self, tracked: TrackedCall, payloads: Iterable[bytes | msgspec.Raw], now: float) -> Steps[None]:
         """A call that was under way before this process knew of anything: an earlier life may have counted what its
-        history holds, so it becomes state and is not counted."""
-        read = self._read_all(payloads)
+        history holds, so it becomes state, in steps, and is not counted."""
+        read = yield from self._reading(payloads)
+        if not read or tracked.finished:
+            return
+        if len(tracked.seen):  # the stream was faster: what came before its first event is not counted either
+            yield from self.recovering(tracked, payloads, now, only_after_first=True)
+            return
         for entry in read:
             if tracked.seen.add(entry.identity) and tracked.uncommitted is not None:
                 tracked.uncommitted.append(entry.identity)  # or the next life would count it
-        if read:
-            tracked.call.started = True
-            self._record.observed([CallResumed(tracked.call.call_id, tracked.call.agent, tracked.call.channel)])
-        for event, identity, _, at in read:
-            advance(tracked.call, event, at or tracked.call.latest_at or now, identity=identity, muted=True)
+        tracked.call.started = True
+        self._record.observed([CallResumed(tracked.call.call_id, tracked.call.agent, tracked.call.channel)])
+        counted = len(tracked.seen)
+        call = self._blank(tracked.call)
+        for place, (event, identity, _, at) in enumerate(read, 1):
+            if place % _STEP_EVENTS == 0:
+                yield
+            advance(call, event, at or call.latest_at or now, identity=identity, muted=True)
+        if len(tracked.seen) == counted:  # else the stream's own state is the newer one
+            tracked.call = call
 
     def end(self, call_id: str, outcome: str, *, at: float | None = None, end_reason: str | None = None) -> None:
         """The call is over: everything that waits is settled and counted, and the call is remembered as done."""
@@ -391,6 +494,10 @@ class Tracker:
 
 
 _MOST_FRAMES = 16
+_STEP_EVENTS = 64
+"""Events of a history between two chances to do something else: some milliseconds."""
+_PATIENCE = 3
+"""So many times a history is begun again because the stream went on meanwhile; then it is taken in one step."""
 _NONE: frozenset[str] = frozenset()
 
 

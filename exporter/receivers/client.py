@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -34,11 +34,14 @@ class Most(NamedTuple):
     commas: int
 
 
-MOST_OF_A_HISTORY: Final = Most(64 << 20, 1_000_000)
-"""A call of hours has some megabytes of history."""
+MOST_OF_A_HISTORY: Final = Most(32 << 20, 1_000_000)
+"""A call of an hour has some ten megabytes of history."""
 
 MOST_OF_A_PAGE: Final = Most(16 << 20, 300_000)
 """A page has 500 calls at most, or 100 agents."""
+
+LARGE_BYTES: Final = 1 << 20
+"""Larger answers are read one at a time: eight at once would take eight times the memory."""
 
 FAILURES_BEFORE_A_WORD: Final = 5
 """So many streams in a row that cannot be opened are worth a warning; one may be anything."""
@@ -103,6 +106,7 @@ class AtomsApi:
         # Thousands of calls may be found at once, and httpx takes 0.3 ms to make and send a request: a few at a
         # time between two turns of the loop keep the open streams running (449 ms of stall without, measured).
         self._building = asyncio.Semaphore(4)
+        self._large = asyncio.Semaphore(1)
         headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
         environment = {} if env is None else env
         proxies = Proxies.of(environment)
@@ -175,6 +179,8 @@ class AtomsApi:
         if problem is not None:
             await response.aclose()
             reason = problem.reason if isinstance(problem, Interrupted) else ""
+            if reason == "content_coding":
+                self.telemetry.bound_hit("stream_coding")
             self.telemetry.stream_failed(failure_label(response.status_code, reason))
             raise problem
         return response
@@ -239,9 +245,27 @@ class AtomsApi:
                 self.time.heard(response.headers.get("date"))
                 if (problem := judge(response, now=self.clock()) or _unfit(response, "json")) is not None:
                     raise problem
-                return await _body(response, most)
+                return await self._body(response, most)
         except (httpx.RequestError, TimeoutError) as error:
             raise transport_failure(error) from error
+
+    async def _body(self, response: httpx.Response, most: Most) -> bytes:
+        body = bytearray()
+        async with AsyncExitStack() as large:
+            try:
+                async with aclosing(decoded(response)) as pieces:
+                    async for piece in pieces:
+                        if len(body) <= LARGE_BYTES < len(body) + len(piece):
+                            await large.enter_async_context(self._large)
+                        body += piece
+                        if len(body) > most.body_bytes:
+                            raise Malformed(f"an answer of more than {most.body_bytes} bytes", reason="oversize")
+                        await asyncio.sleep(0)  # a bomb brings many pieces without anything to wait for
+            except BrokenCoding as error:
+                raise Interrupted(f"the API answered with {error}", reason="content_coding") from None
+            if body.count(b",") > most.commas:
+                raise Malformed(f"an answer of more than {most.commas} items", reason="oversize")
+            return bytes(body)
 
     def _learn(self, source: str, status: int | None, problem: AtomsExporterError | None) -> None:
         """What an answer says about the API and about us. Where no list is read, 400, 403 and 404 are about one call:
@@ -263,21 +287,6 @@ class AtomsApi:
         """Close both clients and every stream."""
         await self._streams.aclose()
         await self._answers.aclose()
-
-
-async def _body(response: httpx.Response, most: Most) -> bytes:
-    body = bytearray()
-    try:
-        async with aclosing(decoded(response)) as pieces:
-            async for piece in pieces:
-                body += piece
-                if len(body) > most.body_bytes:
-                    raise Malformed(f"an answer of more than {most.body_bytes} bytes", reason="oversize")
-    except BrokenCoding as error:
-        raise Interrupted(f"the API answered with {error}", reason="content_coding") from None
-    if body.count(b",") > most.commas:
-        raise Malformed(f"an answer of more than {most.commas} items", reason="oversize")
-    return bytes(body)
 
 
 def _unfit(response: httpx.Response, wanted: str) -> Interrupted | None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Final, TypeVar
 
 Piece = TypeVar("Piece")
+Result = TypeVar("Result")
 
 SHARE_BYTES: Final = 4 * 1024
 """What a stream may bring in one turn of the loop without waiting for its share: some ten events."""
@@ -69,6 +70,19 @@ class Shares:
             asyncio.get_running_loop().call_soon(self._usher)
         else:
             self._ushering = False
+
+    async def run(self, steps: Generator[None, None, Result]) -> Result:
+        """Work that stops now and then: the first slice at once, each other in a turn of its own."""
+        began = self._clock()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                result: Result = done.value
+                return result
+            if self._clock() - began >= self._slice_seconds:
+                await self.turn()
+                began = self._clock()
 
     def pace(self, falls_behind: Callable[[], None]) -> Pace:
         """For one more reader."""

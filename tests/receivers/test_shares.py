@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import zlib
 from collections.abc import Awaitable, Callable
 from itertools import count
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 from upstream import Exchange, Upstream, api_for, until
 
+from exporter.errors import Interrupted
 from exporter.receivers import connection as connections
 from exporter.receivers.reading import reader_for
 from exporter.receivers.shares import FLOOD_SECONDS, SHARE_BYTES, Shares
@@ -90,8 +92,6 @@ async def test_other_streams_are_read_while_one_floods(coding: str) -> None:
         packed = gzip.compress(flood)
         play = pouring(1, packed, STREAM + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed))
     elif coding == "deflate":
-        import zlib
-
         packed = zlib.compress(flood)
         play = pouring(1, packed, STREAM + b"Content-Encoding: deflate\r\nContent-Length: %d\r\n\r\n" % len(packed))
     elif coding == "identity":
@@ -133,15 +133,12 @@ async def test_other_streams_are_read_while_one_floods(coding: str) -> None:
         assert next(flooded) == (20_000 if coding == "chunks of one byte" else 120_000)
 
 
-async def test_a_coding_that_was_not_asked_for_and_cannot_be_bounded_is_refused() -> None:
-    from exporter.network.codings import UnknownCoding
-
+async def test_a_coding_that_was_not_asked_for_and_cannot_be_bounded_is_refused_and_counted() -> None:
     upstream = Upstream(pouring(1, b"x", STREAM + b"Content-Encoding: br\r\nContent-Length: 1\r\n\r\n"))
-    async with upstream.serving(), api_for(upstream.url) as (api, _):
-        response = await api.open_stream("CALL-1")
-        with pytest.raises(UnknownCoding):
-            reader_for(response, 1 << 20, api.shares)
-        await response.aclose()
+    async with upstream.serving(), api_for(upstream.url) as (api, heard):
+        with pytest.raises(Interrupted):
+            await api.open_stream("CALL-1")
+    assert heard.counts["bound", "stream_coding"] == 1
 
 
 async def test_what_waits_to_be_read_is_bounded_over_all_streams(monkeypatch: pytest.MonkeyPatch) -> None:
