@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from exporter.outputs.prometheus.catalogue import AGENT, CALL_METRICS, NODE, PRO
 from exporter.simulator.faults import FAULTS
 
 DOCS = Path(__file__).resolve().parent
+_TABLE = runpy.run_path(str(DOCS / "bounds.py"))
+SECURITY = DOCS.parent / "SECURITY.md"
 _BASES = ((PROCESSOR, "processor labels"), (NODE, "node labels"), (AGENT, "agent labels"))
 
 
@@ -113,6 +116,14 @@ def _faults() -> str:
     return _table(("fault", "what it does"), ((f"`{name}`", meaning) for name, meaning in FAULTS.items()))
 
 
+def _bounds() -> str:
+    head = ("input", "bytes", "count", "time", "beyond it", "counted as")
+    rows = (
+        (f"{bound.what} ({', '.join(f'`{where}`' for where in bound.where)})", *bound[3:]) for bound in _TABLE["BOUNDS"]
+    )
+    return _table(head, rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "call metrics": lambda: _metrics(CALL_METRICS),
     "self metrics": lambda: _metrics(SELF_METRICS),
@@ -121,6 +132,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "objectives": _objectives,
     "commands": _commands,
     "faults": _faults,
+    "bounds": _bounds,
+    "memory": lambda: f"**{_TABLE['MOST_MEMORY_MIB']} MiB**",
 }
 
 
@@ -132,7 +145,7 @@ def written(text: str) -> str:
 
 def stale() -> dict[Path, str]:
     """The pages that say something else than the code, with what they should say."""
-    pages = {page: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}
+    pages = {page: page.read_text(encoding="utf-8") for page in [*sorted(DOCS.glob("*.md")), SECURITY]}
     return {page: new for page, text in pages.items() if (new := written(text)) != text}
 
 

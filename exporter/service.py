@@ -53,6 +53,8 @@ from exporter.web import FollowAnswer, RunningWeb, WebConfigFile, WebPorts, buil
 from exporter.web import Limits as WebLimits
 
 _CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_WEBHOOK = "webhook:"
+"""Before a delivery's identity among the calls that are done: kept as long, and in one commit with its counts."""
 _LOOP_PROBE_SECONDS = 0.1
 _LOOK_BACK_SECONDS = 3_600.0
 """After a restart: calls that began this long before the last commit, and that nobody has found, are counted."""
@@ -244,7 +246,8 @@ class Service:
                 hint="counters begin at 0, calls in flight may be counted a second time",
             )
         for call_id in self._saved.finished:
-            self.tracker.forget(call_id)
+            if not call_id.startswith(_WEBHOOK):
+                self.tracker.forget(call_id)
         keeping = Keeping(
             store,
             self.tracker,
@@ -271,9 +274,15 @@ class Service:
 
     def _make_deliveries(self) -> Deliveries | None:
         secrets = self._config.discovery.webhook.secrets
-        self._webhooks = Webhooks(secrets, telemetry=self.metrics) if secrets else None
+        retention = self._config.state.retention
+        self._webhooks = (
+            Webhooks(secrets, telemetry=self.metrics, oldest_seconds=retention, clock=self._clock) if secrets else None
+        )
         if self._webhooks is None:
             return None
+        for kept in self._saved.finished:
+            if kept.startswith(_WEBHOOK):
+                self._webhooks.remember(bytes.fromhex(kept.removeprefix(_WEBHOOK)))
         return Deliveries(
             self._webhooks,
             self.following,
@@ -281,6 +290,7 @@ class Service:
             self.metrics,
             allowed_words=self._config.metrics.disposition_values,
             log=self._log,
+            counted=lambda identity: self._finished(_WEBHOOK + identity.hex()),
         )
 
     # -- life

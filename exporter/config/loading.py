@@ -70,7 +70,7 @@ __all__ = [
     "token_in",
 ]
 
-_MAX_SECRET_BYTES = 64 * 1024
+MAX_SECRET_BYTES = 64 * 1024
 _SECRET_PAIRS: tuple[tuple[Key, Key], ...] = (
     (("api", "api_key"), ("api", "api_key_file")),
     (("discovery", "webhook", "secret"), ("discovery", "webhook", "secret_file")),
@@ -153,7 +153,7 @@ def _read_secret_files(settings: Leaves, problems: list[ConfigError]) -> None:
 def _text_of(path: str) -> str:
     """What a file of a secret holds. Raises ConfigError that names the file and quotes nothing of it."""
     try:
-        text = read_bounded(Path(path).expanduser(), _MAX_SECRET_BYTES).decode("utf-8-sig").strip()
+        text = read_bounded(Path(path).expanduser(), MAX_SECRET_BYTES).decode("utf-8-sig").strip()
     except (UnicodeDecodeError, RuntimeError):
         raise ConfigError(path, "is not a text file") from None
     if not text:

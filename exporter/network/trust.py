@@ -23,7 +23,7 @@ CA_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "C
 LOOK_EVERY_SECONDS: Final = 1.0
 """How often it is looked at most whether files changed; a handshake that failed looks at once."""
 
-_MOST_BYTES: Final = 16 << 20
+MOST_BYTES: Final = 16 << 20
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _log = structlog.get_logger(__name__)
 
@@ -175,7 +175,7 @@ def _members(path: str, key: str) -> Iterator[Path]:
 def _read(path: str, key: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            return file.read(_MOST_BYTES)
+            return file.read(MOST_BYTES)
     except OSError as error:
         raise ConfigError(key, f"cannot read {path}: {error.strerror or type(error).__name__}") from None
 

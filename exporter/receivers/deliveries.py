@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -17,7 +17,7 @@ from exporter.protocol.webhooks import AnalyticsCompleted, PostConversation, Pre
 from exporter.receivers.directory import Directory
 from exporter.receivers.discovery import FoundCall
 from exporter.receivers.following import Following
-from exporter.receivers.webhook import AnyDelivery, DuplicateDelivery, Webhooks
+from exporter.receivers.webhook import AnyDelivery, DuplicateDelivery, Webhooks, identity_of
 
 NAMING: Final = 8
 """Analyses that wait for the name of their agent at one time. One slow agent must not hold up the others."""
@@ -25,10 +25,14 @@ NAMING: Final = 8
 _UNUSABLE = {413: WebhookAnswer.TOO_LARGE, 401: WebhookAnswer.BAD_SIGNATURE}
 
 
+LONGEST_QUEUE: Final = 10_000
+
+
 class Deliveries:
     """Takes deliveries in and works them off.
 
     :param allowed_words: words that may become ``value`` labels of dispositions, by identifier.
+    :param counted: told the identity of each delivery that was counted by itself, for the state.
     :param longest_queue: deliveries that may wait; the next one is turned away.
     """
 
@@ -41,7 +45,8 @@ class Deliveries:
         *,
         allowed_words: Mapping[str, tuple[str, ...]],
         log: FilteringBoundLogger,
-        longest_queue: int = 10_000,
+        longest_queue: int = LONGEST_QUEUE,
+        counted: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self._webhooks = webhooks
         self._following = following
@@ -50,8 +55,9 @@ class Deliveries:
         self._log = log
         self.allow(allowed_words)
         # What begins and ends calls never waits for names, which the API may take its time with.
-        self._calls: asyncio.Queue[AnyDelivery] = asyncio.Queue(longest_queue)
-        self._analyses: asyncio.Queue[AnyDelivery] = asyncio.Queue(longest_queue)
+        self._counted = counted
+        self._calls: asyncio.Queue[tuple[AnyDelivery, bytes]] = asyncio.Queue(longest_queue)
+        self._analyses: asyncio.Queue[tuple[AnyDelivery, bytes]] = asyncio.Queue(longest_queue)
         self.draining = False
 
     def allow(self, words: Mapping[str, tuple[str, ...]]) -> None:
@@ -73,7 +79,8 @@ class Deliveries:
         except Malformed:
             return WebhookAnswer.MALFORMED
         try:
-            (self._analyses if isinstance(delivery, AnalyticsCompleted) else self._calls).put_nowait(delivery)
+            queue = self._analyses if isinstance(delivery, AnalyticsCompleted) else self._calls
+            queue.put_nowait((delivery, identity_of(delivery, raw)))
         except asyncio.QueueFull:
             self._webhooks.forget(delivery, raw)
             telemetry.webhook(delivery.kind, "unavailable")
@@ -87,16 +94,16 @@ class Deliveries:
             for _ in range(NAMING):
                 group.create_task(self._work_off(self._analyses))
 
-    async def _work_off(self, queue: asyncio.Queue[AnyDelivery]) -> None:
+    async def _work_off(self, queue: asyncio.Queue[tuple[AnyDelivery, bytes]]) -> None:
         log = self._log
         while True:
-            delivery = await queue.get()
+            delivery, identity = await queue.get()
             try:
-                await self._work(delivery)
+                await self._work(delivery, identity)
             except Exception:  # the edge between one delivery and all the others
                 log.exception("a delivery could not be worked off", webhook=delivery.kind)
 
-    async def _work(self, delivery: AnyDelivery) -> None:
+    async def _work(self, delivery: AnyDelivery, identity: bytes) -> None:
         match delivery:
             case PreConversation():
                 self._metrics.discovery_request("webhook", "ok")
@@ -108,6 +115,7 @@ class Deliveries:
                 self._following.told(found, delivery.outcome, delivery.ended_at)
             case AnalyticsCompleted():
                 await self._analysed(delivery)
+                self._counted(identity)
             case _:
                 pass
 

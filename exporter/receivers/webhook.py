@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
+import re
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from exporter.calls.telemetry import Telemetry
@@ -19,6 +22,9 @@ from exporter.protocol.webhooks import (
 )
 
 MAX_BODY_BYTES: Final = 1 << 20
+REMEMBERED: Final = 20_000
+
+_BEGAN: Final = re.compile(r"CALL-(\d{13})-")
 
 AnyDelivery = PreConversation | PostConversation | AnalyticsCompleted | OtherWebhook
 
@@ -33,14 +39,26 @@ class Webhooks:
     :param secrets: the signing secrets in force; several while they rotate.
     :param remember: how many deliveries to know again. The platform does not retry, so a repeated one is a mistake
         or an attack.
+    :param oldest_seconds: a delivery about a call that began longer ago is none that comes for the first time: what
+        was taken is not remembered for longer. By the call's id, which holds the moment.
     """
 
-    def __init__(self, secrets: Sequence[str], *, telemetry: Telemetry, remember: int = 20_000) -> None:
+    def __init__(
+        self,
+        secrets: Sequence[str],
+        *,
+        telemetry: Telemetry,
+        remember: int = REMEMBERED,
+        oldest_seconds: float = math.inf,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         if not secrets or not all(secrets):
             raise ValueError("a webhook needs a secret, and an empty one is none")
         self.use(secrets)
         self._telemetry = telemetry
         self._remember = remember
+        self._oldest_seconds = oldest_seconds
+        self._clock = clock
         self._taken: OrderedDict[bytes, None] = OrderedDict()
 
     def use(self, secrets: Sequence[str]) -> None:
@@ -63,7 +81,11 @@ class Webhooks:
         except Malformed:
             self._telemetry.webhook("other", "malformed")
             raise
-        if not self._is_new(delivery, raw):
+        if self._is_too_old(delivery):
+            self._telemetry.bound_hit("webhook_age")
+            self._telemetry.webhook(delivery.kind, "duplicate")
+            raise DuplicateDelivery("the delivery is about a call of long ago")
+        if not self._is_new(identity_of(delivery, raw)):
             self._telemetry.webhook(delivery.kind, "duplicate")
             raise DuplicateDelivery("the delivery was taken before")
         self._telemetry.webhook(delivery.kind, "accepted")
@@ -71,7 +93,15 @@ class Webhooks:
 
     def forget(self, delivery: AnyDelivery, raw: bytes) -> None:
         """The delivery could not be used after all: the next one like it is new."""
-        self._taken.pop(_identity(delivery, raw), None)
+        self._taken.pop(identity_of(delivery, raw), None)
+
+    def remember(self, identity: bytes) -> None:
+        """An earlier life of the process has taken this delivery."""
+        self._is_new(identity)
+
+    def _is_too_old(self, delivery: AnyDelivery) -> bool:
+        began = _BEGAN.match(delivery.call_id or "")
+        return began is not None and self._clock() - int(began[1]) / 1000 > self._oldest_seconds
 
     def _signed(self, raw: bytes, signature: str | None) -> bool:
         given = (signature or "").strip().removeprefix("sha256=").lower().encode("utf-8", "backslashreplace")
@@ -80,8 +110,7 @@ class Webhooks:
             good |= hmac.compare_digest(hmac.new(secret, raw, hashlib.sha256).hexdigest().encode(), given)
         return good
 
-    def _is_new(self, delivery: AnyDelivery, raw: bytes) -> bool:
-        identity = _identity(delivery, raw)
+    def _is_new(self, identity: bytes) -> bool:
         if identity in self._taken:
             self._taken.move_to_end(identity)
             return False
@@ -91,7 +120,7 @@ class Webhooks:
         return True
 
 
-def _identity(delivery: AnyDelivery, raw: bytes) -> bytes:
+def identity_of(delivery: AnyDelivery, raw: bytes) -> bytes:
     """By its id, event and call: the id alone may be that of the endpoint. Without an id, by its content."""
     digest = hashlib.blake2b(digest_size=16)
     if delivery.delivery_id is None:

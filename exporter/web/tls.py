@@ -23,7 +23,7 @@ _VERSIONS = MappingProxyType(
         "TLS13": ssl.TLSVersion.TLSv1_3,
     }
 )
-_MAX_PEM_BYTES = 4 << 20
+MAX_PEM_BYTES = 4 << 20
 
 
 def server_context(tls: TlsServer, *, clients_may_stay_unknown: bool = False) -> ssl.SSLContext:
@@ -110,7 +110,7 @@ def _read(pem: Pem, name: str) -> str:
     if pem.path is None:
         return pem.text
     try:
-        return read_bounded(pem.path, _MAX_PEM_BYTES).decode("ascii", "replace")
+        return read_bounded(pem.path, MAX_PEM_BYTES).decode("ascii", "replace")
     except ConfigError as error:
         raise ConfigError("web.config_file", f"tls_server_config.{name}: {error}") from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from upstream import Heard
 
 from exporter.errors import Malformed, Refused
-from exporter.protocol.webhooks import PreConversation
-from exporter.receivers.webhook import DuplicateDelivery, Webhooks
+from exporter.protocol.webhooks import PreConversation, decode_delivery
+from exporter.receivers.webhook import DuplicateDelivery, Webhooks, identity_of
 from exporter.simulator import signature
 
 
@@ -22,7 +23,7 @@ def body(event: str = "pre-conversation", call: str = "CALL-1", delivery: str | 
     return json.dumps(envelope | ({"id": delivery} if delivery else {})).encode()
 
 
-def webhooks(*secrets: str, **options: int) -> tuple[Webhooks, Heard]:
+def webhooks(*secrets: str, **options: Any) -> tuple[Webhooks, Heard]:
     heard = Heard()
     return Webhooks(secrets or ("s3cret",), telemetry=heard, **options), heard
 
@@ -127,3 +128,22 @@ def test_any_signed_bytes_are_taken_or_malformed(raw: bytes) -> None:
         receiver.accept(raw, hmac.new(b"s3cret", raw, hashlib.sha256).hexdigest())
     except Malformed:
         pass
+
+
+def test_a_delivery_about_a_call_of_long_ago_is_acknowledged_and_not_taken() -> None:
+    receiver, heard = webhooks(oldest_seconds=3600.0, clock=lambda: 1_758_127_900.0)
+    old, young = body(call="CALL-1758124225863-80752e"), body(call="CALL-1758126000000-80752e")
+    with pytest.raises(DuplicateDelivery):
+        receiver.accept(old, signature("s3cret", old))
+    assert heard.counts["bound", "webhook_age"] == 1
+    assert isinstance(receiver.accept(young, signature("s3cret", young)), PreConversation)
+
+
+def test_what_an_earlier_life_has_taken_is_known_again() -> None:
+    receiver, _ = webhooks()
+    raw = body("analytics-completed", delivery=None)
+    receiver.remember(identity_of(receiver.accept(raw, signature("s3cret", raw)), raw))
+    later, _ = webhooks()
+    later.remember(identity_of(decode_delivery(raw), raw))
+    with pytest.raises(DuplicateDelivery):
+        later.accept(raw, signature("s3cret", raw))

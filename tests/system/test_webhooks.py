@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,28 @@ async def test_the_endpoint_takes_what_is_signed_and_nothing_else(tmp_path: Path
             for outcome in ("accepted", "duplicate", "bad_signature", "malformed", "too_large")
         }
         assert outcomes == {"accepted": 2, "duplicate": 1, "bad_signature": 2, "malformed": 1, "too_large": 1}
+
+
+async def test_an_analysis_that_is_played_again_after_a_restart_counts_once(tmp_path: Path) -> None:
+    state = str(tmp_path / "state.db")
+    async with world(tmp_path, calls=1, total_calls=1, polls=False) as here:
+        call_id = f"CALL-{int(time.time() * 1000)}-80752e"
+        analysis = _webhook("analytics-completed", call_id)
+        analysis["metadata"]["analytics"] = {
+            "dispositionMetrics": [{"identifier": "kept", "value": True, "dispositionMetricType": "BOOLEAN"}]
+        }
+        first = await here.exporter(state__path=state)
+        assert await _post(first, analysis) == 202
+        await until(lambda: first.page_now().total("atoms_disposition_results_total") == 1)
+        assert await first.stop() == 0
+        second = await here.exporter(state__path=state)
+        assert await _post(second, analysis) == 202, "acknowledged"
+        page = await second.page()
+        assert page.total("atoms_exporter_webhooks_total", outcome="duplicate") == 1
+        assert page.total("atoms_disposition_results_total") == 1
+        long_ago = _webhook("analytics-completed", "CALL-1500000000000-80752e")
+        assert await _post(second, long_ago) == 202
+        assert (await second.page()).total("atoms_exporter_bounds_hit_total", what="webhook_age") == 1
 
 
 async def test_without_a_secret_there_is_no_endpoint(tmp_path: Path) -> None:
