@@ -14,7 +14,7 @@ from .colours import (
     WARNING_STEPS,
     YELLOW,
 )
-from .frame import firing_alerts, slow_turns_of_row, to_dashboard
+from .frame import firing_alerts, slow_turns_of_row, to_dashboard, with_agent_names
 from .panels import number, rows
 from .queries import BY_AGENT, BY_NODE, CHANNEL, HEARD, LATELY, NODE, Query, increase, known, quantile, share
 
@@ -27,7 +27,7 @@ _WHOM = ("alertname", "severity", "agent_name", "node_name", "function", "slo", 
 def alerts_now() -> list[Any]:
     """How many alerts fire, and which."""
     rules = "0 * max(atoms_slo:objective)"
-    since = f"ALERTS_FOR_STATE and ignoring (alertstate) {firing_alerts()}"
+    since = with_agent_names(f"(ALERTS_FOR_STATE and ignoring (alertstate) {firing_alerts()})")
     agent = to_dashboard("atoms-overview", "var-agent=${__value.text:percentencode}")
     node = to_dashboard(
         "atoms-node", "var-agent=${__data.fields.Agent:percentencode}&var-node=${__value.text:percentencode}"
@@ -81,7 +81,7 @@ def alerts_now() -> list[Any]:
 def _alerts(severity: str) -> str:
     """How many alerts of a severity fire; each once, though two Prometheis may evaluate it."""
     matcher = f'severity="{severity}"'
-    return f"count(count by ({', '.join(_WHOM)}) ({firing_alerts(matcher)}))"
+    return f"count(count by (agent_id, {', '.join(_WHOM)}) ({firing_alerts(matcher)}))"
 
 
 def _of(window: str) -> str:

@@ -189,7 +189,7 @@ def _annotations() -> list[Any]:
     # Only exporters' own starts: with the filter on "All", the job would be any job.
     exporters = f"atoms_exporter_build_info{{{INSTANCE}}}"
     restarts = f"process_start_time_seconds{{{INSTANCE}}} * 1000 and on (job, instance) {exporters}"
-    firing = f"count by (alertname, severity, agent_name, slo) ({firing_alerts()})"
+    firing = f"count by (alertname, severity, agent_name, slo) ({with_agent_names(firing_alerts())})"
     return [
         _annotation("Exporter restarts", restarts, "orange", "Exporter started", "{{instance}}", value_is_time=True),
         _annotation("Alerts", firing, "red", "{{alertname}}", "{{severity}} {{agent_name}} {{slo}}"),
@@ -200,7 +200,14 @@ def firing_alerts(*matchers: str) -> str:
     """The alerts that fire for the chosen agents, and those that are about no agent at all."""
     about = AGENT_NAME.removesuffix("`") + "|`"
     chosen = ('alertname=~"Atoms.*"', 'alertstate="firing"', about, *matchers)
-    return f"ALERTS{{{','.join(chosen)}}}"
+    others = f"atoms_slo:agent_name{{{AGENT_NAME.replace('=~', '!~')}}}"
+    return f"(ALERTS{{{','.join(chosen)}}} unless on (agent_id) {others})"
+
+
+def with_agent_names(alerts: str) -> str:
+    """Alerts bear the id of their agent, so that a new name makes no new alert; here is what it is called now."""
+    names = "topk by (agent_id) (1, max by (agent_id, agent_name) (atoms_slo:agent_name))"
+    return f"({alerts} unless on (agent_id) {names}) or {alerts} * on (agent_id) group_left (agent_name) {names}"
 
 
 def _annotation(name: str, expr: str, colour: str, title: str, text: str, *, value_is_time: bool = False) -> Any:

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from exporter.config.changes import changed_keys, with_keys
 from exporter.config.environment import environment
-from exporter.config.loading import ConfigErrors, api_key, effective, load, objectives, reference, secrets_of, token_in
+from exporter.config.loading import (
+    ConfigErrors,
+    api_key,
+    effective,
+    load,
+    objectives,
+    reference,
+    secrets_of,
+    thresholds,
+    token_in,
+)
 from exporter.config.model import (
+    Alerts,
     Api,
     Capacity,
     Config,
@@ -25,6 +36,7 @@ from exporter.config.places import AUTO
 
 __all__ = [
     "AUTO",
+    "Alerts",
     "Api",
     "Capacity",
     "Config",
@@ -48,6 +60,7 @@ __all__ = [
     "objectives",
     "reference",
     "secrets_of",
+    "thresholds",
     "token_in",
     "with_keys",
 ]

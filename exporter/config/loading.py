@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,14 @@ from exporter.config.sources import (
 )
 from exporter.config.types import Secrets
 from exporter.errors import ConfigError
-from exporter.slo import Objective, bucket_thresholds, check_objectives
+from exporter.slo import (
+    SHORTEST_RATE_SECONDS,
+    AlertThresholds,
+    Objective,
+    bucket_thresholds,
+    check_labels,
+    check_objectives,
+)
 from exporter.strict_yaml import read_bounded
 
 __all__ = [
@@ -67,10 +75,13 @@ __all__ = [
     "objectives",
     "reference",
     "secrets_of",
+    "thresholds",
     "token_in",
 ]
 
 MAX_SECRET_BYTES = 64 * 1024
+_SCRAPES_OF_A_RATE = 4
+"""Fewer in a window, and a rate hangs on a single one."""
 _SECRET_PAIRS: tuple[tuple[Key, Key], ...] = (
     (("api", "api_key"), ("api", "api_key_file")),
     (("discovery", "webhook", "secret"), ("discovery", "webhook", "secret_file")),
@@ -233,6 +244,7 @@ def _with_thresholds(config: Config, settings: Leaves, problems: list[ConfigErro
 
 def objectives(config: Config) -> tuple[Objective, ...]:
     """The configured SLOs as :mod:`exporter.slo` takes them. Raises ConfigError for one that could not work."""
+    shortest = max(SHORTEST_RATE_SECONDS, _SCRAPES_OF_A_RATE * config.alerts.scrape_interval)
     made = tuple(
         Objective(
             name=entry.name,
@@ -246,11 +258,20 @@ def objectives(config: Config) -> tuple[Objective, ...]:
             node_names=entry.node_names,
             by=entry.by,
             minimum_events=entry.minimum_events,
+            minimum_calls=entry.minimum_calls,
+            labels=tuple(entry.labels.items()),
+            shortest_seconds=shortest,
         )
         for entry in config.slo
     )
     check_objectives(made)
+    check_labels(config.alerts.labels.items(), "alerts.labels")
     return made
+
+
+def thresholds(config: Config) -> AlertThresholds:
+    """When the alerts beside the objectives speak, as :mod:`exporter.slo` takes it."""
+    return AlertThresholds(**{field.name: getattr(config.alerts, field.name) for field in fields(AlertThresholds)})
 
 
 def api_key(config: Config) -> str:

@@ -9,13 +9,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 
 from exporter.address import ListenAddress
+from exporter.config.alerts import Alerts
 from exporter.config.places import AUTO, File, Listen, UpstreamUrl, WebPath
-from exporter.config.types import Amount, Bounds, Choice, Duration, Secrets, Switch, Text, Texts, TextsByName
+from exporter.config.section import Section
+from exporter.config.types import (
+    Amount,
+    Bounds,
+    Choice,
+    Duration,
+    LabelsByName,
+    Secrets,
+    Switch,
+    Text,
+    Texts,
+    TextsByName,
+)
 
-__all__ = ["Api", "Config", "Discovery", "History", "Log", "Metrics", "Poll", "Section", "SloEntry", "State"]
+__all__ = ["Alerts", "Api", "Config", "Discovery", "History", "Log", "Metrics", "Poll", "Section", "SloEntry", "State"]
 __all__ += ["Traces", "Units", "Web", "Webhook"]
 
 _CALL_ID = Text(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", "must be a call id such as CALL-1758124225863-80752e")
@@ -38,12 +51,6 @@ UnitWord = Annotated[Literal["auto", "s", "ms"], BeforeValidator(Choice(("auto",
 def Count(at_least: int, at_most: int) -> Any:
     """A whole number between two bounds, both included."""
     return BeforeValidator(Amount(at_least, at_most))
-
-
-class Section(BaseModel):
-    """One mapping of the YAML file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
 
 
 class Api(Section):
@@ -215,6 +222,8 @@ class SloEntry(Section):
     node_names: Names = ()
     by: Annotated[tuple[str, ...], BeforeValidator(Texts(Text()))] = ("agent_id", "agent_name")
     minimum_events: Annotated[int, Count(1, 1_000_000)] = 10
+    minimum_calls: Annotated[int, Count(1, 1_000_000)] = 3
+    labels: Annotated[Mapping[str, str], BeforeValidator(LabelsByName())] = Field(default_factory=dict)
 
 
 class Web(Section):
@@ -262,6 +271,7 @@ class Config(Section):
         ),
         description="service level objectives",
     )
+    alerts: Alerts = Alerts()
     web: Web = Web()
     log: Log = Log()
     shutdown_timeout: Annotated[float, BeforeValidator(Duration(0, 3_600))] = Field(

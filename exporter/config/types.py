@@ -23,6 +23,7 @@ __all__ = [
     "Bounds",
     "Choice",
     "Duration",
+    "LabelsByName",
     "Rule",
     "Secrets",
     "Switch",
@@ -35,6 +36,7 @@ _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
 _MAX_TEXT = 4_096
 _MAX_ITEMS = 1_000
+_MAX_LABELS = 20
 
 
 class Rule:
@@ -243,6 +245,24 @@ class TextsByName(Rule):
 
     def show(self, value: Any) -> dict[str, list[str]]:
         return {name: list(values) for name, values in value.items()}
+
+
+class LabelsByName(Rule):
+    """Labels with their values, as a YAML mapping or JSON; their names are judged by what puts them somewhere."""
+
+    def __call__(self, value: Any) -> dict[str, str]:
+        if isinstance(value, str):
+            value = read_json(value) if value.strip() else {}
+        if not isinstance(value, Mapping) or len(value) > _MAX_LABELS:
+            raise ValueError(f"must be a mapping of at most {_MAX_LABELS} label names to values")
+        text = Text(at_most=200, says="must be text of at most 200 characters")
+        try:
+            return {text(name): text(one) for name, one in value.items()}
+        except ValueError as error:
+            raise ValueError(f"must map label names to values: {error}") from None
+
+    def show(self, value: Any) -> dict[str, str]:
+        return dict(value)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,15 +26,15 @@ def _stopped(limits: AlertThresholds, ranges: Ranges, job: str, by: str) -> Aler
     on = f"on ({by})"
     tile = counted("started", TILE)
 
-    def begun(span: float, offset: float) -> str:
-        return f"sum by ({by}) (sum_over_time({tile}[{ranges(span)}:{ranges(TILE)}] offset {ranges(offset)}))"
+    def begun(span: float, offset: float, step: float = TILE) -> str:
+        return f"sum by ({by}) (sum_over_time({tile}[{ranges(span)}:{ranges(step)}] offset {ranges(offset)}))"
 
     def quiet(window: float, before: float) -> str:
         week, day = begun(window, _WEEK), begun(window, DAY)
         lately = f"{begun(before, window)} * {number(window / before)}"
         # Within the first week a day ago may have been another kind of day: then what came lately counts as well.
         both = f"({day} <= {on} ({lately})) or {on} ({lately} and {on} {day})"
-        still = f"{begun(3 * DAY, window)} > 0"
+        still = f"{begun(3 * DAY, window, 30 * MINUTE)} > 0"
         usual = f"({week} and {on} ({still}))\nor {on}\n({both} unless {on} {week})\nor {on}\n"
         usual += f"({lately} unless {on} {day} unless {on} {week})"
         up = f"up{{job={quoted(job)}}}"
@@ -76,7 +76,7 @@ def _unanswered(limits: AlertThresholds, ranges: Ranges) -> Alert:
     covered = f"{counted('answered', TILE)} / ignoring (window) ({counted('spoken', TILE)} >= {_SPEAKS})"
     usual = " or on (agent_id) ".join(
         f"max_over_time(({covered})[{ranges(span)}:{ranges(step)}]) > {_USUALLY_ANSWERED}"
-        for span, step in ((1 * DAY, TILE), (_WEEK, 1 * HOUR))
+        for span, step in ((1 * DAY, 3 * TILE), (_WEEK, 1 * HOUR))
     )
     calls = summed_increase("agent_id", "atoms_calls_started_total", ranges(30 * MINUTE))
     return Alert(

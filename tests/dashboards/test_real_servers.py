@@ -48,7 +48,7 @@ SHOWN = {**FILLED, "__rate_interval": "15s", "__range": "1m"}
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     folder = tmp_path_factory.mktemp("rehearsal")
     # An hour is a minute here: so few calls end in a window that one failure among them is a tenth.
-    patient = AlertThresholds(minimum_calls=100, minimum_recent_calls=50)
+    patient = AlertThresholds(minimum_calls=100)
     with Rehearsal(folder, objectives=(*DEFAULT_OBJECTIVES, BY_EVERY_NODE), thresholds=patient).running() as stage:
         yield stage
 

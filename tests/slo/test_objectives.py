@@ -48,7 +48,7 @@ def test_a_burn_rate_that_needs_exactly_every_event_to_be_bad_is_refused() -> No
 def test_a_window_too_short_for_its_alerts_is_refused_with_the_arithmetic() -> None:
     error = refusal(window_seconds=DAY)
     assert error.key == "slo[turns].window"
-    assert "5m × 1d / 30d = 10s" in error.problem
+    assert "1h × 1d / 30d = 2m" in error.problem
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,0 @@
-"""Prometheus rules, generated, and what tests them."""
