@@ -131,16 +131,16 @@ def _held(changes: list[tuple[float, float]], scrapes: list[float]) -> list[floa
 
 
 def _written(values: Iterable[float]) -> str:
-    """Values as promtool reads them; equal ones in one word, a gap begins with the marker Prometheus puts there."""
+    """Values as promtool reads them; equal ones in one word."""
     words: list[str] = []
     run: list[float] = []
 
     def close() -> None:
         if run and math.isnan(run[0]):
-            words.append("stale" if words else "_")
-            words.extend([f"_x{len(run) - 1}"] if len(run) > 1 else [])
+            # A target that goes away leaves the marker Prometheus puts there; what has not begun leaves nothing.
+            words.extend(["stale", *_times("_", len(run) - 1)] if words else _times("_", len(run)))
         elif run:
-            words.append(f"{run[0]:.12g}x{len(run) - 1}" if len(run) > 1 else f"{run[0]:.12g}")
+            words.extend(_times(f"{run[0]:.12g}", len(run)))
 
     for value in values:
         if run and not (value == run[0] or (math.isnan(value) and math.isnan(run[0]))):
@@ -149,6 +149,13 @@ def _written(values: Iterable[float]) -> str:
         run.append(value)
     close()
     return " ".join(words)
+
+
+def _times(word: str, times: int) -> list[str]:
+    """A word so many times; promtool's own count is of those after the first, except for gaps."""
+    if times <= 1:
+        return [word] * times
+    return [f"_x{times}"] if word == "_" else [f"{word}x{times - 1}"]
 
 
 def asked(
