@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check docs bench image servers constraints clean faults soak hour lives fuzz
+.PHONY: help demo test check docs bench image servers constraints clean faults soak hour lives incidents fuzz
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ hour: $(VENV)/.test ## a simulated hour of 300 calls with every fault at once
 
 lives: $(VENV)/.test servers ## twenty lives of the exporter, added up by a real Prometheus, against the ledger
 	$(BIN)/python -m pytest tests/system/test_lives.py -m lives -s $(ARGS)
+
+incidents: $(VENV)/.test ## incidents against a real Prometheus and Alertmanager: what pages, when, where it leads
+	$(BIN)/python -m pytest tests/incidents -m incidents -s $(ARGS)
 
 fuzz: $(VENV)/.test ## a million generated inputs for each fuzzer
 	for name in stream webhook config call; do $(BIN)/python -m tests.fuzz.fuzz_$$name --examples 1000000 $(ARGS) || exit 1; done

@@ -81,6 +81,8 @@ class Rehearsal:
     objectives: tuple[Objective, ...] = ()
     thresholds: AlertThresholds | None = None
     time_scale: float = TIME_SCALE
+    options: tuple[str, ...] = ()
+    """Of the simulator, beside the number of calls and their speed."""
     pager: Pager = field(default_factory=Pager)
     simulator: str = ""
     exporter: str = ""
@@ -169,7 +171,7 @@ class Rehearsal:
     def _start_simulator_and_exporter(self) -> None:
         simulator = free_port()
         self.simulator, self.exporter = (f"http://127.0.0.1:{port}" for port in (simulator, free_port()))
-        options = ("--calls", str(self.calls), "--speed", str(self.speed), "--ramp", str(5 * self.speed))
+        options = ("--calls", str(self.calls), "--speed", str(self.speed), "--ramp", str(5 * self.speed), *self.options)
         webhooks = ("--webhook-url", f"{self.exporter}/webhooks/atoms", "--webhook-secret", "rehearsal")
         listen = ("--listen-address", f"127.0.0.1:{simulator}")
         self._start("simulator", sys.executable, "-m", "exporter.simulator", *listen, *options, *webhooks)
@@ -186,16 +188,12 @@ class Rehearsal:
     def _start_alertmanager(self) -> None:
         port = free_port()
         self.alertmanager = f"http://127.0.0.1:{port}"
-        route = {
-            "receiver": "pager",
-            "group_by": ["alertname", "slo", "agent_name"],
-            "group_wait": "1s",
-            "group_interval": "2s",
-            "repeat_interval": "1h",
-        }
-        receiver = {"name": "pager", "webhook_configs": [{"url": self.pager.url, "send_resolved": True}]}
+        shipped = yaml.safe_load((_ROOT / "deploy" / "compose" / "alertmanager.yml").read_text())
+        shipped["route"] |= {"group_wait": "1s", "group_interval": "2s", "repeat_interval": "1h"}
+        for receiver in shipped["receivers"]:
+            receiver["webhook_configs"] = [{"url": self.pager.url, "send_resolved": True}]
         path = self.folder / "alertmanager.yml"
-        path.write_text(yaml.safe_dump({"route": route, "receivers": [receiver]}))
+        path.write_text(yaml.safe_dump(shipped))
         self._start(
             "alertmanager",
             str(shutil.which("prometheus-alertmanager")),

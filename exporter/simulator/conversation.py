@@ -18,6 +18,7 @@ from .workflow import Agent, Node, Tool
 
 _METRICS_EVERY_MS = 370
 _INTERIM_EVERY_MS = 480
+_WAITS_FOR_AN_ANSWER_MS = 5_000
 
 
 @dataclass(slots=True)
@@ -92,6 +93,9 @@ class Conversation:
         """The user speaks and ``node`` answers; a hop, when the call was in another node."""
         turn = self._listen(node, may_interrupt)
         self._understand(turn)
+        if self._strikes(turn.conditions.silent_agent):
+            self.now = turn.at + _WAITS_FOR_AN_ANSWER_MS
+            return
         self._think(turn)
         self._answer(turn)
 
@@ -300,6 +304,13 @@ class Conversation:
             self.emit(at, "turn_latency", turn_latency=Duration(-250), interrupted=False, turn_index=self.turns - 1)
         if unknown < turn.conditions.unknown_event:
             self.emit(at + 1, "sentiment_shift", score=0.5, label=self.words("calm"))
+        if self._strikes(turn.conditions.agent_error):
+            facts = {"code": "E_SIMULATED", "message": self.words("asked for"), "details": self.words("trace 00-00")}
+            self.emit(at + 2, "agent_error", error=self.words("asked for"), metadata=facts)
+
+    def _strikes(self, probability: float) -> bool:
+        """Drawn only where there is a chance: calls without this fault stay the calls they were."""
+        return probability > 0 and self._fault_rng.random() < probability
 
     def _speech(self, began: int, lasts: int) -> int:
         """The agent speaks: the synthesiser reports chunk by chunk. Returns when it has finished."""

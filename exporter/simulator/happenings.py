@@ -68,7 +68,7 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Slowdown:
-    """Every latency of one node times ``factor``; an empty ``agent_id`` means the node id of any agent."""
+    """Every latency of one node (``*``: of any) times ``factor``; an empty ``agent_id`` means that of any agent."""
 
     node_id: str
     factor: float
@@ -80,7 +80,8 @@ class Conditions:
     """What the world does to calls, beyond chance. All defaults: nothing.
 
     The rates are probabilities: per tool call (``tool_failure``, replaces the tool's own rate when set), per call
-    (``call_failure``, ``call_without_end``, ``never_ends``), per turn (``negative_latency``, ``unknown_event``).
+    (``call_failure``, ``call_without_end``, ``never_ends``), per turn (``negative_latency``, ``unknown_event``,
+    ``silent_agent``, ``agent_error``).
     ``canary`` is appended to every free text, header, body, number, URL and variable of events and webhooks.
     """
 
@@ -91,13 +92,15 @@ class Conditions:
     never_ends: float = 0.0
     negative_latency: float = 0.0
     unknown_event: float = 0.0
+    silent_agent: float = 0.0
+    agent_error: float = 0.0
     canary: str = ""
 
     def pace_of(self, agent_id: str, node_id: str) -> float:
         """The factor on this node's latencies."""
         factor = 1.0
         for slowdown in self.slow:
-            if slowdown.node_id == node_id and slowdown.agent_id in ("", agent_id):
+            if slowdown.node_id in ("*", node_id) and slowdown.agent_id in ("", agent_id):
                 factor *= slowdown.factor
         return factor
 

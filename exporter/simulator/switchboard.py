@@ -25,6 +25,8 @@ _STALE_LISTING_MS = 30_000
 _LIVE_STATUS = ("in_progress", "active")
 _FRESH = 64
 """Ended calls whose script is still at hand, for webhooks and for the history everybody fetches now."""
+_NO_CALLS_MS = 5_000
+"""How long a call that must not begin waits before it tries again."""
 _AT_ONCE = 2_000
 """Events published before the loop gets a breath."""
 
@@ -87,7 +89,9 @@ class Switchboard:
         """Do all that is due; returns when the next thing is (None: nothing is planned)."""
         while self._beginnings and self._beginnings[0] <= now_ms:
             due = heapq.heappop(self._beginnings)
-            if not self.drain and not self._exhausted():
+            if self._faults.strikes("no_calls", self._faults.rng("no_calls", self.begun, due)):
+                heapq.heappush(self._beginnings, max(due, now_ms) + _NO_CALLS_MS)
+            elif not self.drain and not self._exhausted():
                 self._begin(due)
         heap, rest = self._heap, _AT_ONCE
         while heap and heap[0][0] <= now_ms and rest:

@@ -74,16 +74,17 @@ def _loop_lag(limits: AlertThresholds, ranges: Ranges) -> Alert:
 
 def _state_not_kept(ranges: Ranges) -> Alert:
     failures = summed_increase("instance", "atoms_exporter_checkpoint_failures_total", ranges(15 * MINUTE))
+    kept = f"max by (instance) (max_over_time(atoms_exporter_state_up[{ranges(5 * MINUTE)}]))"
     return Alert(
         name="AtomsStateNotKept",
-        expr=f"{failures} >= 3",
+        expr=f"{failures} >= 3\nor on (instance)\n{kept} == 0",
         for_seconds=5 * MINUTE,
         keep_seconds=10 * MINUTE,
         severity="warning",
         summary="{{ $labels.instance }} cannot keep its state",
         description=(
-            "{{ $value | humanize }} checkpoints could not be written in 15m. Numbers are right as long as the process "
-            "lives; a restart now forgets what was counted since the last good one."
+            "What is counted could not be kept, again and again. Numbers are right as long as the process lives; a "
+            "restart now forgets what was counted since the last good commit, or begins its counters at 0."
         ),
         dashboard="atoms-exporter",
         variables=_INSTANCE,
