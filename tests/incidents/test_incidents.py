@@ -7,6 +7,7 @@ table of docs/slo.md: incident, alert, after, what the linked dashboard's panel 
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -183,9 +184,8 @@ def test_it_is_told_once_in_time_and_leads_to_its_cause(incident: Incident, tmp_
         time.sleep(15 * MINUTE)
         stage.wait_for(f"data on {incident.panel}", lambda: shown(stage, alert, incident.panel), 60)
         resolved = delivered(stage, since, incident.alert, "resolved", **dict(alert["labels"]))
-        print(
-            f"\n| {incident.name} | {incident.alert} | {after:.0f} min | {incident.panel} | #{incident.alert.lower()} |"
-        )
+        row = (incident.name, incident.alert, f"{after:.0f} min", incident.panel, f"#{incident.alert.lower()}")
+        sys.stdout.write(f"\n| {' | '.join(row)} |\n")
         assert after <= incident.within
         assert resolved == [], "unbroken"
         assert f"## {incident.alert}\n" in RUNBOOK
