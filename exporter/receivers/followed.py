@@ -13,6 +13,7 @@ from exporter.calls.evidence import (
     LogSaid,
     LogUnknown,
     NewEvents,
+    Parting,
     Standing,
     StreamParted,
     Word,
@@ -54,6 +55,7 @@ class Followed:
         "_earlier",
         "_final",
         "_known",
+        "_parted",
         "_resume",
         "_resuming",
         "_strange",
@@ -89,6 +91,7 @@ class Followed:
         self._resume: Resume | None = None
         self._resuming: asyncio.Timeout | None = None
         self._strange = False
+        self._parted = False  # a stream has ended, and nothing has made good yet what it missed since
 
     @property
     def quiet_seconds(self) -> float | None:
@@ -101,8 +104,8 @@ class Followed:
 
     def report(self, evidence: Evidence) -> None:
         """One of its witnesses has said something."""
-        if isinstance(evidence, StreamParted) and self._resume is not None and self._verdict is None:
-            self._resume.gap = True
+        if isinstance(evidence, StreamParted) and evidence.how in (Parting.CUT, Parting.CLOSED):
+            self._parted = self._verdict is None
         self._case = hear(self._with_news(), evidence)
         self.weigh()
 
@@ -209,10 +212,12 @@ class Followed:
         """A stream is open and its bytes wait for what it will not bring."""
         self.state = "following"
         resume = await self._begun()
-        if not self._around.patience.log_answers:
-            return
-        if connection == 1 and resume.is_new and self._is_young():
-            resume.gap = False
+        if connection == 1:
+            resume.gap = not resume.is_new
+        elif self._parted and self.subscription is not None and not self.subscription.says_the_last_id:
+            resume.gap = True
+        self._parted = False
+        if not self._around.patience.log_answers or (connection == 1 and resume.is_new and self._is_young()):
             return
         try:
             async with asyncio.timeout(_RESUME_SECONDS if self._verdict is None else 0.0) as self._resuming:
@@ -265,24 +270,24 @@ class Followed:
         self.weigh()
         if self._verdict is not None:
             self.subscription.end()
-        ending = await self.subscription.run()
+        await self.subscription.run()
         self.subscription = None
         if isinstance(self._verdict, NotOursForNow):
             around.log.warning("not a call we can see", call_id=self.found.call_id)
             return False
         self.state = "reconciling"
-        await self._conclude(whole=ending.connections == 1)
+        await self._conclude()
         return True
 
-    async def _conclude(self, *, whole: bool) -> None:
+    async def _conclude(self) -> None:
         """Its history, then its end."""
         around = self._around
         call_log = await self._last_word() if around.patience.log_answers else None
         resume = await self._begun()
         tracked = self.tracked
         assert tracked is not None, "it was begun a line ago"
-        whole = whole and tracked.call.ended
-        history = call_log is not None and (bool(call_log.events) or not resume.gap or not len(tracked.seen))
+        whole = tracked.call.ended and not self._has_gap()
+        history = call_log is not None and (bool(call_log.events) or not self._has_gap() or not len(tracked.seen))
         if call_log is not None:
             resume.take(call_log, around.clock())
             if not call_log.events:
@@ -340,11 +345,15 @@ class Followed:
         return len(call_log.events) >= self.news()
 
     def _is_enough(self, call_log: CallLog, looks: int) -> bool:
-        if not call_log.events and self.news() and (self._resume is None or self._resume.gap):
+        if not call_log.events and self.news() and self._has_gap():
             return looks >= max(_LOOKS_FOR_WHAT_IS_NOT_THERE, self._around.end_looks)
         if isinstance(self._verdict, Over) and self._verdict.outcome == "lost":
             return True
         return call_log.outcome is not None or self._strange or looks >= self._around.end_looks
+
+    def _has_gap(self) -> bool:
+        """Events may be missing that no history has given."""
+        return self._parted or self._resume is None or self._resume.gap
 
     def _unreconciled(self, *, reason: str) -> None:
         self._around.log.warning("a call cannot be reconciled", call_id=self.found.call_id, reason=reason)

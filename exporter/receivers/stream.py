@@ -135,6 +135,11 @@ class Subscription:
         """Whether events can come."""
         return self._state == "open"
 
+    @property
+    def says_the_last_id(self) -> bool:
+        """Whether the next connection goes on where the last one ended, by the standard: frames carry ids."""
+        return self._last_event_id != ""
+
     def end(self) -> None:
         """The call is over: take what still comes, then end."""
         if not self._over:

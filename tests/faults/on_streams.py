@@ -249,7 +249,7 @@ CASES: tuple[Case, ...] = (
     streams(
         "ids",
         "gaps where frames carry ids, and no history at all: Last-Event-ID",
-        "ids=1,gap=1:after=20:times=4,no_history=1",
+        "ids=1,gap=1:after=8:times=4,no_history=1",
         check=every(struck("ids", "gap", least=4)),
         speed=4.0,
         calls=4,
