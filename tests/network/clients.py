@@ -35,7 +35,7 @@ class Client:
     grpc = False
 
     def attempt(
-        self, url: str, env: Mapping[str, str], seconds: float = 5.0, then: Callable[[Ended], object] | None = None
+        self, url: str, env: Mapping[str, str], seconds: float = 15.0, then: Callable[[Ended], object] | None = None
     ) -> Ended:
         """Try once; how it ended. With ``then``, which is told of that: try once more with the same client."""
         raise NotImplementedError
@@ -43,7 +43,7 @@ class Client:
 
 class _OfTheApi(Client):
     def attempt(
-        self, url: str, env: Mapping[str, str], seconds: float = 5.0, then: Callable[[Ended], object] | None = None
+        self, url: str, env: Mapping[str, str], seconds: float = 15.0, then: Callable[[Ended], object] | None = None
     ) -> Ended:
         async def run() -> Ended:
             api = AtomsApi(
@@ -116,7 +116,7 @@ class Otlp(Client):
         return GrpcSender(endpoint, variables) if self.grpc else HttpSender(endpoint, variables)
 
     def attempt(
-        self, url: str, env: Mapping[str, str], seconds: float = 5.0, then: Callable[[Ended], object] | None = None
+        self, url: str, env: Mapping[str, str], seconds: float = 15.0, then: Callable[[Ended], object] | None = None
     ) -> Ended:
         sender = self.sender(url, env)
         try:

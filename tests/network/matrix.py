@@ -125,7 +125,7 @@ def _trusting(variable: str) -> Cell:
         shutil.copy(stage.authority("another").ca, folder / "two.crt")
         value = {"SSL_CERT_FILE": str(authority.ca), "SSL_CERT_DIR": str(folder)}.get(variable)
         with stage.serving(client, tls="ours") as url:
-            return told(client.attempt(url, {variable: value} if value else {}, 2.0), "trusted")
+            return told(client.attempt(url, {variable: value} if value else {}, 15.0), "trusted")
 
     return cell
 
@@ -134,7 +134,7 @@ def _own_ca(client: Client, stage: Stage) -> str:
     env = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(stage.authority("ours").ca)}
     env["SSL_CERT_FILE"] = str(stage.authority("another").ca)
     with stage.serving(client, tls="ours") as url:
-        return told(client.attempt(url, env, 2.0), "trusted")
+        return told(client.attempt(url, env, 15.0), "trusted")
 
 
 def _client_certificate(client: Client, stage: Stage) -> str:
@@ -142,7 +142,7 @@ def _client_certificate(client: Client, stage: Stage) -> str:
     env = {"SSL_CERT_FILE": str(stage.authority("ours").ca)}
     env["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"], env["OTEL_EXPORTER_OTLP_CLIENT_KEY"] = str(certificate), str(key)
     with stage.serving(client, tls="ours", clients="theirs") as url:
-        ended = client.attempt(url, env, 2.0)
+        ended = client.attempt(url, env, 15.0)
     return told(ended, "shown") if ended.how == "works" or isinstance(client, OtlpHttp | OtlpGrpc) else "has none"
 
 
@@ -156,7 +156,7 @@ def _rotation(client: Client, stage: Stage) -> str:
         shutil.copy(stage.authority("ours").ca, ours)
 
     with stage.serving(client, tls="ours") as url:
-        ended = client.attempt(url, {"SSL_CERT_FILE": str(ours)}, 5.0, rotate)
+        ended = client.attempt(url, {"SSL_CERT_FILE": str(ours)}, 15.0, rotate)
     assert first[0].how != "works"
     return told(ended, "trusted at the next try")
 
@@ -189,7 +189,7 @@ def _ipv6(client: Client, stage: Stage) -> str:
 # -- answers
 
 
-def _answered(play: Play, well: str, seconds: float = 5.0, then: Callable[[Ended], object] | None = None) -> Cell:
+def _answered(play: Play, well: str, seconds: float = 15.0, then: Callable[[Ended], object] | None = None) -> Cell:
     def cell(client: Client, _: Stage) -> str:
         with Peer(play) as peer:
             return told(client.attempt(f"http://127.0.0.1:{peer.port}", {}, seconds, then), well)
@@ -294,11 +294,11 @@ def _goaway(client: Client) -> str:
             first.__exit__()
             stack.enter_context(GrpcPeer(port=port))
 
-        ended = client.attempt(f"http://127.0.0.1:{port}", {}, 5.0, restart)
+        ended = client.attempt(f"http://127.0.0.1:{port}", {}, 15.0, restart)
     return told(ended, "connects again")
 
 
-def _grpc(play: Callable[[grpc.ServicerContext], bytes], well: str, seconds: float = 5.0) -> Cell:
+def _grpc(play: Callable[[grpc.ServicerContext], bytes], well: str, seconds: float = 15.0) -> Cell:
     def cell(client: Client, _: Stage) -> str:
         with GrpcPeer(play) as server:
             return told(client.attempt(f"http://127.0.0.1:{server.port}", {}, seconds), well)
@@ -337,7 +337,7 @@ def _nginx(answer: str) -> Cell:
 
 def _aborting(client: Client, _: Stage) -> str:
     with Peer(reset) as peer:
-        return told(client.attempt(f"http://127.0.0.1:{peer.port}", {}, 2.0), "")
+        return told(client.attempt(f"http://127.0.0.1:{peer.port}", {}, 15.0), "")
 
 
 def _by(http: Cell, over_grpc: Cell) -> Cell:
