@@ -231,6 +231,8 @@ def test_one_place_reads_the_environment() -> None:
     found = {
         str(path.relative_to(ROOT / "exporter"))
         for path in (ROOT / "exporter").rglob("*.py")
-        if re.search(r"\bos\.(environ(?!\.setdefault)|getenv)|\bgetproxies\b|trust_env=True", path.read_text(encoding="utf-8"))
+        if re.search(
+            r"\bos\.(environ(?!\.setdefault)|getenv)|\bgetproxies\b|trust_env=True", path.read_text(encoding="utf-8")
+        )
     }
     assert found == {"config/environment.py", "healthcheck.py"}
