@@ -363,3 +363,37 @@ def test_output_into_a_closed_pipe_is_no_error() -> None:
     assert b"Traceback" not in process.stderr.read()
     process.wait(30)
     process.stderr.close()
+
+
+_CANARY = "sk-CaNaRy-7f3a9c"
+_VARIABLES = (
+    *(f"OTEL_EXPORTER_OTLP_{part}{what}" for part in ("", "TRACES_", "METRICS_") for what in ("ENDPOINT", "PROTOCOL")),
+    *(f"OTEL_EXPORTER_OTLP_{what}" for what in ("HEADERS", "TIMEOUT", "COMPRESSION", "INSECURE", "CLIENT_KEY")),
+    *("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
+    *(
+        "OTEL_BSP_SCHEDULE_DELAY",
+        "OTEL_METRIC_EXPORT_INTERVAL",
+        "OTEL_RESOURCE_ATTRIBUTES",
+        "OTEL_SPAN_LINK_COUNT_LIMIT",
+    ),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "ATOMS_BASE_URL", "ATOMS_API_KEY", "ATOMS_WEBHOOK_SECRET"),
+    *("ATOMS_EXPORTER_LOG__LEVEL", "ATOMS_EXPORTER_SLO", "ATOMS_EXPORTER_API__MAX_STREAMS"),
+)
+
+
+@pytest.mark.parametrize("variable", _VARIABLES)
+def test_a_secret_in_any_variable_is_in_no_output(
+    variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether it is refused there or used: as a header, or as the password of a URL."""
+    env = {"ATOMS_API_KEY": "x", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+    if variable.endswith(("ENDPOINT", "HEADERS")):
+        env["OTEL_EXPORTER_OTLP_PROTOCOL"] = "grpc"
+    for shape in (f"authorization={_CANARY} ü", f"http://user:{_CANARY}@127.0.0.1:1"):
+        said = inside(monkeypatch, capsys, "check-config", **env | {variable: shape})
+        assert said.code in (0, 2)
+        if variable != "OTEL_RESOURCE_ATTRIBUTES":  # they are sent to be seen
+            assert _CANARY not in said.out
+        assert _CANARY not in said.err, (shape, said.err)
+        for name in env | {variable: shape}:
+            monkeypatch.delenv(name)
