@@ -176,7 +176,8 @@ def _calls() -> list[Any]:
         ),
         graph(
             "Calls ended per minute, by outcome",
-            "failed: see agent errors. no_answer, busy: the callee. lost: the exporter could not learn how they ended.",
+            "failed: see agent errors. no_answer, busy: the callee. blocked: not let through. "
+            "lost: the exporter could not learn how they ended.",
             "short",
             Query(ended, "{{outcome}}"),
             width=6,

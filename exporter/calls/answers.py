@@ -60,6 +60,7 @@ def turn_filled(call: Call, latency_seconds: float, at: float) -> list[Observati
         call.skip(latency)
     else:
         _turn(call, at, latency, (), interrupted=False, index=None)
+        call.turn_milliseconds.pop()  # it is remembered by who filled it in, through every fold of the events
     return call.take()
 
 

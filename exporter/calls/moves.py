@@ -9,7 +9,7 @@ from exporter.calls.observations import Hopped, LoopClosed, NodeEntered, NodeLef
 from exporter.calls.visits import NO_NODE, NOWHERE, UNKNOWN_NAME, Visit
 from exporter.protocol import events as wire
 from exporter.protocol.labels import label
-from exporter.protocol.units import Skip, seconds_between
+from exporter.protocol.units import LONGEST_CALL_SECONDS, Skip, seconds_between
 
 
 def node_shown(call: Call, event: wire.AgentNodeState, at: float) -> None:
@@ -77,14 +77,15 @@ def enter(call: Call, node_id: str, at: float, came_from: Visit | None) -> None:
     call.say(NodeEntered(visit.where, at))
 
 
-def leave(call: Call, at: float) -> None:
+def leave(call: Call, at: float, *, timed: bool = True) -> None:
     visit = call.visit
     duration = seconds_between(visit.entered_at, at)
+    credible = 0 <= duration <= LONGEST_CALL_SECONDS
     left = NodeLeft(
         where=visit.where,
         at=at,
         entered_at=visit.entered_at,
-        duration_seconds=duration if duration >= 0 else None,
+        duration_seconds=duration if credible and timed else None,
         node_type=visit.node_type,
         from_node_id=visit.came_from,
         from_node_name=call.names.get(visit.came_from or ""),
@@ -93,8 +94,8 @@ def leave(call: Call, at: float) -> None:
         other_tokens=visit.spent.other,
         error=visit.error,
     )
-    if duration < 0:
-        call.skip(Skip.NEGATIVE)
+    if not credible:
+        call.skip(Skip.NEGATIVE if duration < 0 else Skip.IMPLAUSIBLE)
     call.say(left)
 
 

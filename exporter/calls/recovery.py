@@ -24,6 +24,7 @@ from exporter.calls.observations import (
     ToolTimed,
 )
 from exporter.protocol import events as wire
+from exporter.protocol.api import LoggedTurn
 from exporter.protocol.units import unix_seconds
 
 Derived = NodeEntered | NodeLeft | LoopClosed | HopAnswered | ToolCalled | ToolTimed | ToolFailed
@@ -56,6 +57,22 @@ def in_order_of_time(read: Iterable[tuple[wire.Event, int, int]]) -> list[ReadEv
 def holds(read: Sequence[ReadEvent], seen: SeenEvents) -> bool:
     """Whether the history has every event that was counted."""
     return len({entry.identity for entry in read if entry.identity in seen}) >= len(seen)
+
+
+def unknown_turns(told: Sequence[LoggedTurn], known_milliseconds: Sequence[int]) -> list[LoggedTurn]:
+    """Of the turns that a call's statistics tell, those that are none of the known ones: each of those stands for one
+    of the same length, to the millisecond."""
+    known = sorted(known_milliseconds)
+    missing: list[int] = []
+    for place in sorted(range(len(told)), key=lambda place: told[place].seconds):
+        took = told[place].seconds * 1000
+        while known and known[0] < took - 1.01:
+            known.pop(0)
+        if known and known[0] <= took + 1.01:
+            known.pop(0)
+        else:
+            missing.append(place)
+    return [told[place] for place in sorted(missing)]
 
 
 def unsaid(facts: Sequence[Observation], said: Sequence[Observation]) -> list[Observation]:

@@ -36,7 +36,7 @@ from exporter.calls.tools import (
 from exporter.calls.visits import LONGEST_QUEUE, NO_NODE
 from exporter.protocol import events as wire
 from exporter.protocol.labels import severity_label
-from exporter.protocol.units import Skip, plausible, seconds_between
+from exporter.protocol.units import LONGEST_CALL_SECONDS, Skip, plausible, seconds_between
 
 __all__ = ["Call", "advance", "finish"]
 
@@ -63,10 +63,10 @@ def advance(
     if call.first_at is None:
         _begin(call, at)
     elif at < call.first_at:  # came late
-        call.first_at = at
-        if call.visit.index == 0:
-            call.visit.entered_at = at
+        _begun_earlier(call, at)
     if at > call.latest_at:
+        if at - call.latest_at > LONGEST_CALL_SECONDS and call.latest_at:
+            at = call.latest_at  # of two times that are not both right the earlier one is believed
         call.latest_at = at
     transition = _TRANSITIONS.get(type(event))
     if transition is not None:
@@ -103,6 +103,12 @@ def _connected(call: Call, event: wire.CallStart, at: float) -> None:
         call.telephony_id = str(event.telephony_id)
 
 
+def _told_in_other_words(call: Call, event: wire.Unknown, at: float) -> None:
+    """Older histories tell a call's statuses as events; of these the connection is a fact of its own."""
+    if event.wire_type == "in_progress" and call.connected_at is None:
+        call.connected_at = at
+
+
 def _ended(call: Call, event: wire.CallEnd, at: float) -> None:
     call.end_at = at
 
@@ -131,39 +137,60 @@ _TRANSITIONS: dict[type[wire.Event], Callable[[Call, Any, float], None]] = {
     wire.CallStart: _connected,
     wire.CallEnd: _ended,
     wire.CallCancelled: _cancelled,
+    wire.Unknown: _told_in_other_words,
 }
 """What an event of each class does to a call; one of another class does nothing."""
 
 
-def finish(call: Call, *, outcome: str, at: float | None = None, end_reason: str = "unknown") -> list[Observation]:
+def finish(
+    call: Call,
+    *,
+    outcome: str,
+    at: float | None = None,
+    end_reason: str = "unknown",
+    began_at: float | None = None,
+    lasted_seconds: float | None = None,
+    timed: bool = True,
+) -> list[Observation]:
     """End a call: tools still open, the visit, everything that waits, then the call itself.
 
-    :param outcome: how it ended; ``completed, failed, no_answer, busy, cancelled, lost``.
+    :param outcome: how it ended; ``completed, failed, no_answer, busy, blocked, cancelled, lost``.
     :param end_reason: who or what ended it, as the API says.
     :param at: when it ended, where its own events do not say.
+    :param began_at: when it was created, where its own events do not say.
+    :param lasted_seconds: how long it lasted, where its own events do not say.
+    :param timed: some of its events have a time of their own.
     """
     call.muted = False
     call.identity = 0
-    ended_at = call.end_at or at or (call.latest_at if call.first_at is not None else None)
+    if not timed:
+        first_at = began_at or (at - lasted_seconds if at and lasted_seconds else call.first_at)
+        ended_at = at or (began_at + lasted_seconds if began_at and lasted_seconds else first_at)
+    else:
+        first_at = call.first_at
+        ended_at = call.end_at or _not_before(at, first_at)
+        if ended_at is None and call.connected_at is not None and lasted_seconds is not None:
+            ended_at = call.connected_at + lasted_seconds
+        ended_at = ended_at or call.latest_at
     if call.first_at is None:
         _start(call)
     tools_abandoned(call, ended_at or 0.0)
     if call.first_at is not None and call.visit.node_id not in (None, NO_NODE):
-        leave(call, max(call.visit.entered_at, ended_at or 0.0))
+        leave(call, max(call.visit.entered_at, ended_at or 0.0), timed=timed)
     _signs_told(call)
     call.say(NodeExited(call.visit.where, end_reason))
     stop_waiting(call, call.agent_names)
-    begun_at = call.connected_at if call.connected_at is not None else call.first_at
-    duration = seconds_between(begun_at, ended_at) if ended_at is not None and begun_at is not None else None
+    told = lasted_seconds is not None and call.end_at is None  # its events may end before the call does
+    duration = _duration(call, ended_at) if timed and not told else None
     call.out.append(
         CallEnded(
             call_id=call.call_id,
             agent=call.agent,
             channel=call.channel,
             outcome=outcome,
-            first_at=call.first_at,
+            first_at=first_at,
             ended_at=ended_at,
-            duration_seconds=duration if duration is not None and duration >= 0 else None,
+            duration_seconds=duration if duration is not None else lasted_seconds,
             telephony_id=call.telephony_id,
             unfinished=call.end_at is None and outcome == "lost",
             hops=call.hops,
@@ -191,6 +218,32 @@ def _signs_told(call: Call) -> None:
             call.skip(waited)
         else:
             call.out.append(FirstWordHeard(call.agent, call.channel, waited))
+
+
+def _not_before(at: float | None, first_at: float | None) -> float | None:
+    """When somebody else says a call has ended, if that is an end it can have had."""
+    credible = at is not None and first_at is not None and 0 <= at - first_at <= LONGEST_CALL_SECONDS
+    return at if credible else None
+
+
+def _duration(call: Call, ended_at: float | None) -> float | None:
+    """From the connection, or the first event, to the end; None where that is no time at all, or more than a day."""
+    begun_at = call.connected_at if call.connected_at is not None else call.first_at
+    if begun_at is None or ended_at is None:
+        return None
+    duration = seconds_between(begun_at, ended_at)
+    if duration > LONGEST_CALL_SECONDS:
+        call.skip(Skip.IMPLAUSIBLE)
+    return duration if 0 < duration <= LONGEST_CALL_SECONDS else None
+
+
+def _begun_earlier(call: Call, at: float) -> None:
+    """An event that happened before all others came after them."""
+    if call.first_at is not None and call.first_at - at > LONGEST_CALL_SECONDS:
+        call.latest_at = at  # what was taken for the beginning is the time that is wrong
+    call.first_at = at
+    if call.visit.index == 0:
+        call.visit.entered_at = at
 
 
 def _begin(call: Call, at: float) -> None:

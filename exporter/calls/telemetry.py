@@ -39,6 +39,9 @@ class Telemetry(Protocol):
     def unknown_value(self, field: str) -> None:
         """A field held a word nobody knows (``status``)."""
 
+    def answer_surprised(self, n: int) -> None:
+        """So many members of an answer, or rows of a list, were there and could not be read."""
+
 
 class NoTelemetry:
     """For commands that do one thing and report it themselves."""
@@ -68,4 +71,7 @@ class NoTelemetry:
         """Not counted."""
 
     def unknown_value(self, field: str) -> None:
+        """Not counted."""
+
+    def answer_surprised(self, n: int) -> None:
         """Not counted."""

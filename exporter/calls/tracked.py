@@ -47,14 +47,17 @@ class TrackedCall:
 
     __slots__ = (
         "call",
+        "filled",
         "finished",
         "frames",
         "last_event_at",
         "opened_at",
         "owed",
+        "partial",
         "recovered",
         "seen",
         "uncommitted",
+        "untimed",
     )
 
     def __init__(self, call: Call, opened_at: float) -> None:
@@ -65,6 +68,12 @@ class TrackedCall:
         self.opened_at = opened_at
         self.last_event_at: float | None = None
         self.recovered = 0
+        self.untimed = 0
+        """Events that have no time of their own."""
+        self.filled: list[int] = []
+        """Turns counted from the call's statistics, in milliseconds."""
+        self.partial = False
+        """An earlier life counted events that the state does not hold."""
         self.finished = False
         self.uncommitted: list[int] | None = None
         """Identities counted since the last checkpoint; ``None`` when nobody keeps any."""

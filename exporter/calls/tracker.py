@@ -17,12 +17,13 @@ from exporter.calls.answers import turn_filled
 from exporter.calls.call import Call
 from exporter.calls.identity import ConnectionFrame, SeenEvents, event_identity
 from exporter.calls.observations import Agent, CallResumed, Observation
-from exporter.calls.recovery import DERIVED, ReadEvent, holds, in_order_of_time, unsaid
+from exporter.calls.recovery import DERIVED, ReadEvent, holds, in_order_of_time, unknown_turns, unsaid
 from exporter.calls.signs import STOCK_LIMITS, Limits
 from exporter.calls.state import advance, finish
 from exporter.calls.tracked import Progress, Recorder, TrackedCall
 from exporter.errors import Malformed
 from exporter.protocol import events as wire
+from exporter.protocol.api import CallLog, created_at_in
 from exporter.protocol.decode import content_identity, decode_event
 from exporter.protocol.units import Skip, UnitRules, unix_seconds
 
@@ -188,7 +189,10 @@ class Tracker:
         if not self._accept(tracked, event, identity, misfits, at, now, source):
             return
         call = tracked.call
-        if facts := advance(call, event, at or call.latest_at or now, identity=identity):
+        if at is None:
+            tracked.untimed += 1
+            at = call.latest_at or now or created_at_in(call.call_id) or 0.0
+        if facts := advance(call, event, at, identity=identity):
             self._record.observed(facts)
 
     def _accept(
@@ -316,6 +320,7 @@ class Tracker:
         tracked.seen = counted
         tracked.owed = waiting or None
         if len(counted):
+            tracked.partial = True
             tracked.call.started = True
             self._record.observed([CallResumed(tracked.call.call_id, tracked.call.agent, tracked.call.channel)])
 
@@ -348,6 +353,7 @@ class Tracker:
             waiting = {**waiting, **tracked.call.waiting_facts()}
             if (yield from self._fold_again(tracked, read, waiting, now, hurry=tries >= _PATIENCE)):
                 break
+        tracked.partial = not whole
         if not whole:
             held = {entry.identity for entry in read}
             tracked.owed = {identity: kinds for identity, kinds in waiting.items() if identity not in held}
@@ -419,25 +425,26 @@ class Tracker:
         blank.started = call.started
         return blank
 
-    def fill_turns(self, tracked: TrackedCall, latencies: Iterable[tuple[float, float | None]], now: float) -> int:
-        """Turns that only the call's summary knows: ``(latency_seconds, answered_at)`` each. Those the stream gave
-        are left out, by value. Returns how many were counted."""
+    def fill_turns(self, tracked: TrackedCall, log: CallLog, now: float) -> int:
+        """Turns that only the call's statistics know; returns how many were counted.
+
+        Where the log has the call's events, they are all there is, if there is any turn among them. Without events,
+        those the stream gave are left out, by value.
+        """
         call = tracked.call
-        known = sorted(call.turn_milliseconds)
-        missing: list[int] = []
-        turns = list(latencies)
-        for place in sorted(range(len(turns)), key=lambda place: turns[place][0]):
-            took = turns[place][0] * 1000
-            while known and known[0] < took - 1.01:
-                known.pop(0)
-            if known and known[0] <= took + 1.01:
-                known.pop(0)
-            else:
-                missing.append(place)
+        if tracked.finished or tracked.partial or (log.events and call.turns > len(tracked.filled)):
+            return 0
+        begun_at = call.connected_at or call.first_at or log.created_at or created_at_in(call.call_id)
         before = call.turns
-        for place in sorted(missing):
-            latency, at = turns[place]
-            self._record.observed(turn_filled(call, latency, at or call.latest_at or now))
+        for turn in unknown_turns(log.turn_latencies, [*call.turn_milliseconds, *tracked.filled]):
+            at = turn.at
+            if at is None and turn.after_seconds is not None and begun_at is not None:
+                at = begun_at + turn.after_seconds
+            counted = call.turns
+            at = at or call.latest_at or log.ended_at or begun_at or now
+            self._record.observed(turn_filled(call, turn.seconds, at))
+            if call.turns > counted:
+                tracked.filled.append(round(turn.seconds * 1000))
         return call.turns - before
 
     def mute_before(self, tracked: TrackedCall, payloads: Iterable[bytes | msgspec.Raw], now: float) -> None:
@@ -467,13 +474,38 @@ class Tracker:
         if len(tracked.seen) == counted:  # else the stream's own state is the newer one
             tracked.call = call
 
-    def end(self, call_id: str, outcome: str, *, at: float | None = None, end_reason: str | None = None) -> None:
-        """The call is over: everything that waits is settled and counted, and the call is remembered as done."""
+    def end(
+        self,
+        call_id: str,
+        outcome: str,
+        *,
+        at: float | None = None,
+        end_reason: str | None = None,
+        began_at: float | None = None,
+        lasted_seconds: float | None = None,
+    ) -> None:
+        """The call is over: everything that waits is settled and counted, and the call is remembered as done.
+
+        ``at``, ``began_at`` and ``lasted_seconds`` are what the call log or a webhook says, for what its events do not.
+        """
         tracked = self._calls.pop(call_id, None)
         if tracked is None:
             return
         tracked.finished = True
-        self._record.observed(finish(tracked.call, outcome=outcome, at=at, end_reason=end_reason or "unknown"))
+        timed = tracked.call.first_at is not None and tracked.untimed < len(tracked.seen)
+        if not timed and began_at is None and (at is not None or tracked.untimed):
+            began_at = created_at_in(call_id)
+        self._record.observed(
+            finish(
+                tracked.call,
+                outcome=outcome,
+                at=at,
+                end_reason=end_reason or "unknown",
+                began_at=began_at,
+                lasted_seconds=lasted_seconds,
+                timed=timed,
+            )
+        )
         self.forget(call_id)
 
     def end_all(self) -> None:

@@ -108,9 +108,14 @@ class Replay:
             agent = Agent(log.agent_id, name_label(log.agent_name), log.workflow_type == "single_prompt")
         tracked = self._tracker.open(log.call_id, agent=agent, channel=log.channel)
         self._tracker.replay_history(tracked, log.events)
-        if not log.events:
-            self._tracker.fill_turns(tracked, log.turn_latencies, 0.0)
-        self._tracker.end(log.call_id, log.outcome or natural_outcome(tracked.call), at=log.ended_at)
+        self._tracker.fill_turns(tracked, log, 0.0)
+        self._tracker.end(
+            log.call_id,
+            log.outcome or natural_outcome(tracked.call),
+            at=log.ended_at,
+            began_at=log.created_at,
+            lasted_seconds=log.duration_seconds,
+        )
 
 
 def replay(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import Final, NamedTuple
 
 import msgspec
 
 from exporter.errors import Malformed
+from exporter.protocol.dispositions import Disposition, dispositions_of
 from exporter.protocol.fields import Fields, answer_data
-from exporter.protocol.units import Skip, milliseconds
+from exporter.protocol.units import LONGEST_CALL_SECONDS, Skip, milliseconds, unix_seconds
 
 UNKNOWN: Final = "unknown"
 
 LONGEST_CALL_ID: Final = 128
 """A list's entry whose id is longer is none."""
+
+_CALL_ID: Final = re.compile(r"CALL-(\d{13})-[0-9a-f]+")
 
 _CHANNELS: Final = {
     "telephonyinbound": "telephony_inbound",
@@ -25,10 +29,18 @@ _OUTCOMES: Final = {
     "completed": "completed",
     "failed": "failed",
     "noanswer": "no_answer",
+    "dialnoanswer": "no_answer",
     "busy": "busy",
+    "blocked": "blocked",
     "canceled": "cancelled",
     "cancelled": "cancelled",
 }
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What every answer has: how many of its members were there and could not be read, rows among them."""
+
+    surprises: int = 0
 
 
 class AgentInfo(msgspec.Struct, frozen=True):
@@ -39,7 +51,7 @@ class AgentInfo(msgspec.Struct, frozen=True):
     workflow_type: str | None = None
 
 
-class AgentPage(msgspec.Struct, frozen=True):
+class AgentPage(Answer, frozen=True):
     """One page of ``GET /agent``; ``total`` counts all pages' agents."""
 
     agents: list[AgentInfo]
@@ -57,7 +69,7 @@ class CallSummary(msgspec.Struct, frozen=True):
     duration_seconds: float | None = None
 
 
-class CallPage(msgspec.Struct, frozen=True):
+class CallPage(Answer, frozen=True):
     """One page of ``GET /conversation``; ``unreadable`` entries had no call id."""
 
     calls: list[CallSummary]
@@ -65,11 +77,20 @@ class CallPage(msgspec.Struct, frozen=True):
     unreadable: int = 0
 
 
-class CallLog(msgspec.Struct, frozen=True):
+class LoggedTurn(NamedTuple):
+    """A turn as the call's own statistics have it: seconds until the answer; when it came, as Unix time or as seconds
+    after the call's beginning, if either is known."""
+
+    seconds: float
+    at: float | None = None
+    after_seconds: float | None = None
+
+
+class CallLog(Answer, frozen=True):
     """``GET /conversation/{id}``: everything the API keeps about one call.
 
     ``events`` are the raw bytes of the call's events in the order of the answer. ``outcome`` is None while the call
-    goes on. ``turn_latencies`` are the turns in order: seconds until the answer, and when the answer came, if known.
+    goes on. ``turn_latencies`` are the turns in order.
     """
 
     call_id: str
@@ -82,8 +103,15 @@ class CallLog(msgspec.Struct, frozen=True):
     created_at: float | None = None
     duration_seconds: float | None = None
     ended_at: float | None = None
-    turn_latencies: list[tuple[float, float | None]] = []
+    turn_latencies: list[LoggedTurn] = []
     events: list[msgspec.Raw] = []
+    dispositions: list[Disposition] = []
+
+
+def created_at_in(call_id: str) -> float | None:
+    """When a call was created, as its id tells: ``CALL-<13 digits of milliseconds>-<6 hex digits>``."""
+    told = _CALL_ID.fullmatch(call_id)
+    return unix_seconds(int(told[1])) if told is not None else None
 
 
 def channel_of(conversation_type: str | None) -> str:
@@ -107,8 +135,9 @@ def decode_call_page(body: bytes) -> CallPage:
         raise Malformed("a list of conversations without logs", reason="no_logs")
     logs = data.objects("logs")
     calls = [summary for log in logs if (summary := _summary(log)) is not None]
-    pagination = data.inside("pagination")
-    return CallPage(calls, pagination.field("hasMore", bool) or False, len(logs) - len(calls))
+    has_more = data.inside("pagination").field("hasMore", bool) or False
+    unreadable = len(logs) - len(calls)
+    return CallPage(calls, has_more, unreadable, surprises=data.surprises)
 
 
 def _summary(log: Fields) -> CallSummary | None:
@@ -121,8 +150,14 @@ def _summary(log: Fields) -> CallSummary | None:
         status=log.text("status"),
         channel=channel_of(log.text("type")),
         created_at=log.time("createdAt"),
-        duration_seconds=log.field("duration", float),
+        duration_seconds=duration_of(log, "duration"),
     )
+
+
+def duration_of(fields: Fields, name: str) -> float | None:
+    """How long a call lasted, in seconds; None where it is not told: 0 is what a call that has no end yet says."""
+    seconds = fields.field(name, float)
+    return seconds if seconds is not None and 0 < seconds <= LONGEST_CALL_SECONDS else None
 
 
 def decode_call_log(body: bytes, call_id: str) -> CallLog:
@@ -132,7 +167,7 @@ def decode_call_log(body: bytes, call_id: str) -> CallLog:
     if found != call_id:
         raise Malformed("the answer is about another call", reason="wrong_call")
     agent = log.inside("agent")
-    return CallLog(
+    call_log = CallLog(
         call_id=call_id,
         agent_id=agent.text("_id") or log.text("agentId"),
         agent_name=agent.text("name"),
@@ -141,35 +176,50 @@ def decode_call_log(body: bytes, call_id: str) -> CallLog:
         outcome=_outcome(log),
         channel=channel_of(log.text("type")),
         created_at=log.time("createdAt"),
-        duration_seconds=log.field("duration", float),
+        duration_seconds=duration_of(log, "duration"),
         ended_at=log.time("endTime") or log.time("endedAt"),
         turn_latencies=_turns(log.inside("turnLatencyMetrics")),
-        events=log.field("events", list[msgspec.Raw]) or [],
+        events=log.raws("events"),
+        dispositions=dispositions_of(log.inside("postCallAnalytics")),
     )
+    return msgspec.structs.replace(call_log, surprises=log.surprises)
 
 
 def _outcome(log: Fields) -> str | None:
-    """The list of statuses knows no ``busy``: such a call has failed, and its reason says how."""
+    """Statuses know no ``busy`` and not everybody's ``no_answer``: such a call has failed, and its reason says how."""
     outcome = outcome_of(log.text("status"))
     if outcome == "failed":
         for reason in (log.text("callFailureReason"), log.text("disconnectionReason")):
-            if (named := outcome_of(reason)) in ("busy", "no_answer", "cancelled"):
+            if (named := outcome_of(reason)) in ("busy", "no_answer", "cancelled", "blocked"):
                 return named
     return outcome
 
 
-def _turns(metrics: Fields) -> list[tuple[float, float | None]]:
+def _turns(metrics: Fields) -> list[LoggedTurn]:
     """``latencies[]`` is what the vendor counts; ``transitions[]`` tells the times where it has as many entries."""
-    latencies = metrics.items("latencies", float)
-    starts = [entry.time("bot_start") for entry in metrics.objects("transitions")]
-    if len(starts) != len(latencies):
-        starts = [None] * len(latencies)
+    transitions = metrics.objects("transitions")
+    latencies = metrics.items("latencies", float) or [entry.field("latency", float) for entry in transitions]
+    times = [_time_of(entry) for entry in transitions]
+    if len(times) != len(latencies):
+        times = [(None, None)] * len(latencies)
     turns = []
-    for latency, at in zip(latencies, starts, strict=True):
+    for latency, time in zip(latencies, times, strict=True):
         seconds = Skip.MISSING if latency is None else milliseconds(latency)
         if not isinstance(seconds, Skip):
-            turns.append((seconds, at))
+            turns.append(LoggedTurn(seconds, *time))
     return turns
+
+
+def _time_of(transition: Fields) -> tuple[float | None, float | None]:
+    """When an answer came, as Unix time or as seconds after the call's beginning: which of them the numbers are is not
+    documented, but no call lasts for years, and none has been answered in the seventies."""
+    told = transition.scalar("bot_start")
+    if isinstance(told, bool) or not isinstance(told, int | float):
+        return transition.time("bot_start"), None
+    at = unix_seconds(told)
+    if at is None and 0 <= told <= LONGEST_CALL_SECONDS * 1000:
+        return None, told / 1000
+    return at, None
 
 
 def decode_agent_page(body: bytes) -> AgentPage:
@@ -178,7 +228,7 @@ def decode_agent_page(body: bytes) -> AgentPage:
     if not data.has("agents"):
         raise Malformed("a list of agents without agents", reason="no_agents")
     agents = [agent for entry in data.objects("agents") if (agent := _agent(entry)) is not None]
-    return AgentPage(agents, data.field("total", int))
+    return AgentPage(agents, data.field("total", int), surprises=data.surprises)
 
 
 def decode_agent(body: bytes, agent_id: str) -> AgentInfo:

@@ -45,8 +45,10 @@ def decode_event(payload: bytes | bytearray | memoryview | msgspec.Raw) -> Decod
         return event, 0
     except msgspec.MsgspecError:
         return _decode_forgivingly(bytes(payload))
-    except (UnicodeDecodeError, RecursionError) as problem:
-        raise Malformed("not JSON text", reason="malformed_json") from problem
+    except UnicodeDecodeError:  # a byte that is no text, in somebody's words
+        return _decode_forgivingly(bytes(payload))
+    except RecursionError as problem:
+        raise Malformed("nested too deeply", reason="malformed_json") from problem
 
 
 def decode_object(fields: Mapping[str, Any]) -> Decoded:
@@ -82,7 +84,7 @@ def content_identity(payload: bytes | msgspec.Raw) -> int:
 
 def _parse(payload: bytes) -> dict[str, Any]:
     try:
-        parsed = json.loads(payload)
+        parsed = json.loads(payload.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError) as problem:
         raise Malformed("not JSON", reason="malformed_json") from problem
     if not isinstance(parsed, dict):

@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 
 from exporter.errors import Malformed
-from exporter.protocol.api import UNKNOWN, channel_of, outcome_of
+from exporter.protocol.api import UNKNOWN, channel_of, duration_of, outcome_of
+from exporter.protocol.dispositions import Disposition, dispositions_of
 from exporter.protocol.fields import Fields, object_of
 
 KINDS: Final = ("pre-conversation", "post-conversation", "analytics-completed")
@@ -23,14 +24,6 @@ class WebhookAnswer(StrEnum):
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
     UNAVAILABLE = "unavailable"
-
-
-class Disposition(msgspec.Struct, frozen=True):
-    """One result of the post-call analytics; ``kind`` is ``INTEGER``, ``STRING`` or ``BOOLEAN`` where it is given."""
-
-    identifier: str
-    value: bool | int | float | str
-    kind: str | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +93,7 @@ def decode_delivery(body: bytes) -> PreConversation | PostConversation | Analyti
             agent_id=agent_id,
             channel=channel,
             outcome=outcome_of(call.text("callStatus")),
-            duration_seconds=call.field("callDuration", float),
+            duration_seconds=duration_of(call, "callDuration"),
             ended_at=call.time("endTime"),
         )
     return AnalyticsCompleted(
@@ -109,7 +102,7 @@ def decode_delivery(body: bytes) -> PreConversation | PostConversation | Analyti
         call_id=call_id,
         agent_id=agent_id,
         channel=channel,
-        dispositions=_dispositions(metadata.inside("analytics")),
+        dispositions=dispositions_of(metadata.inside("analytics")),
     )
 
 
@@ -123,12 +116,3 @@ def _kind(event: str, metadata: Fields) -> str:
 
 def _agent_in(event: str) -> str | None:
     return event.rpartition(".")[0] or None
-
-
-def _dispositions(analytics: Fields) -> list[Disposition]:
-    found = []
-    for entry in (*analytics.objects("dispositionMetrics"), *analytics.objects("successMetrics")):
-        identifier, value = entry.text("identifier"), entry.scalar("value")
-        if identifier and value is not None:
-            found.append(Disposition(identifier, value, entry.text("dispositionMetricType")))
-    return found

@@ -19,6 +19,7 @@ from exporter.network.proxies import Proxies
 from exporter.network.shown import shown_url
 from exporter.network.transport import Routed, Transport, decoded
 from exporter.network.trust import Trust
+from exporter.protocol import api
 from exporter.receivers.answers import failure_label, judge, media_type, transport_failure
 from exporter.receivers.api_time import ApiTime
 from exporter.receivers.shares import Shares
@@ -230,6 +231,8 @@ class AtomsApi:
         else:
             outcome = "ok"
             self._learn(source, 200, None)
+            if isinstance(answer, api.Answer) and answer.surprises:
+                self.telemetry.answer_surprised(answer.surprises)
         finally:
             self.telemetry.discovery_request(source, outcome)
         return answer

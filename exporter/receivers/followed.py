@@ -290,12 +290,16 @@ class Followed:
         history = call_log is not None and (bool(call_log.events) or not self._has_gap() or not len(tracked.seen))
         if call_log is not None:
             resume.take(call_log, around.clock())
-            if not call_log.events:
-                around.tracker.fill_turns(tracked, call_log.turn_latencies, around.clock())
+            around.tracker.fill_turns(tracked, call_log, around.clock())
         natural = natural_outcome(tracked.call)
         ended = outcome(self._case, natural=natural, whole=whole, history=history, patience=around.patience)
-        at = _ended_at(call_log) if call_log is not None else _said_to_have_ended(self._case)
-        around.tracker.end(self.found.call_id, ended, at=at)
+        around.tracker.end(
+            self.found.call_id,
+            ended,
+            at=(call_log.ended_at if call_log is not None else None) or _said_to_have_ended(self._case),
+            began_at=call_log.created_at if call_log is not None else None,
+            lasted_seconds=call_log.duration_seconds if call_log is not None else None,
+        )
         around.log.info(
             "call ended",
             call_id=self.found.call_id,
@@ -361,18 +365,9 @@ class Followed:
 
 def _word(call_log: CallLog, asked_at: float) -> Word:
     standing = standing_of(call_log.status, call_log.outcome)
-    return Word(standing, asked_at, call_log.outcome, call_log.status, ended_at=_ended_at(call_log))
+    return Word(standing, asked_at, call_log.outcome, call_log.status, ended_at=call_log.ended_at)
 
 
 def _said_to_have_ended(case: Case) -> float | None:
     words = (case.log, case.webhook, case.list_over)
     return next((word.ended_at for word in words if word is not None and word.ended_at is not None), None)
-
-
-def _ended_at(call_log: CallLog) -> float | None:
-    """When a call ended, by what the API says of it."""
-    if call_log.ended_at is not None:
-        return call_log.ended_at
-    if call_log.created_at is None or call_log.duration_seconds is None:
-        return None
-    return call_log.created_at + call_log.duration_seconds

@@ -11,6 +11,7 @@ import msgspec
 
 from exporter.errors import Malformed
 from exporter.protocol.api import CallLog, decode_call_log
+from exporter.protocol.fields import answer_data, list_of, object_of
 from exporter.protocol.frames import FrameParser
 
 _CHUNK_BYTES: Final = 1 << 18
@@ -60,37 +61,22 @@ def _lines(lines: Iterable[bytes]) -> Iterator[bytes]:
 def _is_event(line: bytes) -> bool:
     """Whether this line is JSON by itself and not a call log: a document on one line is one of either."""
     try:
-        whole = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
+        whole = object_of(line)
+    except Malformed:
         return False
-    return "event_type" in whole or not ({"data", "events", "callId"} & whole.keys())
+    named = any(map(whole.holds, ("event_type", "eventType")))
+    return named or not any(map(whole.holds, ("data", "events", "callId")))
 
 
 def _document(text: bytes) -> Recording:
     if text[:1] == b"[":
-        try:
-            return Recording(iter(msgspec.json.decode(text, type=list[msgspec.Raw])))
-        except msgspec.DecodeError as error:
-            raise Malformed("not a JSON list of events", reason="malformed_json") from error
-    try:
-        call_log = decode_call_log(text, call_id_of(text))
-    except msgspec.DecodeError as error:
-        raise Malformed("not JSON", reason="malformed_json") from error
+        return Recording(iter(list_of(text)))
+    call_log = decode_call_log(text, call_id_of(text))
     return Recording(iter(call_log.events), call_log)
 
 
-class _Named(msgspec.Struct):
-    callId: str | None = None
-    call_id: str | None = None
-
-
-class _Document(_Named):
-    data: _Named | None = None
-    events: list[_Named] = []
-
-
 def call_id_of(text: bytes) -> str:
-    """The call a saved answer is about."""
-    document = msgspec.json.decode(text, type=_Document)
-    named = (document.data, document, *document.events)
-    return next((found for each in named if each is not None and (found := each.callId or each.call_id)), "unknown")
+    """The call a saved answer is about. Raises Malformed for what is no answer."""
+    whole = answer_data(text)
+    named = (whole, object_of(text), *whole.objects("events"))
+    return next((found for each in named if (found := each.text("callId") or each.text("call_id"))), "unknown")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.protocol.api import CallLog, LoggedTurn
 from tests.support.calls import STAGES
 from tests.support.lives import Life, lived
-from tests.support.wire import Step, greeting, node, payloads, step, turn
+from tests.support.wire import CALL_ID, Step, encoded, greeting, heard, node, payloads, step, turn, unix
 
 HERE = node(1, "A", "Ask")
 
@@ -70,12 +72,17 @@ def test_a_latency_that_cannot_be_is_skipped_and_says_why(event: Step, reason: s
     assert life.by("atoms_exporter_samples_skipped_total", "reason") == {reason: 1}
 
 
+def logged(*seconds: float) -> CallLog:
+    """A call log that tells these turns."""
+    return CallLog(CALL_ID, turn_latencies=[LoggedTurn(each) for each in seconds])
+
+
 def test_a_turn_of_a_summary_is_counted_once_and_only_if_the_stream_had_none_like_it() -> None:
     life = Life()
     life.feed(payloads([HERE, turn(1000, 1000), turn(3000, 1002), turn(5000, 700)]))
-    latencies = [(1.001, None), (1.0, None), (0.7, None), (2.5, None), (2.5, None), (float("nan"), None)]
-    assert life.tracker.fill_turns(life.tracked, latencies, 0.0) == 2
-    assert life.tracker.fill_turns(life.tracked, latencies[:5], 0.0) == 0
+    log = logged(1.001, 1.0, 0.7, 2.5, 2.5, float("nan"))
+    assert life.tracker.fill_turns(life.tracked, log, 0.0) == 2
+    assert life.tracker.fill_turns(life.tracked, logged(1.001, 1.0, 0.7, 2.5, 2.5), 0.0) == 0
     life.end()
     assert life.total("atoms_turn_latency_seconds_count") == 5
     assert life.total("atoms_turn_latency_seconds_sum") == pytest.approx(1 + 1.002 + 0.7 + 2.5 + 2.5)
@@ -89,7 +96,45 @@ def test_a_summary_in_any_order_and_a_millisecond_off_adds_nothing(
     life = Life()
     life.feed(payloads([HERE, *(turn(5000 * (n + 1), ms) for n, ms in enumerate(turns))]))
     told = data.draw(st.permutations([(ms + by) / 1000 for ms, by in zip(turns, off, strict=False)]))
-    assert life.tracker.fill_turns(life.tracked, [(seconds, None) for seconds in told], 0.0) == 0
+    assert life.tracker.fill_turns(life.tracked, logged(*told), 0.0) == 0
+
+
+def test_a_history_with_turns_is_all_there_is_and_one_without_is_filled_in_from_the_statistics() -> None:
+    whole = payloads([HERE, turn(1000, 1000), heard(3000)])
+    life = Life()
+    life.feed(whole)
+    told = msgspec.structs.replace(logged(1.0, 2.5), events=[msgspec.Raw(payload) for payload in whole])
+    assert life.tracker.fill_turns(life.tracked, told, 0.0) == 0
+    life = Life()
+    life.feed([whole[0], whole[2]])
+    assert life.tracker.fill_turns(life.tracked, told, 0.0) == 2
+    late = encoded({"event_type": "user_transcription", "event_id": "late", "timestamp": unix(500)})
+    assert life.recover([whole[0], late, whole[2]]) == 1, "folded again"
+    assert life.tracker.fill_turns(life.tracked, told, 0.0) == 0
+    assert life.end().total("atoms_turn_latency_seconds_sum") == 3.5
+
+
+def test_what_an_earlier_life_counted_of_the_turns_is_not_filled_in_again() -> None:
+    whole = payloads([HERE, turn(1000, 1000)])
+    first = Life()
+    first.feed(whole)
+    second = Life()
+    second.resume(first.checkpoint(), None)
+    assert second.tracker.fill_turns(second.tracked, logged(1.0), 0.0) == 0
+
+
+@given(st.floats(0, 86_400), st.booleans())
+def test_a_turn_of_the_statistics_is_where_they_put_it_and_never_in_the_seventies(
+    after: float, connected: bool
+) -> None:
+    life = Life()
+    life.feed(payloads([step(190, "call_start"), HERE] if connected else [HERE]))
+    log = CallLog(CALL_ID, turn_latencies=[LoggedTurn(0.5, None, after)])
+    life.tracker.fill_turns(life.tracked, log, 0.0)
+    life.end()
+    [span] = [span for span in life.spans if span.name == "turn"]
+    begun = unix(190) if connected else unix(HERE.at_ms)
+    assert span.end_ns / 1e9 == pytest.approx(begun + after, abs=1e-3)
 
 
 def test_speech_is_measured_until_its_event() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import structlog
 
 from exporter.calls.observations import Agent
 from exporter.config import load
-from exporter.offline.replay import replay
+from exporter.offline.replay import replay, spans_of_file
+from exporter.outputs.spans import SpanRecord
+from exporter.protocol.api import decode_call_page
 from tests.system.books import Page
 
 FOLDER = Path(__file__).parent
@@ -20,7 +23,14 @@ def replayed(*names: str, settings: Mapping[str, str] | None = None) -> Page:
     """The page of these files, replayed together."""
     config = load(settings or {}, {}, None)
     paths = [str(FOLDER / name) for name in names]
-    return Page(replay(paths, config, {}, Agent(), "unknown", structlog.get_logger("tests")))
+    text, _ = replay(paths, config, {}, Agent(), "unknown", structlog.get_logger("tests"))
+    return Page(text)
+
+
+def spans(name: str) -> list[SpanRecord]:
+    """The spans of a file that holds one call."""
+    [trace] = spans_of_file(str(FOLDER / name), load({}, {}, None)).values()
+    return trace
 
 
 def by(page: Page, sample: str, *names: str) -> dict[tuple[str, ...], float]:
@@ -71,3 +81,27 @@ def test_two_events_with_one_id_are_two_and_the_same_two_again_are_none() -> Non
     assert page.total("atoms_node_visits_total") == 1
     assert page.total("atoms_llm_tokens_total") == 6
     assert page.total("atoms_exporter_events_duplicate_total") == 2
+
+
+def test_a_log_without_turns_among_its_events_tells_them_itself_and_none_is_in_1970() -> None:
+    page = replayed("log-without-turn-events.json")
+    assert page.total("atoms_turn_latency_seconds_count") == 2
+    assert page.total("atoms_turn_latency_seconds_sum") == pytest.approx(0.64 + 1.31)
+    assert page.total("atoms_call_duration_seconds_sum") == 95
+    assert by(page, "atoms_calls_ended_total", "outcome")["completed",] == 1
+    trace = spans("log-without-turn-events.json")
+    assert [span.name for span in trace if span.parent_id is None] == ["call"]
+    began, ended = (parse(f"2026-09-21T14:{at}Z") for at in ("13:20", "15:00"))
+    assert all(began <= span.start_ns / 1e9 <= span.end_ns / 1e9 <= ended for span in trace)
+
+
+def test_half_an_emoji_and_a_nan_cost_a_list_nothing_but_themselves() -> None:
+    page = decode_call_page((FOLDER / "list-with-half-an-emoji.json").read_bytes())
+    assert [call.call_id[-2:] for call in page.calls] == ["c6", "c7", "c8"]
+    assert [call.status for call in page.calls] == ["active"] * 3
+    assert page.unreadable == 0
+
+
+def parse(date: str) -> float:
+    """A date as Unix seconds."""
+    return datetime.fromisoformat(date).timestamp()

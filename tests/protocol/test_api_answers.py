@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from exporter.errors import Malformed
 from exporter.protocol.api import (
     CallSummary,
+    LoggedTurn,
     channel_of,
     decode_agent,
     decode_agent_page,
@@ -19,6 +20,7 @@ from exporter.protocol.api import (
     decode_call_page,
     outcome_of,
 )
+from exporter.protocol.decode import decode_event
 from exporter.protocol.webhooks import decode_delivery
 
 CALL = "CALL-1758124225863-80752e"
@@ -82,11 +84,76 @@ def test_a_call_log_keeps_its_events_as_they_came() -> None:
 def test_turn_latencies_come_in_seconds_and_with_their_times_where_the_api_has_them() -> None:
     latencies = [690, 1200.5, None, -4, "fast", 3600_000]
     log = decode_call_log(body({"callId": CALL, "turnLatencyMetrics": {"latencies": latencies}}), CALL)
-    assert log.turn_latencies == [(0.69, None), (1.2005, None)]
+    assert log.turn_latencies == [LoggedTurn(0.69), LoggedTurn(1.2005)]
     transitions = [{"bot_start": 1772445601500}, {"bot_start": "2026-03-02T10:00:05Z"}]
     metrics = {"latencies": [690, 800], "transitions": transitions}
     log = decode_call_log(body({"callId": CALL, "turnLatencyMetrics": metrics}), CALL)
-    assert log.turn_latencies == [(0.69, 1772445601.5), (0.8, 1772445605.0)]
+    assert log.turn_latencies == [LoggedTurn(0.69, 1772445601.5), LoggedTurn(0.8, 1772445605.0)]
+    relative = [{"bot_start": 4540}, {"bot_start": -1}, {"bot_start": 9e8}]
+    log = decode_call_log(
+        body({"callId": CALL, "turnLatencyMetrics": {"latencies": [690, 800, 900], "transitions": relative}}), CALL
+    )
+    assert log.turn_latencies == [LoggedTurn(0.69, None, 4.54), LoggedTurn(0.8), LoggedTurn(0.9)]
+    metrics = {"transitions": [{"bot_start": 4540, "latency": 640}]}
+    log = decode_call_log(body({"callId": CALL, "turnLatencyMetrics": metrics}), CALL)
+    assert log.turn_latencies == [LoggedTurn(0.64, None, 4.54)]
+
+
+@pytest.mark.parametrize(
+    ("status", "failure", "disconnection", "outcome"),
+    [
+        ("failed", "dial_no_answer", None, "no_answer"),
+        ("failed", None, "dial_no_answer", "no_answer"),
+        ("failed", "busy", None, "busy"),
+        ("failed", None, "blocked", "blocked"),
+        ("failed", "system_error", "dial_no_answer", "no_answer"),
+        ("failed", "system_error", None, "failed"),
+        ("blocked", None, None, "blocked"),
+        ("busy", None, None, "busy"),
+        ("completed", None, "user_hangup", "completed"),
+        ("in_progress", None, None, None),
+    ],
+)
+def test_how_a_call_ended_is_the_most_specific_word_of_its_log(
+    status: str, failure: str | None, disconnection: str | None, outcome: str | None
+) -> None:
+    said = {"status": status, "callFailureReason": failure, "disconnectionReason": disconnection}
+    assert decode_call_log(body({"callId": CALL, **said}), CALL).outcome == outcome
+
+
+@pytest.mark.parametrize("duration", [0, -1, 86_401, None, "95"])
+def test_a_duration_that_is_none_is_unknown(duration: Any) -> None:
+    assert decode_call_log(body({"callId": CALL, "duration": duration}), CALL).duration_seconds is None
+
+
+BAD = [rb'"oh \ud83d"', rb'"\udfff\ud83d"', b"NaN", b"-Infinity", b"1" * 5000, rb'{"a": NaN}', rb'["\ud83d"]']
+"""What Python and JavaScript write for JSON, and stricter readers do not take for any."""
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("field", ["callFailureReason", "callCost", "duration", "agentId", "transcript", "other"])
+def test_half_an_emoji_or_no_number_in_one_row_hides_no_call(bad: bytes, field: str) -> None:
+    rows = [b'{"callId":"CALL-%d","status":"active","duration":12.5}' % number for number in range(3)]
+    rows[1] = b'{"callId":"CALL-1","status":"active","%s":%s}' % (field.encode(), bad)
+    page = decode_call_page(b'{"data":{"logs":[%s],"pagination":{"hasMore":true}}}' % b",".join(rows))
+    assert [call.call_id for call in page.calls] == ["CALL-0", "CALL-1", "CALL-2"]
+    assert [call.status for call in page.calls] == ["active"] * 3
+    assert page.has_more
+
+
+def test_a_row_that_cannot_be_read_costs_that_row_and_is_counted() -> None:
+    page = decode_call_page(rb'{"data":{"logs":[{"callId":"A"},NaN,{"callId":NaN},"\ud83d",{"callId":"B"}]}}')
+    assert [call.call_id for call in page.calls] == ["A", "B"]
+    assert page.unreadable == page.surprises == 3
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_half_an_emoji_in_a_transcript_costs_no_event_of_the_call(bad: bytes) -> None:
+    events = b'[{"event_type":"call_start","event_id":"e1"},{"event_type":"agent_log","event_id":"e2","text":%s}]' % bad
+    answer = b'{"data":{"status":"completed","transcript":[{"text":%s}],"events":%s}}' % (bad, events)
+    log = decode_call_log(answer, CALL)
+    assert log.outcome == "completed"
+    assert [decode_event(event)[0].event_id for event in log.events] == ["e1", "e2"]
 
 
 def test_a_call_log_without_anything_is_an_empty_one_and_one_of_another_call_is_none() -> None:
@@ -166,3 +233,11 @@ def test_any_answer_is_read_or_malformed(answer: bytes) -> None:
             decode(answer)
         except Malformed:
             pass
+
+
+@given(JSON, st.sampled_from(BAD))
+def test_what_is_bad_in_one_member_changes_no_other(value: Any, bad: bytes) -> None:
+    whole = body({"callId": CALL, "status": "completed", "agentId": "a1", "rest": value})
+    one, other = decode_call_log(whole, CALL), decode_call_log(whole[:-2] + b',"more":%s}}' % bad, CALL)
+    for name in ("outcome", "agent_id", "events", "turn_latencies"):
+        assert getattr(one, name) == getattr(other, name)

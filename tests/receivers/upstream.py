@@ -143,6 +143,9 @@ class Heard:
     def unknown_value(self, field: str) -> None:
         self.counts["unknown", field] += 1
 
+    def answer_surprised(self, n: int) -> None:
+        self.counts["surprised"] += n
+
 
 class Naps:
     """A sleep that takes no time and remembers how long it should have been."""

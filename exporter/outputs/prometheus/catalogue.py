@@ -30,7 +30,7 @@ END_REASONS = (
 )  # fmt: skip
 """Why calls end, in the API's words; a word it has not told of is ``other``."""
 CHANNELS = ("telephony_inbound", "telephony_outbound", "webcall", "chat", "unknown")
-OUTCOMES = ("completed", "failed", "no_answer", "busy", "cancelled", "lost")
+OUTCOMES = ("completed", "failed", "no_answer", "busy", "blocked", "cancelled", "lost")
 EVENT_TYPES = (
     "sse_init", "sse_close", "call_start", "call_end", "call_cancelled", "user_interim_transcription",
     "user_transcription", "agent_node_state", "hopping", "llm_full_response_end", "tts_completed", "turn_latency",

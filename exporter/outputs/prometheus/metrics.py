@@ -148,6 +148,10 @@ class Metrics:
         """Something from outside went beyond its bound."""
         self.store.counter("atoms_exporter_bounds_hit_total", what).inc(n)
 
+    def answer_surprised(self, n: int) -> None:
+        """Members of an answer could not be read."""
+        self.store.counter("atoms_exporter_samples_skipped_total", "unreadable").inc(n)
+
     def unknown_value(self, field: str) -> None:
         """A word nobody knows."""
         self.store.counter("atoms_exporter_unknown_values_total", field).inc()
