@@ -304,9 +304,10 @@ class ApiCalled(Shown, frozen=True, gc=False):
 
 
 class AgentFailed(Shown, frozen=True, gc=False):
-    """The agent reported an error of its own."""
+    """The agent reported an error of its own; ``severity`` is ``warning``, ``fatal`` or ``unknown``."""
 
     code: str
+    severity: str
 
 
 class DispositionGiven(Observation, frozen=True, gc=False):

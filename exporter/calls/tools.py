@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from exporter.calls.call import Call, ClosedTool, OpenTool
@@ -15,10 +16,11 @@ from exporter.calls.observations import (
     VariablesExtracted,
 )
 from exporter.protocol import events as wire
-from exporter.protocol.labels import code_label, label, method_label, name_label
+from exporter.protocol.labels import code_label, error_severity_label, label, method_label, name_label
 from exporter.protocol.units import Skip, Unit, milliseconds, plausible, seconds, seconds_between
 
 _MOST_TOOLS = 1024
+_CONSTANT = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 _closed = lru_cache(maxsize=4)(ClosedTool)  # a call of an hour has hundreds, of four kinds
 
 
@@ -133,11 +135,31 @@ def api_called(call: Call, event: wire.PreCallApi | wire.PostCallApi, at: float)
 
 
 def agent_failed(call: Call, event: wire.AgentError, at: float) -> None:
-    """The agent reported an error: its code is a label, its message content."""
-    metadata = event.metadata
-    code = code_label(metadata.get("code") if isinstance(metadata, dict) else None)
-    call.visit.error = code
-    call.say(AgentFailed(call.visit.where, at, code, nth=call.nth("error", at)))
+    """The agent reported an error: its code is a label, its message content. A warning is no failure of the visit."""
+    code = _code(event)
+    severity = error_severity_label(
+        event.severity or _member(event.metadata, "severity") or _member(event.payload, "severity")
+    )
+    if severity != "warning":
+        call.visit.error = code
+    call.say(AgentFailed(call.visit.where, at, code, severity, nth=call.nth("error", at)))
+
+
+def _code(event: wire.AgentError) -> str:
+    """What an error is called, wherever it is told; a text that is plainly a constant is a code, too."""
+    told = (
+        _member(event.metadata, "code"),
+        _member(event.error, "code"),
+        _member(event.payload, "error_class"),
+        _member(event.metadata, "error_class"),
+        event.error_class,
+        event.error if isinstance(event.error, str) and _CONSTANT.fullmatch(event.error) else None,
+    )
+    return code_label(next((code for code in told if code is not None and code != ""), None))
+
+
+def _member(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, dict) else None
 
 
 def _counted(call: Call, value: float | Skip) -> float | None:

@@ -106,8 +106,9 @@ def spans_of(fact: Observation) -> Sequence[SpanRecord]:
             method: Attributes = {"http.request.method": fact.method}
             return (_lookup(fact, f"{fact.phase}_call_api", None, fact.failed, method),)
         case AgentFailed():
-            failure: Attributes = {"error.type": fact.code}
-            return (_within(fact, "agent_error", "agent_error", 0.0, failure, error=fact.code),)
+            failure: Attributes = {"error.type": fact.code, "atoms.error.severity": fact.severity}
+            error = fact.code if fact.severity != "warning" else None
+            return (_within(fact, "agent_error", "agent_error", 0.0, failure, error=error),)
         case CallEnded():
             return (_call(fact),) if fact.first_at is not None else ()
         case _:

@@ -223,10 +223,14 @@ class PostCallApi(ApiCall, frozen=True, gc=False, kw_only=True, tag="post_call_a
 
 
 class AgentError(Event, frozen=True, gc=False, kw_only=True, tag="agent_error"):
-    """The agent failed at something. ``metadata.code`` names it."""
+    """The agent failed at something. ``metadata.code``, ``error.code`` or ``payload.error_class`` names it;
+    ``severity`` is ``warning`` or ``fatal`` where it is told."""
 
     error: Any = None
     metadata: Any = None
+    payload: Any = None
+    severity: Any = None
+    error_class: Any = None
 
 
 class AgentLog(Event, frozen=True, gc=False, kw_only=True, tag="agent_log"):

@@ -17,6 +17,7 @@ _CLASS = re.compile(r"[A-Z][A-Za-z0-9]*")
 _STAGE = re.compile(r"[a-z][a-z0-9.-]*(_[a-z0-9.-]+)+")
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}|[0-9]{1,5}")
 _SEVERITIES = frozenset({"debug", "info", "warning", "error", "critical", "fatal"})
+_ERROR_SEVERITIES = frozenset({"warning", "fatal"})
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
@@ -64,6 +65,12 @@ def code_label(code: Any) -> str:
 def severity_label(severity: Any) -> str:
     """How bad something is, in the words most loggers use; ``unknown`` for any other."""
     return severity.lower() if isinstance(severity, str) and severity.lower() in _SEVERITIES else "unknown"
+
+
+def error_severity_label(severity: Any) -> str:
+    """How bad an agent's error is: ``warning``, ``fatal``, or ``unknown``."""
+    word = severity.strip().lower() if isinstance(severity, str) else ""
+    return word if word in _ERROR_SEVERITIES else "unknown"
 
 
 def method_label(method: str | None) -> str:

@@ -64,7 +64,7 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     "atoms_variable_extraction_latency_seconds_sum": NODE,
     "atoms_api_calls_total": (*NODE, "phase", "method"),
     "atoms_api_call_failures_total": (*NODE, "phase", "method"),
-    "atoms_agent_errors_total": (*NODE, "code"),
+    "atoms_agent_errors_total": (*NODE, "code", "severity"),
     "atoms_disposition_results_total": ("agent_id", "identifier", "value"),
     "atoms_disposition_value_count": ("agent_id", "identifier"),
     "atoms_disposition_value_sum": ("agent_id", "identifier"),
@@ -200,7 +200,8 @@ class CallBook:
                 severity = str(facts["metadata"].get("severity", "unknown"))
                 self._count("atoms_agent_logs_total", "other", severity)
             case "agent_error":
-                self._count("atoms_agent_errors_total", str(facts["metadata"]["code"]))
+                code = facts["metadata"].get("code") or facts["payload"]["error_class"]
+                self._count("atoms_agent_errors_total", str(code), facts.get("severity", "unknown"))
 
     def close(self, outcome: str | None) -> Book:
         """The call is over (``outcome`` None: books so far of a call in progress). Nothing is left waiting."""

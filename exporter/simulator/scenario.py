@@ -120,7 +120,15 @@ def _converse(talk: Conversation, plan: str, rng: Random) -> str:
     if plan == "failed":
         code, message = rng.choice(_ERRORS)
         facts = {"code": code, "message": talk.words(message), "details": talk.words("trace 00-00")}
-        talk.emit(talk.now + 40, "agent_error", error=talk.words(message), metadata=facts)
+        talk.emit(
+            talk.now + 20,
+            "agent_error",
+            error={"message": talk.words("retried")},
+            metadata={},
+            payload={"error_class": "ProviderRetry", "message": talk.words("retried")},
+            severity="warning",
+        )
+        talk.emit(talk.now + 40, "agent_error", error=talk.words(message), metadata=facts, severity="fatal")
         talk.now += 120
         return "system_error"
     if plan == "user_hangup":

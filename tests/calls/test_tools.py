@@ -135,3 +135,36 @@ def test_an_error_s_code_is_a_label_and_prose_is_not() -> None:
     }
     [visit] = [span for span in life.spans if span.name == "hop Ask"]
     assert visit.error == "unknown", "the last one"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "severity"),
+    [
+        ({"metadata": {"code": "A"}, "error": {"code": "B"}}, "A", "unknown"),
+        ({"metadata": {"code": None}, "error": {"code": "B", "message": "+1 555 0100"}}, "B", "unknown"),
+        ({"error": "LLM_TIMEOUT"}, "LLM_TIMEOUT", "unknown"),
+        ({"error": "late"}, "unknown", "unknown"),
+        ({"payload": {"error_class": "TimeoutError"}, "severity": "warning"}, "TimeoutError", "warning"),
+        ({"error_class": "TimeoutError", "severity": " Fatal "}, "TimeoutError", "fatal"),
+        ({"metadata": {"severity": "fatal", "error_class": "E"}}, "E", "fatal"),
+        ({"payload": {"severity": "warning"}, "severity": 7}, "unknown", "unknown"),
+        ({"severity": "Mr. Doe"}, "unknown", "unknown"),
+    ],
+)
+def test_an_error_s_code_and_severity_are_found_wherever_they_are_told(
+    fields: dict[str, Any], code: str, severity: str
+) -> None:
+    life = _life(step(10, "agent_error", **fields))
+    assert life.by("atoms_agent_errors_total", "code", "severity") == {(code, severity): 1}
+
+
+def test_a_warning_makes_no_span_fail() -> None:
+    life = _life(
+        step(10, "agent_error", metadata={"code": "RETRIED"}, severity="warning"),
+        step(20, "agent_error", metadata={"code": "RETRIED"}, severity="warning"),
+    )
+    assert [span.name for span in life.spans if span.error is not None] == []
+    shown = [span.attributes["atoms.error.severity"] for span in life.spans if span.name == "agent_error"]
+    assert shown == ["warning", "warning"]
+    worse = _life(step(10, "agent_error", metadata={"code": "DOWN"}, severity="fatal"))
+    assert [span.error for span in worse.spans if span.name in ("agent_error", "hop Ask")] == ["DOWN", "DOWN"]

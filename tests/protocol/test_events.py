@@ -35,7 +35,7 @@ DOCUMENTED = {
     "variable_extraction": "variables latency error",
     "pre_call_api": "method success error",
     "post_call_api": "method success error",
-    "agent_error": "error metadata",
+    "agent_error": "error metadata payload severity error_class",
     "agent_log": "",
     "call_recording": "",
 }

@@ -160,7 +160,8 @@ class Recount:
             elif kind in ("tool_call_end", "tool_call_error"):
                 self._tool(event, started.pop(event["tool_call_id"]), here)
             elif kind == "agent_error":
-                self.add("atoms_agent_errors_total", *here, event["metadata"]["code"])
+                code = event["metadata"].get("code") or event["payload"]["error_class"]
+                self.add("atoms_agent_errors_total", *here, code, event.get("severity", "unknown"))
             elif kind in ("pre_call_api", "post_call_api"):
                 labels = (*here, kind.split("_")[0], event["method"])
                 self.add("atoms_api_calls_total", *labels)

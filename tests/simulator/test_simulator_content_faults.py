@@ -54,7 +54,7 @@ async def test_failing_tools_and_calls_are_in_the_ledger():
         await asyncio.wait_for(simulator.drained(), 60)
         totals = simulator.control.totals()
         assert totals.total("atoms_calls_ended_total", outcome="failed") == 12
-        assert totals.total("atoms_agent_errors_total") == 12
+        assert totals.total("atoms_agent_errors_total", severity="fatal") == 12
         tools = totals.total("atoms_tool_calls_total")
         assert totals.total("atoms_tool_call_failures_total") == tools > 0
 

@@ -239,7 +239,7 @@ class CallMetrics:
 
     def _agent_failed(self, fact: AgentFailed) -> None:
         place = fact.where.place
-        self._in(self._kept(place), "atoms_agent_errors_total", place, fact.code).inc()
+        self._in(self._kept(place), "atoms_agent_errors_total", place, fact.code, fact.severity).inc()
 
     def _dead_air(self, fact: DeadAir) -> None:
         where = fact.where

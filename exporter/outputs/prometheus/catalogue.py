@@ -202,7 +202,7 @@ CALL_METRICS: tuple[MetricSpec, ...] = (
     _latency("atoms_variable_extraction_latency_seconds", "How long an extraction of variables took.", NODE),
     _counter("atoms_api_calls_total", "Calls of the customer's own API by the workflow.", (*NODE, "phase", "method")),
     _counter("atoms_api_call_failures_total", "Calls of the customer's API that failed.", (*NODE, "phase", "method")),
-    _counter("atoms_agent_errors_total", "Errors an agent reported.", (*NODE, "code")),
+    _counter("atoms_agent_errors_total", "Errors an agent reported.", (*NODE, "code", "severity")),
     _counter(
         "atoms_agent_logs_total",
         "The customer's own events, by the names in metrics.agent_log_names.",
