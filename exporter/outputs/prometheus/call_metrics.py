@@ -6,7 +6,7 @@ and one bisection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from exporter.calls.observations import (
@@ -154,7 +154,7 @@ class CallMetrics:
         key = (fact.kind, fact.processor, fact.model)
         child = kept.get(key)
         if child is None:
-            child = kept[key] = self._child(_BY_KIND[fact.kind], where.place, fact.processor, fact.model)
+            child = self._child(kept, key, _BY_KIND[fact.kind], where.place, fact.processor, fact.model)
         child.observe_with(fact.seconds, fact.at, where)
 
     def _tokens_used(self, fact: TokensUsed) -> None:
@@ -176,7 +176,7 @@ class CallMetrics:
         key = ("characters", fact.processor, fact.model)
         child = kept.get(key)
         if child is None:
-            child = kept[key] = self._child("atoms_tts_characters_total", place, fact.processor, fact.model)
+            child = self._child(kept, key, "atoms_tts_characters_total", place, fact.processor, fact.model)
         child.value += fact.count
 
     def _audio_transcribed(self, fact: AudioTranscribed) -> None:
@@ -332,22 +332,27 @@ class CallMetrics:
         return count
 
     def _kept(self, place: Place) -> _Kept:
-        kept = self._places.get(place)
-        if kept is None:
-            if len(self._places) >= _MOST_KEPT_PLACES:
-                self._places.clear()
-            kept = self._places[place] = {}
-        return kept
+        return self._places.get(place) or {}
 
     def _in(self, kept: _Kept, name: str, place: Place, *labels: str) -> Any:
         key = (name, *labels)
         child = kept.get(key)
         if child is None:
-            child = kept[key] = self._child(name, place, *labels)
+            child = self._child(kept, key, name, place, *labels)
         return child
 
-    def _child(self, name: str, place: Place, *labels: str) -> Any:
-        return self._store[name].labels(place.agent_id, place.agent_name, place.node_id, place.node_name, *labels)
+    def _child(self, kept: _Kept, key: Hashable, name: str, place: Place, *labels: str) -> Any:
+        """Looked up, and kept if it is a series of its own: names that are folded are as many as somebody makes up."""
+        family = self._store[name]
+        values = (place.agent_id, place.agent_name, place.node_id, place.node_name, *labels)
+        child = family.labels(*values)
+        if values in family.children:
+            if not kept:
+                if len(self._places) >= _MOST_KEPT_PLACES:
+                    self._places.clear()
+                kept = self._places.setdefault(place, kept)
+            kept[key] = child
+        return child
 
 
 def disposition_fact(

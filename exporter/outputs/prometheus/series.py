@@ -34,7 +34,6 @@ from exporter.outputs.prometheus.textformat import Layout, exemplar_labels
 __all__ = ["OTHER", "Child", "Counter", "Family", "Gauge", "Histogram", "Store", "View"]
 
 OTHER = "__other__"
-_MOST_REMEMBERED_OVERFLOWS = 10_000
 _OWN_BUDGET = 1000
 """What the exporter says about itself is bounded by its code, not by its traffic: a small budget must not fold it."""
 _MOST_RESTING = 10
@@ -60,6 +59,29 @@ class View(NamedTuple):
 PLAIN = View()
 
 
+class Crowd:
+    """How many different label sets were folded, in 128 KiB whatever their number.
+
+    A Bloom filter: among ten thousand it takes one for another with a probability of 2e-6; of a million it misses some.
+    """
+
+    __slots__ = ("_bits",)
+
+    def __init__(self) -> None:
+        self._bits = bytearray(1 << 17)
+
+    def joins(self, values: Labels) -> bool:
+        """``True`` for one that was not there."""
+        bits, number, new = self._bits, hash(values), False
+        for shift in (0, 14, 28, 42):
+            place = (number >> shift) & 0xFFFFF
+            mask = 1 << (place & 7)
+            if not bits[place >> 3] & mask:
+                bits[place >> 3] |= mask
+                new = True
+        return new
+
+
 class Family:
     """All series of one metric."""
 
@@ -81,7 +103,7 @@ class Family:
         self.forgotten: list[Labels] = []
         """Series that had rested longest when there were too many; for whoever keeps them elsewhere."""
         self.overflows = 0
-        self._overflowed: dict[Labels, None] = {}
+        self._overflowed: Crowd | None = None
         self._layout = Layout(spec, self.bounds)
         self._moment = moment or Moment()
         self._created_lines = created_lines and spec.kind is not Kind.GAUGE
@@ -133,10 +155,9 @@ class Family:
         return self._child(values)
 
     def _folded(self, values: tuple[str, ...]) -> tuple[str, ...]:
-        if values not in self._overflowed:
-            self.overflows += 1
-            if len(self._overflowed) < _MOST_REMEMBERED_OVERFLOWS:
-                self._overflowed[values] = None
+        if self._overflowed is None:
+            self._overflowed = Crowd()
+        self.overflows += self._overflowed.joins(values)
         folded = tuple(value if name in AGENT else OTHER for name, value in zip(self.spec.labels, values, strict=True))
         if folded not in self.children and len(self.children) >= 2 * self.budget:
             return (OTHER,) * len(values)  # more agents than any account has: somebody makes them up

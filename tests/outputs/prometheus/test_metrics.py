@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import tracemalloc
 
 import msgspec
 import pytest
 
 from exporter.calls import observations
-from exporter.calls.observations import Agent, DispositionGiven, Observation
+from exporter.calls.observations import Agent, DispositionGiven, Observation, ToolCalled, ToolFailed, ToolTimed
 from exporter.calls.telemetry import Telemetry
 from exporter.calls.tracker import Recorder
+from exporter.calls.visits import Visit
 from exporter.outputs.prometheus.call_metrics import disposition_fact
 from exporter.outputs.prometheus.catalogue import CALL_METRICS, CHANNELS, OUTCOMES
 from exporter.outputs.prometheus.metrics import Metrics
@@ -54,6 +57,37 @@ def test_every_metric_of_a_call_is_fed_by_a_golden_call_or_by_what_no_event_tell
         "atoms_dead_air_seconds",
         "atoms_agent_logs_total",
     }
+
+
+def test_names_that_are_folded_cost_nothing() -> None:
+    metrics = Metrics(version="0", max_series_per_metric=50)
+    visit = Visit(0, "n", 1e9, "n#1")
+    visit.settle("c", AGENT, "n", "Node")
+
+    def called(first: int, number: int) -> int:
+        """Bytes that so many tools of new names leave behind."""
+        before = tracemalloc.get_traced_memory()[0]
+        for each in range(first, first + number):
+            name = f"tool_{each}"
+            metrics.observed(
+                [
+                    ToolCalled(visit.where, 1e9, name, None, 1e9, 0.5, True, False, None),
+                    ToolTimed(visit.where, 1e9, name, None, 0.5),
+                    ToolFailed(visit.where, 1e9, name, None),
+                ]
+            )
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - before
+
+    tracemalloc.start()
+    try:
+        called(0, 1_000)
+        assert called(1_000, 10_000) < 50_000
+    finally:
+        tracemalloc.stop()
+    assert len(metrics.store["atoms_tool_calls_total"].children) == 51
+    assert metrics.store["atoms_tool_calls_total"].overflows == pytest.approx(10_950, abs=3)
+    assert sum(child.version for child in metrics.store["atoms_tool_calls_total"].children.values()) == 11_000
 
 
 def test_a_recorder_and_a_telemetry_is_what_it_is() -> None:
