@@ -8,6 +8,7 @@ from typing import Protocol
 
 from exporter.calls.call import Call
 from exporter.calls.identity import SeenEvents
+from exporter.calls.likeness import FirstEvents
 from exporter.calls.observations import Observation
 from exporter.protocol.events import Event
 
@@ -49,9 +50,12 @@ class TrackedCall:
         "call",
         "filled",
         "finished",
+        "first",
         "frames",
         "last_event_at",
+        "looking",
         "opened_at",
+        "other_ids",
         "owed",
         "partial",
         "recovered",
@@ -67,6 +71,11 @@ class TrackedCall:
         """Identities of the latest first and last frames of its streams."""
         self.opened_at = opened_at
         self.last_event_at: float | None = None
+        self.first = FirstEvents()
+        self.looking = True
+        """The stream's events are still compared with the history's."""
+        self.other_ids = False
+        """Stream and history bear different ids for the same events: only the one that came first is counted."""
         self.recovered = 0
         self.untimed = 0
         """Events that have no time of their own."""

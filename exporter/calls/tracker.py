@@ -6,7 +6,7 @@ again: the history of a call is put in the order of its time and what was counte
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import count
 from typing import TypeVar
@@ -94,6 +94,7 @@ class Tracker:
         self._remember = remember
         self._names: dict[str, dict[str, str]] = {}
         self._replaying: TrackedCall | None = None
+        self._held_id = "unknown"
         self._frames: list[int] = []
 
     def __len__(self) -> int:
@@ -147,8 +148,18 @@ class Tracker:
         self._take(tracked, event, identity, misfits, now, _LIVE)
         return _GOING_ON if tracked.call.end_at is None else _CALL_ENDED
 
-    def replay(self, payload: bytes | msgspec.Raw, *, agent: Agent, channel: str = UNKNOWN_CHANNEL) -> None:
-        """One payload of a recording. Calls are opened as they appear; what names no call belongs to the last one."""
+    def replay(
+        self,
+        payload: bytes | msgspec.Raw,
+        *,
+        agent: Agent,
+        channel: str = UNKNOWN_CHANNEL,
+        held: Mapping[str, list[bytes | msgspec.Raw]] | None = None,
+    ) -> None:
+        """One payload of a recording. Calls are opened as they appear; what names no call belongs to the last one.
+
+        :param held: payloads of these calls are put there, for ``replay_history``.
+        """
         try:
             event, misfits = decode_event(payload)
             identity = event_identity(event, payload)
@@ -160,6 +171,11 @@ class Tracker:
             return
         tracked = self._replaying
         call_id = event.call_id
+        if held:
+            self._held_id = call_id or self._held_id
+            if (waiting := held.get(self._held_id)) is not None:
+                waiting.append(payload)
+                return
         if tracked is None or (call_id is not None and tracked.call.call_id != call_id):
             tracked = self._replaying = self.open(call_id or "unknown", agent=agent, channel=channel)
         self._take(tracked, event, identity, misfits, 0.0, _RECORDING)
@@ -177,9 +193,23 @@ class Tracker:
         del known[:-_MOST_FRAMES]
         self._record.event_received(type(event), None)
 
-    def replay_history(self, tracked: TrackedCall, payloads: Iterable[bytes | msgspec.Raw]) -> None:
-        """The history of a call that is over, in the order of its time."""
-        for entry in self._read_all(payloads):
+    def replay_history(
+        self,
+        tracked: TrackedCall,
+        payloads: Sequence[bytes | msgspec.Raw],
+        stream: Sequence[bytes | msgspec.Raw] = (),
+    ) -> None:
+        """The history of a call that is over, and what was recorded of its stream, in the order of time; of the stream
+        alone, where the two bear different ids."""
+        read, streamed = self._read_all(payloads), self._read_all(stream)
+        for entry in streamed:
+            tracked.first.streamed(entry.event, entry.identity, unix_seconds(entry.event.timestamp))
+        if streamed and self._tells_the_same(tracked, read):
+            read = streamed
+        elif streamed:
+            read = self._read_all([*payloads, *stream])
+        tracked.looking = False
+        for entry in read:
             self._take(tracked, entry.event, entry.identity, entry.misfits, 0.0, _RECORDING)
 
     def _take(
@@ -213,6 +243,8 @@ class Tracker:
         if tracked.finished:
             self._record.event_rejected("after_end")
             return False
+        if tracked.looking and source is not _HISTORY and not self._is_news(tracked, event, identity, at):
+            return False
         if not tracked.seen.add(identity):
             self._record.event_duplicate()
             return False
@@ -229,6 +261,30 @@ class Tracker:
         if source is _HISTORY:
             self._record.event_recovered()
             tracked.recovered += 1
+        return True
+
+    def _is_news(self, tracked: TrackedCall, event: wire.Event, identity: int, at: float | None) -> bool:
+        """Whether the history has not told this event of the stream under another id."""
+        if identity in tracked.seen:
+            return True  # it is known, by its id
+        first = tracked.first
+        news = first.streamed(event, identity, at)
+        tracked.looking = not first.complete
+        if not news:
+            tracked.other_ids = True
+            self._record.event_rejected("other_ids")
+        return news
+
+    def _tells_the_same(self, tracked: TrackedCall, read: list[ReadEvent]) -> bool:
+        """Whether this history tells what was counted from the stream, under other ids."""
+        first, known = tracked.first, tracked.other_ids
+        if not first.other_ids_in(read, tracked.seen, resumed=tracked.partial, known=known):
+            first.history_came(read)
+            return False
+        tracked.other_ids = True
+        if not known:
+            for _ in read:
+                self._record.event_rejected("other_ids")
         return True
 
     def recover(
@@ -252,6 +308,7 @@ class Tracker:
     ) -> Steps[int]:
         """Take the call's history, in steps; returns how many events the stream had missed.
 
+        Nothing, if it bears other ids than the stream does (``tracked.other_ids``).
         Events that come after everything seen are appended. Where one is missing in the middle, and the history
         holds all that was counted, the call is folded again from its beginning with the counted events muted, so
         that what was missed lands on the node the call was in then.
@@ -259,6 +316,8 @@ class Tracker:
         :param only_after_first: leave out what happened before the first event seen here.
         """
         read = yield from self._reading(payloads)
+        if self._tells_the_same(tracked, read):
+            return 0
         before = tracked.recovered
         for tries in count():  # again where the stream has brought something between two steps
             if only_after_first:
@@ -348,6 +407,8 @@ class Tracker:
         """
         before = tracked.recovered
         read = yield from self._reading(payloads)
+        if self._tells_the_same(tracked, read):
+            return 0
         for tries in count():
             whole = holds(read, tracked.seen)
             waiting = {**waiting, **tracked.call.waiting_facts()}
@@ -460,6 +521,7 @@ class Tracker:
         if len(tracked.seen):  # the stream was faster: what came before its first event is not counted either
             yield from self.recovering(tracked, payloads, now, only_after_first=True)
             return
+        tracked.first.history_came(read)
         for entry in read:
             if tracked.seen.add(entry.identity) and tracked.uncommitted is not None:
                 tracked.uncommitted.append(entry.identity)  # or the next life would count it

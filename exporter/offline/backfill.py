@@ -58,7 +58,9 @@ class Backfill:
         if log.outcome is None:
             self.going_on.append(call_id)
             return
-        Replay(SpansOnly(self._take), self._config, Agent()).take_log(log)
+        replaying = Replay(SpansOnly(self._take), self._config, Agent())
+        replaying.take_log(log)
+        replaying.end()
         self.exported += 1
         self._put_by[call_id] = self._put
         if self._traces.pending > MOST_PENDING_SPANS:  # fetching is faster than a backend may be

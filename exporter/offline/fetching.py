@@ -44,5 +44,7 @@ async def spans_of_call(
     """The spans of a call from its log at the API."""
     spans: list[SpanRecord] = []
     async with history_of(config, env, log) as history:
-        Replay(SpansOnly(spans.append), config, Agent()).take_log(await history.fetch(call_id, attempts=3))
+        replaying = Replay(SpansOnly(spans.append), config, Agent())
+        replaying.take_log(await history.fetch(call_id, attempts=3))
+        replaying.end()
     return spans

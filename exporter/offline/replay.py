@@ -12,9 +12,11 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from exporter import __version__
+from exporter.calls.dispositions import Analyses
 from exporter.calls.observations import Agent
 from exporter.calls.tracker import UNKNOWN_CHANNEL, Recorder, Tracker, natural_outcome
 from exporter.config import Config
@@ -28,7 +30,7 @@ from exporter.outputs.recorder import Outputs, SpansOnly
 from exporter.outputs.spans import SpanRecord
 from exporter.protocol.api import CallLog
 from exporter.protocol.labels import name_label
-from exporter.receivers.recordings import Recording, read_recording
+from exporter.receivers.recordings import Recording, begins_a_document, read_recording
 
 MOST_PENDING_SPANS = 5_000
 
@@ -73,6 +75,10 @@ def _unpacked(path: str, file: BinaryIO) -> Iterator[BinaryIO]:
 class Replay:
     """Recordings through the pipeline, without a clock and without a network.
 
+    What several recordings tell of one call is counted once: pieces of its stream, its stream and its log, the same
+    file twice. So the calls end when all have been taken (``end``). ``other_ids`` are calls whose log bears other ids
+    than their stream, of which only the stream is counted.
+
     :param agent: who answered, where a recording does not say.
     """
 
@@ -86,36 +92,73 @@ class Replay:
         )
         self._agent = agent
         self._channel = channel
+        self._logs: dict[str, CallLog] = {}
+        self._held: dict[str, list[bytes | msgspec.Raw]] = {}
+        self.other_ids: set[str] = set()
+        self._recorder = recorder
+        self._analyses = Analyses({name: frozenset(said) for name, said in config.metrics.disposition_values.items()})
+
+    def introduce(self, log: CallLog) -> None:
+        """A call whose log will be taken, after what other recordings hold of its stream: they are put together."""
+        if _tells_of_a_call(log):
+            self._held[log.call_id] = []
+
+    def _agent_of(self, log: CallLog) -> Agent:
+        if log.agent_id is None:
+            return self._agent
+        return Agent(log.agent_id, name_label(log.agent_name), log.workflow_type == "single_prompt")
 
     def take(self, recording: Recording, after_each: Callable[[], None] = lambda: None) -> None:
-        """All events of one recording, and the end of every call in it."""
+        """All events of one recording."""
         tracker, agent, channel, log = self._tracker, self._agent, self._channel, recording.call_log
         if log is not None:
             self.take_log(log)
             return
         for number, payload in enumerate(recording.payloads):
-            tracker.replay(payload, agent=agent, channel=channel)
+            tracker.replay(payload, agent=agent, channel=channel, held=self._held)
             if not number % 4096:
                 after_each()
-        tracker.end_all()
+
+    def end(self, after_each: Callable[[], None] = lambda: None) -> None:
+        """Everything has been taken: every call is over, as its log says, where there is one."""
+        tracker = self._tracker
+        for number, tracked in enumerate(tracker, 1):
+            if not number % 512:
+                after_each()
+            call_id = tracked.call.call_id
+            log = self._logs.get(call_id)
+            if log is None:
+                tracker.end(call_id, natural_outcome(tracked.call))
+                continue
+            tracker.fill_turns(tracked, log, 0.0)
+            self._recorder.observed(self._analyses.facts(call_id, tracked.call.agent, log.dispositions))
+            tracker.end(
+                call_id,
+                log.outcome or natural_outcome(tracked.call),
+                at=log.ended_at,
+                began_at=log.created_at,
+                lasted_seconds=log.duration_seconds,
+            )
 
     def take_log(self, log: CallLog) -> None:
-        """The events of a call log, and the end it tells of. A document in which no call happened tells of none."""
-        if not (log.events or log.turn_latencies or log.outcome or log.created_at or log.ended_at):
+        """The events of a call log, and what it tells of the call's end. A document in which no call happened tells of
+        none."""
+        if not _tells_of_a_call(log):
             return
-        agent = self._agent
-        if log.agent_id is not None:
-            agent = Agent(log.agent_id, name_label(log.agent_name), log.workflow_type == "single_prompt")
-        tracked = self._tracker.open(log.call_id, agent=agent, channel=log.channel)
-        self._tracker.replay_history(tracked, log.events)
-        self._tracker.fill_turns(tracked, log, 0.0)
-        self._tracker.end(
-            log.call_id,
-            log.outcome or natural_outcome(tracked.call),
-            at=log.ended_at,
-            began_at=log.created_at,
-            lasted_seconds=log.duration_seconds,
-        )
+        tracked = self._tracker.open(log.call_id, agent=self._agent_of(log), channel=log.channel)
+        if len(tracked.seen):
+            self._tracker.recover(tracked, log.events, 0.0)
+        else:
+            self._tracker.replay_history(tracked, log.events, self._held.pop(log.call_id, ()))
+        before = self._logs.get(log.call_id)
+        if before is None or log.outcome is not None or before.outcome is None:
+            self._logs[log.call_id] = log
+        if tracked.other_ids:
+            self.other_ids.add(log.call_id)
+
+
+def _tells_of_a_call(log: CallLog) -> bool:
+    return bool(log.events or log.turn_latencies or log.outcome or log.created_at or log.ended_at)
 
 
 def replay(
@@ -144,12 +187,12 @@ def replay(
             except BackendAway as problem:
                 away = problem  # the metrics are still worth having
 
-    for path in paths:
-        with opened(path) as file:
-            try:
-                replaying.take(read_recording(file), lambda: wait(MOST_PENDING_SPANS))
-            except Malformed as problem:
-                raise ConfigError("FILE", f"{path}: {problem}") from problem
+    for path in _streams_first(paths, replaying):
+        with _recording_of(path) as recording:
+            replaying.take(recording, lambda: wait(MOST_PENDING_SPANS))
+    replaying.end(lambda: wait(MOST_PENDING_SPANS))
+    if replaying.other_ids:
+        log.warning("logs bear other ids than streams; counted from the streams", calls=sorted(replaying.other_ids))
     wait(0)
     lost = delivery.close(0.0) if delivery is not None else 0
     if lost:
@@ -158,15 +201,44 @@ def replay(
     return metrics.store.render(openmetrics=True) + "# EOF\n", not lost
 
 
+@contextmanager
+def _recording_of(path: str) -> Iterator[Recording]:
+    """What is in a file. Raises ConfigError for one that cannot be opened, or is no recording."""
+    with opened(path) as file:
+        try:
+            yield read_recording(file)
+        except Malformed as problem:
+            raise ConfigError("FILE", f"{path}: {problem}") from problem
+
+
+def _streams_first(paths: Sequence[str], replaying: Replay) -> list[str]:
+    """The files in the order in which they are taken: a log knows who answered, a stream in which order things came."""
+    if len(paths) < 2:
+        return list(paths)
+    documents = {path: _is_document(path) for path in dict.fromkeys(paths)}
+    if any(documents.values()) and not all(documents.values()):
+        for path in (path for path, is_document in documents.items() if is_document):
+            with _recording_of(path) as recording:
+                if recording.call_log is not None:
+                    replaying.introduce(recording.call_log)
+    return sorted(paths, key=lambda path: documents[path])
+
+
+def _is_document(path: str) -> bool:
+    """What is no ordinary file (a pipe) can be read once only, and is taken as it comes."""
+    if path == "-" or not Path(path).is_file():
+        return False
+    with opened(path) as file:
+        return begins_a_document(file)
+
+
 def spans_of_file(path: str, config: Config) -> dict[int, list[SpanRecord]]:
     """The spans in a recording, by trace. Raises ConfigError for a file that is none."""
     spans: list[SpanRecord] = []
     replaying = Replay(SpansOnly(spans.append), config, Agent())
-    with opened(path) as file:
-        try:
-            replaying.take(read_recording(file))
-        except Malformed as problem:
-            raise ConfigError("FILE", f"{path}: {problem}") from problem
+    with _recording_of(path) as recording:
+        replaying.take(recording)
+    replaying.end()
     return by_trace(spans)
 
 

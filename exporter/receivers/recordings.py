@@ -26,16 +26,20 @@ class Recording(NamedTuple):
     call_log: CallLog | None = None
 
 
+def begins_a_document(file: BinaryIO) -> bool:
+    """Whether this is a saved answer, or a list of events: not a stream, which can be read line by line."""
+    start = _first_line(file).lstrip(b"\xef\xbb\xbf \t")
+    return start[:1] in (b"{", b"[") and not (start[:1] == b"{" and _is_event(start))
+
+
 def read_recording(file: BinaryIO) -> Recording:
     """The payloads of a recording, read as they are asked for, except a call log, which is read whole.
 
     :raises Malformed: none of the three forms.
     """
-    first = b""
-    while not first.strip(b"\xef\xbb\xbf \t\r\n"):
-        first = file.readline(_LONGEST_DOCUMENT)
-        if not first:
-            return Recording(iter(()))
+    first = _first_line(file)
+    if not first:
+        return Recording(iter(()))
     start = first.lstrip(b"\xef\xbb\xbf \t")
     if _SSE_LINE.match(start):
         return Recording(_frames(start, file))
@@ -44,6 +48,16 @@ def read_recording(file: BinaryIO) -> Recording:
     if start[:1] in (b"{", b"["):
         return _document(start + file.read(_LONGEST_DOCUMENT))
     raise Malformed("neither JSON lines, nor an event stream, nor a call log", reason="not_a_recording")
+
+
+def _first_line(file: BinaryIO) -> bytes:
+    """The first line that holds anything, empty when none does."""
+    first = b""
+    while not first.strip(b"\xef\xbb\xbf \t\r\n"):
+        first = file.readline(_LONGEST_DOCUMENT)
+        if not first:
+            return b""
+    return first
 
 
 def _frames(start: bytes, file: BinaryIO) -> Iterator[bytes]:

@@ -102,6 +102,17 @@ def test_half_an_emoji_and_a_nan_cost_a_list_nothing_but_themselves() -> None:
     assert page.unreadable == 0
 
 
+@pytest.mark.parametrize("name", ["slow-turns.jsonl", "token-shapes.jsonl", "log-without-turn-events.json"])
+def test_a_file_given_twice_counts_once(name: str) -> None:
+    once, twice = replayed(name), replayed(name, name)
+    assert counted(twice) == counted(once)
+
+
+def counted(page: Page) -> dict[str, dict[frozenset[tuple[str, str]], float]]:
+    """What callers experienced."""
+    return {name: dict(rows) for name, rows in page.samples.items() if not name.startswith("atoms_exporter")}
+
+
 def parse(date: str) -> float:
     """A date as Unix seconds."""
     return datetime.fromisoformat(date).timestamp()

@@ -79,6 +79,53 @@ def test_lines_a_capture_and_a_call_log_of_one_call_give_the_same_call_metrics(t
         assert samples == found["events.jsonl"], name
 
 
+def test_what_several_files_tell_of_one_call_counts_once(tmp_path: Path) -> None:
+    whole, log = lines(), call_log(SEED, NUMBER)
+    rows = whole.splitlines(keepends=True)
+    third = len(rows) // 3
+    files = {
+        "all.jsonl": whole,
+        "one.jsonl": b"".join(rows[: 2 * third]),
+        "two.jsonl": b"".join(rows[third:]),
+        "gap.jsonl": b"".join(rows[:third] + rows[2 * third :]),
+        "log.json": json.dumps(log).encode(),
+        "capture.sse": capture(),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+
+    def replayed(*names: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        said = command("replay", *about_agent(log), *(str(tmp_path / name) for name in names))
+        assert (said.code, said.err) == (0, ""), names
+        return call_metrics(said.out)
+
+    once = replayed("all.jsonl")
+    for names in (
+        ("one.jsonl", "two.jsonl"),
+        ("all.jsonl", "all.jsonl"),
+        ("log.json", "log.json"),
+        ("log.json", "all.jsonl"),
+        ("gap.jsonl", "log.json"),
+        ("capture.sse", "log.json", "one.jsonl"),
+    ):
+        assert replayed(*names) == pytest.approx(once), names
+    renamed = json.dumps(log).replace("evt_", "other_").encode()
+    (tmp_path / "renamed.json").write_bytes(renamed)
+    said = command("replay", *about_agent(log), str(tmp_path / "all.jsonl"), str(tmp_path / "renamed.json"))
+    assert call_metrics(said.out) == pytest.approx(once)
+    assert "other ids" in said.err
+    assert Page(said.out).total("atoms_exporter_events_rejected_total", reason="other_ids") == len(rows)
+
+
+def test_a_stream_is_given_the_agent_of_its_log(tmp_path: Path) -> None:
+    log = call_log(SEED, NUMBER)
+    (tmp_path / "all.jsonl").write_bytes(lines())
+    (tmp_path / "log.json").write_bytes(json.dumps(log).encode())
+    said = command("replay", str(tmp_path / "all.jsonl"), str(tmp_path / "log.json"))
+    agents = {dict(labels)["agent_name"] for labels in Page(said.out).samples["atoms_turn_latency_seconds_count"]}
+    assert agents == {log["data"]["agent"]["name"]}
+
+
 def test_both_dialects_give_the_same_call_metrics() -> None:
     assert call_metrics(command("replay", "-", given=lines(dialect="2025")).out) == pytest.approx(
         call_metrics(command("replay", "-", given=lines(dialect="2026")).out)

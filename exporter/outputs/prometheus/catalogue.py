@@ -57,7 +57,7 @@ FAILURE_STATUSES = (
     "content_coding",
     "other",
 )
-REJECT_REASONS = ("malformed_json", "not_an_object", "oversize", "wrong_call", "after_end")
+REJECT_REASONS = ("malformed_json", "not_an_object", "oversize", "wrong_call", "after_end", "other_ids")
 SKIP_REASONS = (
     "initial_zero", "ambiguous_unit", "negative", "non_finite", "implausible", "missing", "wrong_type", "unreadable",
 )  # fmt: skip
