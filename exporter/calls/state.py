@@ -36,7 +36,7 @@ from exporter.calls.tools import (
 from exporter.calls.visits import LONGEST_QUEUE, NO_NODE
 from exporter.protocol import events as wire
 from exporter.protocol.labels import severity_label
-from exporter.protocol.units import LONGEST_CALL_SECONDS, Skip, plausible, seconds_between
+from exporter.protocol.units import LONGEST_CALL_SECONDS, Skip, seconds_between
 
 __all__ = ["Call", "advance", "finish"]
 
@@ -213,10 +213,8 @@ def _signs_told(call: Call) -> None:
     for visit, at, silence in signs.silences:
         call.say(DeadAir(visit.where, at, silence), visit)
     if call.connected_at is not None and signs.first_word_at is not None:
-        waited = plausible(seconds_between(call.connected_at, signs.first_word_at))
-        if isinstance(waited, Skip):
-            call.skip(waited)
-        else:
+        waited = seconds_between(call.connected_at, signs.first_word_at)
+        if 0 <= waited <= LONGEST_CALL_SECONDS:  # an agent that speaks after minutes is what the metric is for
             call.out.append(FirstWordHeard(call.agent, call.channel, waited))
 
 
