@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from exporter.network.shown import shown_text
+
 PIECE_BYTES: Final = 64 * 1024
 _MOST_CODINGS: Final = 3
 _GZIP, _ZLIB, _RAW = 31, 15, -15
@@ -38,8 +40,7 @@ def codings_of(header: str) -> tuple[str, ...]:
     names = tuple(name for part in header.lower().split(",") if (name := part.strip()) not in ("", "identity"))
     for name in names:
         if name not in ("gzip", "x-gzip", "deflate"):
-            shown = "".join(letter if letter.isprintable() else "?" for letter in name)[:40]
-            raise UnknownCoding(f"content coding {shown}, which was not asked for and cannot be read")
+            raise UnknownCoding(f"content coding {shown_text(name, 40)}, which was not asked for and cannot be read")
     if len(names) > _MOST_CODINGS:
         raise UnknownCoding(f"{len(names)} content codings one over the other")
     return names

@@ -1,8 +1,13 @@
-"""What may be shown of a URL: never who logs in there, what is asked, or what is not printable."""
+"""What may be shown of a URL, and of what others say: no login, no query, nothing that is not printable."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
+
+
+def shown_text(text: str, most: int = 200) -> str:
+    """Words from outside on one line, printable and short."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split())[:most])
 
 
 def shown_url(url: str) -> str:
@@ -16,7 +21,7 @@ def shown_url(url: str) -> str:
         return "(not a URL)"
     host = f"[{host}]" if ":" in host else host
     text = f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path}"
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:300]
+    return shown_text(text, 300)
 
 
 def shown_host(url: str) -> str:
@@ -25,4 +30,4 @@ def shown_host(url: str) -> str:
         host = urlsplit(url).hostname or ""
     except ValueError:
         return ""
-    return "".join(letter if letter.isprintable() else "?" for letter in host)[:253]
+    return shown_text(host, 253)

@@ -11,7 +11,7 @@ from typing import Final
 import httpx
 
 from exporter.errors import Interrupted, Refused
-from exporter.network.shown import shown_host
+from exporter.network.shown import shown_host, shown_text
 
 LONGEST_RETRY_AFTER_SECONDS: Final = 300.0
 """Who asks for a day has a clock that is wrong, or would have us blind for a day: calls last minutes."""
@@ -47,7 +47,7 @@ def transport_failure(error: httpx.RequestError | TimeoutError) -> Interrupted:
     else:
         reason = "connect"
     said = "no answer in time" if isinstance(error, httpx.ReadTimeout) else str(error)
-    return Interrupted(f"{type(error).__name__}: {said}", reason=reason)
+    return Interrupted(f"{type(error).__name__}: {shown_text(said)}", reason=reason)  # it may quote what was sent
 
 
 def media_type(response: httpx.Response) -> str:

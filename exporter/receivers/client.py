@@ -16,7 +16,7 @@ from exporter.calls.telemetry import Telemetry
 from exporter.errors import AtomsExporterError, ConfigError, Interrupted, Malformed, Refused
 from exporter.network.codings import BrokenCoding, UnknownCoding, codings_of
 from exporter.network.proxies import Proxies
-from exporter.network.shown import shown_url
+from exporter.network.shown import shown_text, shown_url
 from exporter.network.transport import Routed, Transport, decoded
 from exporter.network.trust import Trust
 from exporter.protocol import api
@@ -296,8 +296,9 @@ def _unfit(response: httpx.Response, wanted: str) -> Interrupted | None:
     """Why an answer with a good status cannot be used all the same."""
     kind = media_type(response)
     if wanted not in kind:
+        shown = shown_text(kind, 80) or "without a content type"
         return Interrupted(
-            f"the API answered {kind or 'without a content type'} instead of {wanted}: is the base URL right?",
+            f"the API answered {shown} instead of {wanted}: is the base URL right?",
             reason="content_type",
         )
     try:

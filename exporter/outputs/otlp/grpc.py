@@ -21,6 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from exporter.errors import ConfigError
 from exporter.network.proxies import Proxies
+from exporter.network.shown import shown_text
 from exporter.network.trust import Trust
 from exporter.outputs.otlp.answer import Answer, from_grpc
 from exporter.outputs.otlp.headers import without_secrets
@@ -74,14 +75,14 @@ class GrpcSender:
         try:
             response, _ = self._export.with_call(request, timeout=seconds, metadata=self._metadata)
         except grpc.RpcError as error:
-            said = without_secrets(_shortened(error.details() or ""), self._endpoint.headers)
+            said = without_secrets(shown_text(error.details() or ""), self._endpoint.headers)
             return from_grpc(error.code().name, said, _retry_info(error.trailing_metadata() or ()))
         except ValueError:  # closed meanwhile, or what no request can carry
             return _GIVEN_UP if self._closed else _NOT_SENT
         partial = response.partial_success
         rejected = getattr(partial, "rejected_spans", 0) or getattr(partial, "rejected_data_points", 0)
         return from_grpc(
-            "OK", without_secrets(_shortened(partial.error_message), self._endpoint.headers), None, rejected
+            "OK", without_secrets(shown_text(partial.error_message), self._endpoint.headers), None, rejected
         )
 
     def _renew(self, context: ssl.SSLContext | None) -> bool:
@@ -135,10 +136,6 @@ def _proxy(endpoint: Endpoint, target: str, env: Mapping[str, str]) -> str | Non
     if proxy is not None and not proxy.startswith("http://"):
         raise ConfigError(f"{scheme}_proxy", "gRPC goes through http:// proxies only")
     return proxy
-
-
-def _shortened(text: str) -> str:
-    return " ".join(text.split())[:200]
 
 
 def _retry_info(trailing: Iterable[Any]) -> float | None:

@@ -28,7 +28,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from exporter.network.addresses import DaemonLookups
 from exporter.network.codings import BrokenCoding, UnknownCoding
 from exporter.network.proxies import Proxies
-from exporter.network.shown import shown_host
+from exporter.network.shown import shown_host, shown_text
 from exporter.network.transport import Transport, decoded
 from exporter.network.trust import Trust
 from exporter.outputs.otlp.answer import Answer, FailureReason, from_http
@@ -139,14 +139,14 @@ class HttpSender:
             if "json" in kind and good:
                 return _from_json(body)
             if "protobuf" not in kind:
-                return _shortened(body.decode("utf-8", "replace")), 0
+                return shown_text(body.decode("utf-8", "replace")), 0
             if not good:
-                return _shortened(Status.FromString(body).message), 0
+                return shown_text(Status.FromString(body).message), 0
             if self._endpoint.signal == "traces":
                 spans = ExportTraceServiceResponse.FromString(body).partial_success
-                return _shortened(spans.error_message), spans.rejected_spans
+                return shown_text(spans.error_message), spans.rejected_spans
             points = ExportMetricsServiceResponse.FromString(body).partial_success
-            return _shortened(points.error_message), points.rejected_data_points
+            return shown_text(points.error_message), points.rejected_data_points
         except (DecodeError, ValueError, RecursionError):
             return "", 0
 
@@ -161,7 +161,7 @@ class HttpSender:
         elif isinstance(error, httpx.RequestError | OSError):
             reason = "refused"
         text = f"{type(error).__name__}: {error}"
-        return Answer("later", reason, _shortened(without_secrets(text, self._endpoint.headers)))
+        return Answer("later", reason, shown_text(without_secrets(text, self._endpoint.headers)))
 
 
 async def _read(response: httpx.Response) -> bytes:
@@ -188,8 +188,4 @@ def _from_json(body: bytes) -> tuple[str, int]:
     counts = [partial_success.get(name) for name in ("rejectedSpans", "rejectedDataPoints")]
     # 64-bit numbers are text in protobuf's JSON
     rejected = next((int(count) for count in counts if isinstance(count, int | str) and str(count).isdecimal()), 0)
-    return _shortened(said) if isinstance(said, str) else "", rejected
-
-
-def _shortened(text: str) -> str:
-    return " ".join(text.split())[:200]
+    return shown_text(said) if isinstance(said, str) else "", rejected
