@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +30,7 @@ from exporter.outputs.prometheus.catalogue import CHANNELS
 
 _PIPED_WIDTH = 10_000
 _MOST_NAMED = 20
+_CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 
 def replay_command(
@@ -72,12 +74,12 @@ def explain_command(
     A call id is fetched from the API and needs `ATOMS_API_KEY`.
     """
     config = configured(file, settings, api__base_url=base_url, log__level=level)
-    if call == "-" or Path(call).exists():
+    if call == "-" or (call and os.path.exists(call)):  # Path's raises for a name that is too long
         traces = spans_of_file(call, config)
-    elif "/" in call or call.endswith((".json", ".jsonl", ".txt", ".sse")):
+    elif "/" in call or call.endswith((".json", ".jsonl", ".txt", ".sse", ".gz")):
         raise ConfigError("FILE", f"{call} does not exist")
     else:
-        traces = by_trace(asyncio.run(spans_of_call(call, config, environment(), logging_as(config))))
+        traces = by_trace(asyncio.run(spans_of_call(_asked_for(call), config, environment(), logging_as(config))))
     if not traces:
         fail("no events of a call in there")
         raise typer.Exit(1)
@@ -107,10 +109,11 @@ def backfill_command(
     """
     if not calls and last is None:
         raise ConfigError("CALL_ID", "name calls, or give --last N")
+    named = [_asked_for(call) for call in calls or ()]
     config = configured(file, settings, api__base_url=base_url, log__level=level)
     log = logging_as(config)
     backfill = Backfill(config, environment())
-    if not asyncio.run(_backfill(backfill, list(calls or ()), last, config, log)):
+    if not asyncio.run(_backfill(backfill, named, last, config, log)):
         raise typer.Exit(1)
 
 
@@ -169,6 +172,13 @@ def _told(backfill: Backfill, calls: int, lost: int, problem: AtomsExporterError
 def _some(calls: Sequence[str]) -> str:
     more = len(calls) - _MOST_NAMED
     return ", ".join(calls[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _asked_for(call: str) -> str:
+    """An id that may become a part of a URL."""
+    if not _CALL_ID.fullmatch(call):
+        raise ConfigError("CALL_ID", "must be a call id such as CALL-1758124225863-80752e")
+    return call
 
 
 def _progress() -> Progress:
