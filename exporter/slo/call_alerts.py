@@ -81,22 +81,23 @@ def _proven(bad: str, of: str, ratio: float, limits: AlertThresholds) -> str:
 def _call_failures(ratio: float, severity: str, limits: AlertThresholds) -> Alert:
     """One alert for both pairs of windows: an outage that is in both is one outage."""
 
-    def failing(long: float, short: float) -> str:
+    def failing(long: float, *recently: float) -> str:
         failed, answered = _ended(_FAILED, long), _ended(_ANSWERED, long)
-        recent = _ended(_ANSWERED, short)
-        share = f"({_ended(_FAILED, short)} or 0 * {recent}) / {recent}"
-        over = f"({share} <= {number(ratio)}) and on (agent_id) ({recent} >= {_RECENT_CALLS})"
-        return f"(\n{indented(_proven(failed, answered, ratio, limits))}\n  unless on (agent_id)\n  ({over})\n)"
+        expr = indented(_proven(failed, answered, ratio, limits))
+        for window in recently:
+            recent = _ended(_ANSWERED, window)
+            share = f"({_ended(_FAILED, window)} or 0 * {recent}) / {recent}"
+            over = f"({share} <= {number(ratio)}) and on (agent_id) ({recent} >= {_RECENT_CALLS})"
+            expr += f"\n  unless on (agent_id)\n  ({over})"
+        return f"(\n{expr}\n)"
 
-    pairs = (
-        [(30 * MINUTE, TILE), (1 * HOUR, TILE), (6 * HOUR, 1 * HOUR)]
-        if severity == "critical"
-        else [(6 * HOUR, 1 * HOUR)]
-    )
-    spans = " or ".join(duration(long) for long, _ in pairs)
+    pairs: list[tuple[float, ...]] = [(6 * HOUR, 30 * MINUTE, 1 * HOUR)]
+    if severity == "critical":
+        pairs = [(30 * MINUTE, TILE), (1 * HOUR, TILE, 30 * MINUTE), *pairs]
+    spans = " or ".join(duration(long) for long, *_ in pairs)
     return Alert(
         name="AtomsCallFailuresBurning",
-        expr="\nor on (agent_id)\n".join(failing(long, short) for long, short in pairs),
+        expr="\nor on (agent_id)\n".join(failing(*windows) for windows in pairs),
         for_seconds=2 * MINUTE if severity == "critical" else 15 * MINUTE,
         keep_seconds=30 * MINUTE,
         severity=severity,
