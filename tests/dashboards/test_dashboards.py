@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from itertools import combinations
@@ -18,6 +17,7 @@ from dashboards.expressions import FILLED, every_panel, filled, questions
 from dashboards.generate import HERE, dashboards, generated
 from dashboards.not_shown import NOT_SHOWN
 from exporter.outputs.prometheus.catalogue import CATALOGUE
+from tests.support.peers import need_program
 
 from .boards import DOCUMENTS, Document, every_dashboard, overrides, panels
 
@@ -226,9 +226,7 @@ def every_rule() -> list[Document]:
 
 
 def test_prometheus_can_parse_every_expression(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed")
+    promtool = need_program("promtool")
     asked = {filled(question.expr) for document in DOCUMENTS.values() for question in questions(document)}
     rules = [{"record": f"asked:{number}", "expr": expr} for number, expr in enumerate(sorted(asked))]
     path = tmp_path / "asked.yml"

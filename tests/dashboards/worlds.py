@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
-import pytest
 import yaml
 
 from dashboards.generate import HERE
 from exporter.outputs.prometheus.catalogue import CALL_METRICS, CATALOGUE, Kind, MetricSpec
+from tests.support.peers import needs
 
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool")
+needs_promtool = needs("promtool")
 RULES = tuple(sorted((HERE / "rules").glob("*.yml")))
 EVERY_METRIC = frozenset(spec.name for spec in CATALOGUE)
 

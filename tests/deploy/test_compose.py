@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import compose_spec
 import pytest
 import yaml
+
+from tests.support.peers import need_program
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -103,9 +104,7 @@ def test_prometheus_keeps_as_long_as_the_longest_budget_and_stores_exemplars() -
 
 
 def test_prometheus_accepts_its_configuration_with_the_rules(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed")
+    promtool = need_program("promtool")
     text = (DEPLOY / "compose" / "prometheus.yml").read_text()
     path = tmp_path / "prometheus.yml"
     path.write_text(text.replace("/etc/prometheus/rules", str(RULES)))
@@ -121,9 +120,7 @@ def test_the_scrape_job_has_the_name_the_rules_know() -> None:
 
 
 def test_alertmanager_accepts_its_configuration() -> None:
-    amtool = shutil.which("amtool")
-    if amtool is None:
-        pytest.skip("amtool is not installed")
+    amtool = need_program("amtool")
     path = DEPLOY / "compose" / "alertmanager.yml"
     answer = subprocess.run([amtool, "check-config", path], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr

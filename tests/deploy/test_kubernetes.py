@@ -16,6 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tests.support.peers import need_program
 from tests.webserver import Backstage, site
 
 ROOT = Path(__file__).parents[2]
@@ -181,9 +182,7 @@ def test_rules_reach_the_operator_as_it_wants_them(tmp_path: Path) -> None:
     for group in spec["groups"]:
         for rule in group["rules"]:
             jsonschema.validate(rule, RULE)
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed")
+    promtool = need_program("promtool")
     path = tmp_path / "rules.yml"
     path.write_text(yaml.safe_dump(spec))
     answer = subprocess.run([promtool, "check", "rules", path], capture_output=True, text=True, check=False)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.peers import need_program
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +21,4 @@ def atoms_exporter() -> str:
 @pytest.fixture(scope="session")
 def promtool() -> str:
     """Prometheus' own judge."""
-    found = shutil.which("promtool")
-    if found is None:
-        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
-    return found
+    return need_program("promtool")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import shutil
 import ssl
 import subprocess
 
@@ -13,6 +12,7 @@ import pytest
 from simulator_client import FAST, Receiver, a_live_call, api, frames, ids, types, until
 
 from exporter.simulator import AGENTS, SimulatorOptions, book_of, recorded, script, signature, simulating
+from tests.support.peers import need_program
 
 UNKNOWN = "CALL-1700000000000-abcdef"
 
@@ -303,9 +303,7 @@ async def test_stopping_ends_streams_and_keeps_the_ledger():
 
 async def test_it_speaks_tls(tmp_path):
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl to make a certificate with")
+    openssl = need_program("openssl")
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run([*command, *subject, "-days", "2"], check=True, capture_output=True)

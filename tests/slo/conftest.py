@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support.peers import need_program
+
 Promtool = Callable[..., None]
 
 
 @pytest.fixture
 def promtool() -> Promtool:
-    """Runs promtool, which has to accept what it is given; skips on a machine without it."""
-    binary = shutil.which("promtool")
-    if binary is None:
-        pytest.skip("promtool is not installed")
+    """Runs promtool, which has to accept what it is given."""
+    binary = need_program("promtool")
 
     def run(*arguments: str | Path) -> None:
         command = [binary, *map(str, arguments)]

@@ -23,12 +23,31 @@ def missing(message: str) -> None:
     pytest.skip(message)
 
 
+_PACKAGES = {"promtool": "prometheus", "amtool": "prometheus-alertmanager", "alertmanager": "prometheus-alertmanager"}
+"""Debian's package of a program, where it is not called like the program."""
+
+
+def _found(name: str) -> str | None:
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+
+
+def _how_to_get(name: str) -> str:
+    return f"{name} is not installed: on Debian: apt-get install {_PACKAGES.get(name, name)}"
+
+
 def need_program(name: str, how: str = "") -> str:
-    """The path of a program; ``how`` says how to get it, where Debian's package is not called like the program."""
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    """The path of a program; ``how`` says how to get it, where Debian has none of it."""
+    found = _found(name)
     if found is None:
-        missing(f"{name} is not installed: {how or f'on Debian: apt-get install {name}'}")
+        missing(f"{name} is not installed: {how}" if how else _how_to_get(name))
     return str(found)
+
+
+def needs(*names: str) -> pytest.MarkDecorator:
+    """Marks tests that call these programs by name: in CI they run, whether or not these are there."""
+    absent = [name for name in names if _found(name) is None]
+    reason = "; ".join(map(_how_to_get, absent))
+    return pytest.mark.skipif(bool(absent) and os.environ.get("CI") != "true", reason=reason)
 
 
 @contextlib.contextmanager

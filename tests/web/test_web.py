@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import json
 import logging
-import shutil
 import socket
 import struct
 import subprocess
@@ -23,6 +22,7 @@ from prometheus_client.registry import Collector
 from exporter.address import ListenAddress
 from exporter.errors import ConfigError
 from exporter.web import CallView, FollowAnswer, Limits, WebhookAnswer, build_app, serve
+from tests.support.peers import needs
 from tests.webserver import Backstage, site, until
 
 CALL = "CALL-1758124225863-80752e"
@@ -50,7 +50,7 @@ async def test_the_accept_header_prometheus_sends_gets_openmetrics() -> None:
         assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed here")
+@needs("promtool")
 async def test_promtool_has_nothing_to_say_about_a_scraped_page() -> None:
     backstage = Backstage()
     backstage.count()

@@ -23,17 +23,17 @@ from exporter.web.access import TokenBucket, certificate_names
 from exporter.web.passwords import PLACES_PER_NETWORK, Passwords
 from exporter.web.web_config import RateLimit, read_web_config
 from tests.certificates import Certificates
+from tests.support.peers import need_program, needs
 from tests.webserver import Backstage, Site, file_in, site, until
 
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is the judge")
+needs_promtool = needs("promtool")
 
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificates")
+    need_program("openssl")
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 

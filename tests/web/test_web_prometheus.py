@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import socket
 import time
 from pathlib import Path
@@ -14,18 +13,15 @@ import httpx
 import pytest
 
 from tests.certificates import Certificates
+from tests.support.peers import need_program, needs
 from tests.webserver import Backstage, file_in, site
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("prometheus") and shutil.which("openssl")),
-    reason="needs prometheus, and openssl for certificates",
-)
+pytestmark = needs("prometheus", "openssl")
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificates")
+    need_program("openssl")
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
