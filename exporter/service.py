@@ -19,6 +19,7 @@ from uuid import uuid4
 from structlog.typing import FilteringBoundLogger
 
 from exporter import __version__
+from exporter.calls.dispositions import Analyses
 from exporter.calls.observations import Observation
 from exporter.calls.tracker import Tracker
 from exporter.config import AUTO, Config, api_key, objectives, secrets_of, token_in
@@ -55,6 +56,8 @@ from exporter.web import Limits as WebLimits
 _CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _WEBHOOK = "webhook:"
 """Before a delivery's identity among the calls that are done: kept as long, and in one commit with its counts."""
+_RESULT = "result:"
+"""The same before the identity of a result of post-call analytics."""
 _LOOP_PROBE_SECONDS = 0.1
 _LOOK_BACK_SECONDS = 3_600.0
 """After a restart: calls that began this long before the last commit, and that nobody has found, are counted."""
@@ -124,6 +127,9 @@ class Service:
             units=units,
             limits=call_limits(config),
             capture_content=config.traces.capture_content,
+            analyses=Analyses(
+                config.metrics.disposition_values, counted=lambda result: self._finished(f"{_RESULT}{result:016x}")
+            ),
         )
         self._scrapers = Scrapers()
         self._ended_calls: Poll | None = None
@@ -200,12 +206,12 @@ class Service:
             "log.level": _use_log,
             "log.format": _use_log,
             "shutdown_timeout": self._use_config,
+            "metrics.disposition_values": lambda config: self.tracker.analyses.allow(config.metrics.disposition_values),
         }
-        if (deliveries := self._deliveries) is not None and (webhooks := self._webhooks) is not None:
+        if (webhooks := self._webhooks) is not None:
             table |= {
                 "discovery.webhook.secret": lambda config: webhooks.use(config.discovery.webhook.secrets),
                 "discovery.webhook.secret_file": self._use_config,
-                "metrics.disposition_values": lambda config: deliveries.allow(config.metrics.disposition_values),
             }
         return table
 
@@ -246,7 +252,9 @@ class Service:
                 hint="counters begin at 0, calls in flight may be counted a second time",
             )
         for call_id in self._saved.finished:
-            if not call_id.startswith(_WEBHOOK):
+            if call_id.startswith(_RESULT):
+                self.tracker.analyses.restore([int(call_id.removeprefix(_RESULT), 16)])
+            elif not call_id.startswith(_WEBHOOK):
                 self.tracker.forget(call_id)
         keeping = Keeping(
             store,
@@ -288,7 +296,7 @@ class Service:
             self.following,
             self._directory,
             self.metrics,
-            allowed_words=self._config.metrics.disposition_values,
+            tracker=self.tracker,
             log=self._log,
             counted=lambda identity: self._finished(_WEBHOOK + identity.hex()),
         )

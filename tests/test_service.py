@@ -224,7 +224,7 @@ async def test_a_delivery_that_finds_the_queue_full_may_come_again() -> None:
     metrics = Metrics(version="0")
     webhooks = Webhooks([SECRET], telemetry=metrics)
     log = structlog.get_logger()
-    deliveries = Deliveries(webhooks, None, None, metrics, allowed_words={}, log=log, longest_queue=2)  # type: ignore[arg-type] # nobody works the queue off
+    deliveries = Deliveries(webhooks, None, None, metrics, tracker=None, log=log, longest_queue=2)  # type: ignore[arg-type] # nobody works the queue off
     answers = [await deliveries.take(*_delivery("pre-conversation", f"CALL-{n}")) for n in (1, 2, 3, 3)]
     assert answers == [WebhookAnswer.ACCEPTED] * 2 + [WebhookAnswer.UNAVAILABLE] * 2, "and not DUPLICATE"
     deliveries.draining = True

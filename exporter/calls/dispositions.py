@@ -6,8 +6,7 @@ a result is 64 bits of its call and identifier, so that it can be kept.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import xxhash
 
@@ -23,7 +22,8 @@ _LONGEST_WORD = 64
 _LARGEST = 1e15
 _LONGEST_NUMBER = 16
 _YES, _NO = frozenset(("true", "yes", "1")), frozenset(("false", "no", "0"))
-_FREE_TEXT = frozenset(("STRING", "DATETIME"))
+_WORDS = frozenset(("STRING", "DATETIME", "ENUM"))
+"""Kinds whose digits are no number: they may be somebody's."""
 
 Allowed = Mapping[str, frozenset[str]]
 """Words that the operator allows as values, by identifier."""
@@ -32,17 +32,27 @@ Allowed = Mapping[str, frozenset[str]]
 class Analyses:
     """Decides which results are counted, and as what.
 
-    :param allowed: the operator's lists of words.
+    :param allowed: the operator's lists of words, by identifier.
+    :param counted: told the identity of each result that is counted, for the state.
     :param remember: how many results to know again; the oldest are forgotten first.
     """
 
-    def __init__(self, allowed: Allowed | None = None, *, remember: int = MOST_REMEMBERED) -> None:
-        self._allowed = allowed or {}
+    def __init__(
+        self,
+        allowed: Mapping[str, Iterable[str]] | None = None,
+        *,
+        counted: Callable[[int], None] = lambda _: None,
+        remember: int = MOST_REMEMBERED,
+    ) -> None:
+        self.allow(allowed or {})
+        self._tell = counted
         self._remember = remember
         self._counted: dict[int, None] = {}
         self._words: dict[tuple[str, str], set[str]] = {}
-        self.uncommitted: array[int] | None = None
-        """Identities counted since whoever keeps them last took them; ``None`` while nobody does."""
+
+    def allow(self, words: Mapping[str, Iterable[str]]) -> None:
+        """These words may become labels from now on."""
+        self._allowed = {name: frozenset(allowed) for name, allowed in words.items()}
 
     def facts(self, call_id: str, agent: Agent, dispositions: Iterable[Disposition]) -> list[DispositionGiven]:
         """What is to be counted of these results: those whose call and identifier were not counted before."""
@@ -68,8 +78,7 @@ class Analyses:
         self._counted[identity] = None
         if len(self._counted) > self._remember:
             del self._counted[next(iter(self._counted))]
-        if self.uncommitted is not None:
-            self.uncommitted.append(identity)
+        self._tell(identity)
         return True
 
     def _words_of(self, agent: Agent, identifier: str, given: Disposition) -> frozenset[str]:
@@ -90,7 +99,7 @@ class Analyses:
 def disposition_fact(
     agent: Agent,
     identifier: str,
-    value: bool | int | float | str,
+    value: object,
     kind: str | None,
     allowed: Allowed,
     words: frozenset[str] = frozenset(),
@@ -98,15 +107,16 @@ def disposition_fact(
     """A result as a fact: yes or no as they are, numbers (also whole ones in text) as numbers, words only from a closed
     set (the operator's list, or ``words``), every other of it ``other``. A free text or a date without a list is no
     fact: it may be somebody's name."""
-    listed = allowed.get(identifier, frozenset())
+    if not isinstance(value, bool | int | float | str):
+        return None
     if kind == "BOOLEAN" or isinstance(value, bool):
         return _yes_or_no(agent, identifier, value)
-    if listed or words:
-        return DispositionGiven(agent, identifier, label(str(value)) if str(value) in listed | words else "other", None)
-    if kind in _FREE_TEXT or kind == "ENUM":
-        return None
-    number = _number(value)
-    return DispositionGiven(agent, identifier, None, number) if number is not None else None
+    closed = allowed.get(identifier, frozenset()) | words
+    if isinstance(value, str) and value in closed:
+        return DispositionGiven(agent, identifier, label(value), None)
+    if kind not in _WORDS and (number := _number(value)) is not None:
+        return DispositionGiven(agent, identifier, None, number)
+    return DispositionGiven(agent, identifier, "other", None) if closed and isinstance(value, str) else None
 
 
 def _yes_or_no(agent: Agent, identifier: str, value: object) -> DispositionGiven | None:

@@ -15,6 +15,7 @@ import msgspec
 
 from exporter.calls.answers import turn_filled
 from exporter.calls.call import Call
+from exporter.calls.dispositions import Analyses
 from exporter.calls.identity import ConnectionFrame, SeenEvents, event_identity
 from exporter.calls.observations import Agent, CallResumed, Observation
 from exporter.calls.recovery import DERIVED, ReadEvent, holds, in_order_of_time, unknown_turns, unsaid
@@ -25,6 +26,7 @@ from exporter.errors import Malformed
 from exporter.protocol import events as wire
 from exporter.protocol.api import CallLog, created_at_in
 from exporter.protocol.decode import content_identity, decode_event
+from exporter.protocol.dispositions import Disposition
 from exporter.protocol.units import Skip, UnitRules, unix_seconds
 
 __all__ = [
@@ -73,6 +75,7 @@ class Tracker:
 
     :param record: where facts go.
     :param remember: how many finished calls to know again, so that none is followed twice.
+    :param analyses: which results of post-call analytics are counted, and as what.
     """
 
     def __init__(
@@ -83,8 +86,10 @@ class Tracker:
         capture_content: bool = False,
         limits: Limits = STOCK_LIMITS,
         remember: int = 200_000,
+        analyses: Analyses | None = None,
     ) -> None:
         self._record = record
+        self.analyses = analyses or Analyses()
         self._event_received = record.event_received  # bound once: for each event it would cost as much as to count
         self._units = units or UnitRules()
         self._capture_content = capture_content
@@ -96,6 +101,11 @@ class Tracker:
         self._replaying: TrackedCall | None = None
         self._held_id = "unknown"
         self._frames: list[int] = []
+
+    def analysed(self, call_id: str, agent: Agent, dispositions: Iterable[Disposition]) -> None:
+        """What post-call analytics say of a call, by whoever brings it: each result counts once."""
+        if facts := self.analyses.facts(call_id, agent, dispositions):
+            self._record.observed(facts)
 
     def __len__(self) -> int:
         return len(self._calls)

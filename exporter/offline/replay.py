@@ -89,14 +89,13 @@ class Replay:
             capture_content=config.traces.capture_content,
             limits=call_limits(config),
             remember=0,
+            analyses=Analyses(config.metrics.disposition_values),
         )
         self._agent = agent
         self._channel = channel
         self._logs: dict[str, CallLog] = {}
         self._held: dict[str, list[bytes | msgspec.Raw]] = {}
         self.other_ids: set[str] = set()
-        self._recorder = recorder
-        self._analyses = Analyses({name: frozenset(said) for name, said in config.metrics.disposition_values.items()})
 
     def introduce(self, log: CallLog) -> None:
         """A call whose log will be taken, after what other recordings hold of its stream: they are put together."""
@@ -131,7 +130,7 @@ class Replay:
                 tracker.end(call_id, natural_outcome(tracked.call))
                 continue
             tracker.fill_turns(tracked, log, 0.0)
-            self._recorder.observed(self._analyses.facts(call_id, tracked.call.agent, log.dispositions))
+            tracker.analysed(call_id, tracked.call.agent, log.dispositions)
             tracker.end(
                 call_id,
                 log.outcome or natural_outcome(tracked.call),

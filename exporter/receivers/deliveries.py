@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from exporter.calls.telemetry import Telemetry
+from exporter.calls.tracker import Tracker
 from exporter.errors import Malformed, Refused
-from exporter.outputs.prometheus.call_metrics import disposition_fact
 from exporter.outputs.prometheus.metrics import Metrics
-from exporter.protocol.labels import label
 from exporter.protocol.webhooks import AnalyticsCompleted, PostConversation, PreConversation, WebhookAnswer
 from exporter.receivers.directory import Directory
 from exporter.receivers.discovery import FoundCall
@@ -31,7 +30,7 @@ LONGEST_QUEUE: Final = 10_000
 class Deliveries:
     """Takes deliveries in and works them off.
 
-    :param allowed_words: words that may become ``value`` labels of dispositions, by identifier.
+    :param tracker: knows which results of analytics were counted.
     :param counted: told the identity of each delivery that was counted by itself, for the state.
     :param longest_queue: deliveries that may wait; the next one is turned away.
     """
@@ -43,7 +42,7 @@ class Deliveries:
         directory: Directory,
         metrics: Metrics,
         *,
-        allowed_words: Mapping[str, tuple[str, ...]],
+        tracker: Tracker,
         log: FilteringBoundLogger,
         longest_queue: int = LONGEST_QUEUE,
         counted: Callable[[bytes], None] = lambda _: None,
@@ -53,16 +52,12 @@ class Deliveries:
         self._directory = directory
         self._metrics = metrics
         self._log = log
-        self.allow(allowed_words)
+        self._tracker = tracker
         # What begins and ends calls never waits for names, which the API may take its time with.
         self._counted = counted
         self._calls: asyncio.Queue[tuple[AnyDelivery, bytes]] = asyncio.Queue(longest_queue)
         self._analyses: asyncio.Queue[tuple[AnyDelivery, bytes]] = asyncio.Queue(longest_queue)
         self.draining = False
-
-    def allow(self, words: Mapping[str, tuple[str, ...]]) -> None:
-        """These words may become labels from now on."""
-        self._allowed = {name: frozenset(allowed) for name, allowed in words.items()}
 
     async def take(self, raw: bytes, signature: str | None) -> WebhookAnswer:
         """Check a delivery and queue it."""
@@ -121,8 +116,4 @@ class Deliveries:
 
     async def _analysed(self, delivery: AnalyticsCompleted) -> None:
         agent = await self._directory.resolve(delivery.agent_id or "unknown")
-        facts = [
-            disposition_fact(agent, label(given.identifier), given.value, given.kind, self._allowed)
-            for given in delivery.dispositions
-        ]
-        self._metrics.observed([fact for fact in facts if fact is not None])
+        self._tracker.analysed(delivery.call_id, agent, delivery.dispositions)

@@ -291,6 +291,7 @@ class Followed:
         if call_log is not None:
             resume.take(call_log, around.clock())
             around.tracker.fill_turns(tracked, call_log, around.clock())
+            around.tracker.analysed(self.found.call_id, tracked.call.agent, call_log.dispositions)
         natural = natural_outcome(tracked.call)
         ended = outcome(self._case, natural=natural, whole=whole, history=history, patience=around.patience)
         around.tracker.end(

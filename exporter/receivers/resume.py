@@ -27,7 +27,7 @@ class Resume:
         its history holds at first is not counted.
     """
 
-    __slots__ = ("_earlier", "_log", "_tracked", "_tracker", "_under_way", "gap")
+    __slots__ = ("_earlier", "_log", "_said", "_tracked", "_tracker", "_under_way", "gap")
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Resume:
         self._earlier = earlier
         self._under_way = under_way
         self.gap = True
+        self._said = False
         if earlier is not None:
             tracker.resume(tracked, earlier.counted, earlier.waiting)
 
@@ -66,5 +67,8 @@ class Resume:
             return
         else:
             recovered = tracker.recover(tracked, call_log.events, now, only_after_first=under_way)
+        if tracked.other_ids and not self._said:
+            self._said = True
+            self._log.warning("a history bears other ids than its stream; counted from one of them")
         if recovered:
             self._log.debug("recovered what the stream missed", events=recovered)

@@ -6,7 +6,7 @@ and one bisection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from exporter.calls.observations import (
@@ -51,7 +51,6 @@ from exporter.outputs.prometheus.series import Gauge, Store
 from exporter.outputs.spans import speech_span_id, turn_span_id
 
 _MOST_KEPT_PLACES = 50_000
-_LARGEST_DISPOSITION = 1e15
 _BY_KIND = {
     "latency": "atoms_processor_latency_seconds",
     "first_audio": "atoms_tts_first_audio_seconds",
@@ -353,21 +352,3 @@ class CallMetrics:
                 kept = self._places.setdefault(place, kept)
             kept[key] = child
         return child
-
-
-def disposition_fact(
-    agent: Agent, identifier: str, value: object, kind: str | None, allowed: Mapping[str, frozenset[str]]
-) -> DispositionGiven | None:
-    """A disposition as a fact fit for labels: yes/no as they are, numbers as numbers, words only from the operator's
-    list for that identifier; every other word may be somebody's name and becomes ``other``."""
-    if isinstance(value, bool):
-        return DispositionGiven(agent, identifier, "true" if value else "false", None)
-    if isinstance(value, int | float):
-        credible = abs(value) <= _LARGEST_DISPOSITION  # NaN is not
-        return DispositionGiven(agent, identifier, None, float(value)) if credible else None
-    if not isinstance(value, str):
-        return None
-    if kind == "BOOLEAN" and value.lower() in ("true", "false", "yes", "no"):
-        return DispositionGiven(agent, identifier, "true" if value.lower() in ("true", "yes") else "false", None)
-    word = value if value in allowed.get(identifier, frozenset()) else "other"
-    return DispositionGiven(agent, identifier, word, None)

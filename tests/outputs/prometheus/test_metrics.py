@@ -14,7 +14,6 @@ from exporter.calls.observations import Agent, DispositionGiven, Observation, To
 from exporter.calls.telemetry import Telemetry
 from exporter.calls.tracker import Recorder
 from exporter.calls.visits import Visit
-from exporter.outputs.prometheus.call_metrics import disposition_fact
 from exporter.outputs.prometheus.catalogue import CALL_METRICS, CHANNELS, OUTCOMES
 from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.prometheus.series import OTHER
@@ -190,31 +189,6 @@ def test_the_export_s_threads_lose_no_count() -> None:
     assert _value(metrics, "atoms_exporter_spans_exported_total") == 8000
     assert _value(metrics, "atoms_exporter_spans_dropped_total", "queue_full") == 16000
     assert _value(metrics, "atoms_exporter_export_failures_total", "traces", "timeout") == 8000
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "word", "number"),
-    [
-        (True, "BOOLEAN", "true", None),
-        ("Yes", "BOOLEAN", "true", None),
-        ("false", "BOOLEAN", "false", None),
-        ("perhaps", "BOOLEAN", "other", None),
-        (7, "INTEGER", None, 7.0),
-        (2.5, "INTEGER", None, 2.5),
-        ("positive", "STRING", "positive", None),
-        ("Mr. Doe, +1 555 0100", "STRING", "other", None),
-    ],
-)
-def test_a_disposition_is_yes_or_no_a_number_or_a_word_the_operator_listed(
-    value: object, kind: str, word: str | None, number: float | None
-) -> None:
-    fact = disposition_fact(AGENT, "mood", value, kind, {"mood": frozenset({"positive", "negative"})})
-    assert fact == DispositionGiven(AGENT, "mood", word, number)
-
-
-@pytest.mark.parametrize("value", [None, [], {}, float("nan"), float("inf"), 1e300, 10**400, -(10**400)])
-def test_a_disposition_that_is_none_of_these_or_would_poison_a_sum_is_not_counted(value: object) -> None:
-    assert disposition_fact(AGENT, "mood", value, "INTEGER", {}) is None
 
 
 def test_dispositions_are_counted_by_agent_and_identifier() -> None:
