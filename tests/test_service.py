@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(settings: dict[str, Any] | None = None, **options: Any) -> AsyncIterator[Stage]:
+async def stage(
+    settings: dict[str, Any] | None = None, *, clock: Callable[[], float] = time.time, **options: Any
+) -> AsyncIterator[Stage]:
     """Both running; the service is stopped politely at the end."""
     given = {"calls": 4, "total_calls": 4, "speed": 60.0, "ramp_seconds": 0.0, "paused": True} | options
     given.setdefault("starts_at", 4_000_000_000.0)
@@ -78,9 +81,8 @@ async def stage(settings: dict[str, Any] | None = None, **options: Any) -> Async
     capture = structlog.testing.LogCapture()
     log = structlog.wrap_logger(structlog.testing.ReturnLogger(), processors=[capture])
     started: asyncio.Future[RunningWeb] = asyncio.get_running_loop().create_future()
-    service = Service(
-        load(flags | (settings or {}), {}, None), {}, log, on_started=started.set_result, rng=random.Random(1)
-    )
+    config = load(flags | (settings or {}), {}, None)
+    service = Service(config, {}, log, on_started=started.set_result, clock=clock, rng=random.Random(1))
     running = asyncio.ensure_future(service.run())
     try:
         web = await asyncio.wait_for(started, 20)
@@ -164,6 +166,56 @@ async def test_a_call_is_followed_once_whoever_finds_it() -> None:
         here.service.following.told(found, "failed", None)
         assert not len(here.service.following)
         assert here.page.total("atoms_calls_ended_total") == 1
+
+
+async def test_a_clock_that_steps_ends_no_call() -> None:
+    ahead = 0.0
+
+    def clock() -> float:
+        return time.time() + ahead
+
+    faults = parse_faults("replay=1:after=10:times=2")
+    async with stage(clock=clock, calls=2, total_calls=2, speed=20.0, faults=faults) as here:
+        here.simulator.begin()
+        await until(lambda: here.page.events > 10)
+        ahead = 1200.0
+        page = await here.idle()
+        assert not (unequal := differences(here.simulator.ledger, page, busy=False)), report(unequal)
+        assert page.total("atoms_calls_ended_total", outcome="lost") == 0
+
+
+async def test_an_empty_history_after_a_gap_is_no_reconciliation() -> None:
+    faults = parse_faults("gap=1:after=15:times=1,no_history=1")
+    async with stage({"history.attempts": 1}, calls=1, total_calls=1, speed=15.0, faults=faults) as here:
+        here.simulator.begin()
+        page = await here.idle()
+        assert here.simulator.ledger["faults"]["gap"] == 1
+        assert page.events < here.simulator.ledger["published"]
+        assert page.total("atoms_calls_ended_total", outcome="lost") == 1, "and not completed, as if nothing had gone"
+
+
+async def test_what_nobody_knows_is_no_call_and_may_be_asked_for_again() -> None:
+    async with (
+        stage({"web.allow_unauthenticated_api": "true"}, calls=1, total_calls=1) as here,
+        httpx.AsyncClient(base_url=here.url, trust_env=False) as client,
+    ):
+
+        async def ask() -> int:
+            return (await client.post("/api/v1/calls", json={"callId": "CALL-1758124225863-80752e"})).status_code
+
+        assert [await ask(), await ask()] == [202, 409]
+        await until(lambda: here.said("not a call we can see"), 30)
+        await until(lambda: not len(here.service.following))
+        assert await ask() == 202, "it may be there by now"
+        assert here.page.total("atoms_calls_started_total") == here.page.total("atoms_calls_ended_total") == 0
+
+
+async def test_at_info_a_call_is_its_end() -> None:
+    async with stage(calls=3, total_calls=3, faults=parse_faults("gap=0.5:after=20")) as here:
+        here.simulator.begin()
+        await here.idle()
+        about_calls = [dict(entry) for entry in here.log.entries if "call_id" in entry and entry["log_level"] == "info"]
+        assert [entry["event"] for entry in about_calls] == ["call ended"] * 3
 
 
 async def test_calls_are_shown_with_where_they_are() -> None:
