@@ -236,7 +236,7 @@ BOUNDS: tuple[Bound, ...] = (
     Bound(
         "the environment",
         ("environment",),
-        ("config/environment.py", "healthcheck.py", "receivers/client.py"),
+        ("config/environment.py", "healthcheck.py", "outputs/otlp/signals.py"),
         "what the system allows",
         "open files divided at start: clients, reserve, streams",
         "read once",

@@ -41,7 +41,7 @@ MOST_OF_A_HISTORY: Final = Most(32 << 20, 1_000_000)
 MOST_OF_A_PAGE: Final = Most(16 << 20, 300_000)
 """A page has 500 calls at most, or 100 agents."""
 
-LARGE_BYTES: Final = 1 << 20
+LARGE_BYTES: Final = 4 << 20
 """Larger answers are read one at a time: eight at once would take eight times the memory."""
 
 FAILURES_BEFORE_A_WORD: Final = 5

@@ -147,7 +147,7 @@ class Followed:
                     await self._change_within(pause)
                 elif (call_log := await self._ask_once()) is not None and call_log.events and self._verdict is None:
                     resume = await self._begun()  # the stream is not there, or silent: this is what comes of it
-                    resume.take(call_log, self._around.clock())
+                    await resume.take(call_log, self._around.clock())
         finally:
             self._asking = False
 
@@ -227,7 +227,7 @@ class Followed:
             return
         finally:
             self._resuming = None
-        resume.take(call_log, self._around.clock())
+        await resume.take(call_log, self._around.clock())
 
     def _is_young(self) -> bool:
         now, began_at = self._around.api_time(), self.found.created_at
@@ -247,7 +247,12 @@ class Followed:
             log = self._around.log.bind(call_id=self.found.call_id)
             log.debug("following a call", agent_id=agent.agent_id, channel=self._channel, source=self.found.source)
             self._resume = Resume(
-                self._around.tracker, self.tracked, log, earlier=self._earlier, under_way=self._under_way
+                self._around.tracker,
+                self.tracked,
+                log,
+                self._around.api.shares,
+                earlier=self._earlier,
+                under_way=self._under_way,
             )
         return self._resume
 
@@ -289,7 +294,7 @@ class Followed:
         whole = tracked.call.ended and not self._has_gap()
         history = call_log is not None and (bool(call_log.events) or not self._has_gap() or not len(tracked.seen))
         if call_log is not None:
-            resume.take(call_log, around.clock())
+            await resume.take(call_log, around.clock())
             around.tracker.fill_turns(tracked, call_log, around.clock())
             around.tracker.analysed(self.found.call_id, tracked.call.agent, call_log.dispositions)
         natural = natural_outcome(tracked.call)

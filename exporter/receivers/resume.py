@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
 from exporter.calls.identity import SeenEvents
-from exporter.calls.tracker import TrackedCall, Tracker
+from exporter.calls.tracker import Steps, TrackedCall, Tracker
 from exporter.protocol.api import CallLog
+from exporter.receivers.shares import Shares
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,14 @@ class Resume:
         its history holds at first is not counted.
     """
 
-    __slots__ = ("_earlier", "_log", "_said", "_tracked", "_tracker", "_under_way", "gap")
+    __slots__ = ("_earlier", "_log", "_one", "_said", "_shares", "_tracked", "_tracker", "_under_way", "gap")
 
     def __init__(
         self,
         tracker: Tracker,
         tracked: TrackedCall,
         log: FilteringBoundLogger,
+        shares: Shares,
         *,
         earlier: Earlier | None = None,
         under_way: bool = False,
@@ -41,6 +44,8 @@ class Resume:
         self._tracker = tracker
         self._tracked = tracked
         self._log = log
+        self._shares = shares
+        self._one = asyncio.Lock()
         self._earlier = earlier
         self._under_way = under_way
         self.gap = True
@@ -53,22 +58,32 @@ class Resume:
         """Nothing happened in the call that an earlier life could have counted."""
         return self._earlier is None and not self._under_way
 
-    def take(self, call_log: CallLog, now: float) -> None:
-        """Rebuilt, muted or recovered, as the call's past demands; ``now`` is Unix time."""
-        tracker, tracked = self._tracker, self._tracked
-        earlier, self._earlier = self._earlier, None
-        under_way, self._under_way = self._under_way, False
-        if call_log.events:
-            self.gap = False
-        if earlier is not None:
-            recovered = tracker.rebuild(tracked, earlier.waiting, call_log.events, now)
-        elif under_way and not len(tracked.seen):
-            tracker.mute_before(tracked, call_log.events, now)
-            return
-        else:
-            recovered = tracker.recover(tracked, call_log.events, now, only_after_first=under_way)
-        if tracked.other_ids and not self._said:
+    async def take(self, call_log: CallLog, now: float) -> None:
+        """Rebuilt, muted or recovered, as the call's past demands, one history after the other; ``now`` is Unix time.
+
+        A long one is taken in slices of the event loop's time; of the longest, one at a time.
+        """
+        async with self._one, self._shares.room_for(len(call_log.events)):
+            earlier, self._earlier = self._earlier, None
+            under_way, self._under_way = self._under_way, False
+            if call_log.events:
+                self.gap = False
+            try:
+                recovered = await self._shares.run(self._steps(call_log, now, earlier, under_way))
+            except BaseException:  # given up half way: whoever takes the next history begins anew
+                self._earlier, self._under_way = earlier, under_way
+                raise
+        if self._tracked.other_ids and not self._said:
             self._said = True
             self._log.warning("a history bears other ids than its stream; counted from one of them")
         if recovered:
             self._log.debug("recovered what the stream missed", events=recovered)
+
+    def _steps(self, call_log: CallLog, now: float, earlier: Earlier | None, under_way: bool) -> Steps[int]:
+        tracker, tracked = self._tracker, self._tracked
+        if earlier is not None:
+            return (yield from tracker.rebuilding(tracked, earlier.waiting, call_log.events, now))
+        if under_way and not len(tracked.seen):
+            yield from tracker.muting(tracked, call_log.events, now)
+            return 0
+        return (yield from tracker.recovering(tracked, call_log.events, now, only_after_first=under_way))

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, TypeVar
 
 Piece = TypeVar("Piece")
@@ -24,6 +25,9 @@ SLICE_SECONDS: Final = 0.005
 
 FLOOD_SECONDS: Final = 1.0
 """Of the loop's time within ten seconds, for what was more than a share: no replay after a reconnect any more."""
+
+LARGE_EVENTS: Final = 5_000
+"""A history of a quarter of an hour."""
 
 MOST_HELD_BYTES: Final = 128 << 20
 """Read from sockets and not yet taken, of all streams together. Whoever brings more is cut, and comes back later."""
@@ -48,6 +52,7 @@ class Shares:
         self._clock = clock
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._ushering = False
+        self._large = asyncio.Lock()
         self.held_bytes = 0
         """Read from sockets and not yet taken."""
 
@@ -70,6 +75,10 @@ class Shares:
             asyncio.get_running_loop().call_soon(self._usher)
         else:
             self._ushering = False
+
+    def room_for(self, events: int) -> AbstractAsyncContextManager[object]:
+        """Of the longest histories one is taken at a time: as objects they are many times as large."""
+        return self._large if events > LARGE_EVENTS else nullcontext()
 
     async def run(self, steps: Generator[None, None, Result]) -> Result:
         """Work that stops now and then: the first slice at once, each other in a turn of its own."""
