@@ -7,7 +7,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check docs bench image servers constraints clean faults soak hour lives incidents fuzz
+.PHONY: help demo test check docs bench image servers constraints clean faults soak hour lives incidents fuzz attack
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ check: $(VENV)/.test ## ruff, mypy --strict, import-linter
 
 faults: $(VENV)/.test ## play every fault against the running exporter and print the table (ARGS=--write: into docs/)
 	$(BIN)/python -m tests.faults $(ARGS)
+
+attack: $(VENV)/.test ## every attack, one by one, then all at once for five minutes (ARGS=--write: into docs/)
+	$(BIN)/python -m pytest tests/attack -m attack
+	$(BIN)/python -m tests.attack $(ARGS)
 
 soak: $(VENV)/.test ## half an hour of simulated traffic, compressed
 	$(BIN)/python -m pytest tests/system/test_load.py -m soak -s $(ARGS)

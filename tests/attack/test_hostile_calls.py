@@ -12,7 +12,7 @@ import pytest
 
 from docs.bounds import MOST_MEMORY_MIB
 from exporter.simulator.hostile import HOSTILE
-from tests.attack.victims import losses, watching
+from tests.attack.victims import honest_settled, losses, watching
 from tests.system.world import until, world
 
 MOST_BYTES = MOST_MEMORY_MIB << 20
@@ -49,7 +49,7 @@ async def attacked(folder: Path, kinds: list[str], *, calls: int = 2, seconds: f
             await until(lambda: all(here.simulator.hostile.over(each) for each in ids), seconds + 60)
             assert watch.scrapes - before >= 2, "scrapes are answered while the attack goes on"
             await here.played(120)
-            page = await exporter.settled(120)
+            page = await honest_settled(exporter, set(ids), 120)
         assert watch.unanswered == []
         assert losses(here, page) == []
         assert watch.most_bytes < MOST_BYTES, f"{watch.most_bytes / 2**20:.0f} MB"

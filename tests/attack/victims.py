@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from tests.system.books import Page, differences
-from tests.system.world import Exporter, World
+from tests.system.world import Exporter, World, until
 
 HOSTILE_AGENTS = ("hostile", "x" * 127 + "…")
 
@@ -67,6 +67,16 @@ async def watching(exporter: Exporter) -> AsyncIterator[Watch]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def honest_settled(exporter: Exporter, hostile: set[str], seconds: float) -> Page:
+    """Wait until no call but hostile ones is being followed; the metrics then."""
+
+    async def none_left() -> bool:
+        return {call["call_id"] for call in await exporter.calls()} <= hostile
+
+    await until(none_left, seconds, "no honest call followed")
+    return await exporter.page()
 
 
 def honest(page: Page) -> Page:

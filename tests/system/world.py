@@ -176,12 +176,14 @@ class World:
     settings: dict[str, str]
     env: dict[str, str]
     arguments: tuple[str, ...] = ()
+    through: tuple[str, ...] = ()
+    """A command that starts the exporter, its arguments following."""
     lives: list[Exporter] = dataclasses.field(default_factory=list)
 
     async def exporter(self, *arguments: str, env: Mapping[str, str] | None = None, **settings: str) -> Exporter:
         """Start a life. ``settings`` are configuration keys with ``__`` for the dots."""
         given = self.settings | {key.replace("__", "."): value for key, value in settings.items()}
-        command = [sys.executable, "-m", "exporter", "run"]
+        command = [*self.through, sys.executable, "-m", "exporter", "run"]
         command += ["--api.base-url", self.simulator.base_url, "--web.listen-address", f"127.0.0.1:{self.port}"]
         command += [part for key, value in given.items() for part in ("--set", f"{key}={value}")]
         command += [*self.arguments, *arguments]
