@@ -49,7 +49,7 @@ def usage_of(
     """
     missing = max(0, (total or 0) - (prompt or 0) - (completion or 0))
     read, written = cached
-    for net in dict.fromkeys((read + written, read, written)) if missing else ():
+    for net in dict.fromkeys((read + written, read, written, 0)) if missing else ():
         for unsaid in (0, thought):
             if net + unsaid == missing and (prompt is not None or not net) and (completion is not None or not unsaid):
                 return Usage(_more(prompt, net), _more(completion, unsaid))

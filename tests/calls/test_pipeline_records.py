@@ -98,6 +98,7 @@ def test_token_counts_that_are_null_count_nothing() -> None:
         ((None, 46, 1338, {}), (0, 46, 1292)),
         ((500, 20, 520, {"cache_read_input_tokens": 450}), (500, 20, 0)),
         ((500, 20, 525, {"cache_read_input_tokens": 450}), (500, 20, 5)),
+        ((1086, 15, 1108, {"cache_read_input_tokens": 512, "reasoning_tokens": 7}), (1086, 22, 0)),
         ((100, 50, 2155, {"cache_read_input_tokens": 2000}), (2100, 50, 5)),
         ((100, 50, None, {"cache_read_input_tokens": 2000}), (2100, 50, 0)),
         ((15, 359, None, {"reasoning_tokens": 661}), (15, 1020, 0)),
