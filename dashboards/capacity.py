@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .panels import graph, number
-from .queries import AGENT, INSTANCE, Query
+from .panels import graph, number, rows
+from .queries import AGENT, BY_AGENT, INSTANCE, Query, increase, quantile, rate
 
 _LIMIT = f"max(atoms_concurrency_limit{{{INSTANCE}}} > 0)"
 _ACTIVE = f"sum(atoms_calls_active{{{INSTANCE}}})"
@@ -52,5 +52,65 @@ def capacity() -> list[Any]:
             Query(f"max by (agent_id, agent_name) ({_RESERVED})", "{{agent_name}} reserved"),
             width=8,
             dashed="/ reserved$/",
+        ),
+    ]
+
+
+def billed() -> list[Any]:
+    """The row: what the API says calls cost, in its own unit; versions, attempts, and how long callers wait."""
+    spent = increase("atoms_call_cost_total", AGENT, *BY_AGENT)
+    ended = increase("atoms_calls_ended_total", AGENT, *BY_AGENT)
+    minutes = f"({increase('atoms_call_duration_seconds_sum', AGENT, *BY_AGENT)} / 60)"
+    return [
+        rows(
+            "Billed by agent",
+            "callCost of the calls that ended in the time range, in the API's own unit.",
+            Query(spent),
+            Query(f"{spent} / ({ended} > 0)"),
+            Query(f"{spent} / ({minutes} > 0)"),
+            columns={
+                "agent_id": "AgentId",
+                "agent_name": "Agent",
+                "Value #A": "Cost",
+                "Value #B": "Per call",
+                "Value #C": "Per minute",
+            },
+            units={"Cost": "short", "Per call": "short", "Per minute": "short"},
+            decimals={"Cost": 2, "Per call": 4, "Per minute": 4},
+            hidden=["AgentId"],
+            sort="Cost",
+            width=8,
+            height=8,
+        ),
+        graph(
+            "Billed per hour",
+            "By agent.",
+            "short",
+            Query(f"3600 * {rate('atoms_call_cost_total', AGENT, *BY_AGENT)}", "{{agent_name}}"),
+            stacked=True,
+        ),
+        graph(
+            "Version in use",
+            "The version of each agent's latest call: a line that ends where another begins is a deployment.",
+            "short",
+            Query(
+                f"max by (agent_id, agent_name, version) (atoms_agent_version_info{{{AGENT}}})",
+                "{{agent_name}} {{version}}",
+            ),
+        ),
+        graph(
+            "Queueing and ringing",
+            "From a call's creation to its connection, 95th percentile by agent.",
+            "s",
+            Query(quantile(0.95, "atoms_call_setup_seconds", AGENT, *BY_AGENT), "{{agent_name}}"),
+            width=12,
+        ),
+        graph(
+            "Attempts and tests per hour",
+            "Retries of a campaign are calls nobody took before. Tests count like all calls.",
+            "short",
+            Query(f"3600 * {rate('atoms_call_attempts_total', AGENT, 'attempt')}", "{{attempt}}"),
+            Query(f"3600 * {rate('atoms_test_calls_total', AGENT)}", "test"),
+            width=12,
         ),
     ]

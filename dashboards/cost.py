@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .capacity import capacity
+from .capacity import billed, capacity
 from .frame import Board, agents, datasources, nodes, price, scraped
 from .panels import graph, number, ranking, rows
 from .queries import AGENT, BY_AGENT, BY_NODE, NODE, Query, increase, quantile, rate, share
@@ -35,7 +35,9 @@ def cost() -> dict[str, Any]:
         ],
         span="now-24h",
     )
-    board.row("Capacity", *capacity()).row("Estimate", *_estimate()).row("Tokens", *_tokens()).row("Speech", *_speech())
+    board.row("Capacity", *capacity()).row("What calls cost", *billed()).row("Estimate", *_estimate()).row(
+        "Tokens", *_tokens()
+    ).row("Speech", *_speech())
     return board.row("Who uses it", *_who()).document()
 
 

@@ -227,7 +227,7 @@ def spans_of_log(log: CallLog, units: UnitRules, over: bool) -> Sequence[SpanRec
     tracked = tracker.open(log.call_id, agent=agent, channel=log.channel)
     tracker.replay_history(tracked, log.events)
     if over:
-        tracker.end(log.call_id, log.outcome or natural_outcome(tracked.call), at=log.ended_at)
+        tracker.end(log.call_id, log.outcome or natural_outcome(tracked.call), at=log.ended_at, log=log)
     return spans
 
 
@@ -246,6 +246,7 @@ def _ended(call: EndedCall) -> CallView:
         slowest_turn_seconds=slowest.seconds if slowest is not None else None,
         slowest_node_name=slowest.place.node_name if slowest is not None else None,
         outcome=call.outcome,
+        end_reason=call.end_reason,
         ended_at=call.ended_at,
     )
 

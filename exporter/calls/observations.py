@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from exporter.calls.account import UNKNOWN_ACCOUNT, Account
+
 Content = Mapping[str, str] | None
 
 
@@ -108,8 +110,8 @@ class CallEnded(Observation, frozen=True, gc=False):
     prompt_tokens: int
     completion_tokens: int
     other_tokens: int
-    end_reason: str = "unknown"
-    """Who or what ended it, as the API says."""
+    account: Account = UNKNOWN_ACCOUNT
+    """What its log says beside its events."""
 
 
 class NodeEntered(Timed, frozen=True, gc=False):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from exporter.calls.account import UNKNOWN_ACCOUNT, Account
 from exporter.calls.answers import speech_synthesised, turn_answered, words_said
 from exporter.calls.call import Call
 from exporter.calls.moves import hopped, leave, node_shown, stop_waiting
@@ -147,7 +148,7 @@ def finish(
     *,
     outcome: str,
     at: float | None = None,
-    end_reason: str = "unknown",
+    account: Account = UNKNOWN_ACCOUNT,
     began_at: float | None = None,
     lasted_seconds: float | None = None,
     timed: bool = True,
@@ -155,7 +156,7 @@ def finish(
     """End a call: tools still open, the visit, everything that waits, then the call itself.
 
     :param outcome: how it ended; ``completed, failed, no_answer, busy, blocked, cancelled, lost``.
-    :param end_reason: who or what ended it, as the API says.
+    :param account: what its log says beside its events.
     :param at: when it ended, where its own events do not say.
     :param began_at: when it was created, where its own events do not say.
     :param lasted_seconds: how long it lasted, where its own events do not say.
@@ -178,7 +179,7 @@ def finish(
     if call.first_at is not None and call.visit.node_id not in (None, NO_NODE):
         leave(call, max(call.visit.entered_at, ended_at or 0.0), timed=timed)
     _signs_told(call)
-    call.say(NodeExited(call.visit.where, end_reason))
+    call.say(NodeExited(call.visit.where, account.end_reason))
     stop_waiting(call, call.agent_names)
     told = lasted_seconds is not None and call.end_at is None  # its events may end before the call does
     duration = _duration(call, ended_at) if timed and not told else None
@@ -198,7 +199,7 @@ def finish(
             prompt_tokens=call.spent.prompt,
             completion_tokens=call.spent.completion,
             other_tokens=call.spent.other,
-            end_reason=end_reason,
+            account=account,
         )
     )
     return call.take()

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
+from exporter.calls.account import UNKNOWN_ACCOUNT, account_of
 from exporter.calls.answers import turn_filled
 from exporter.calls.call import Call
 from exporter.calls.dispositions import Analyses
@@ -552,13 +553,14 @@ class Tracker:
         outcome: str,
         *,
         at: float | None = None,
-        end_reason: str | None = None,
+        log: CallLog | None = None,
         began_at: float | None = None,
         lasted_seconds: float | None = None,
     ) -> None:
         """The call is over: everything that waits is settled and counted, and the call is remembered as done.
 
-        ``at``, ``began_at`` and ``lasted_seconds`` are what the call log or a webhook says, for what its events do not.
+        ``log`` is what the API keeps of it. ``at``, ``began_at`` and ``lasted_seconds`` are what the call log or a
+        webhook says, for what its events do not.
         """
         tracked = self._calls.pop(call_id, None)
         if tracked is None:
@@ -572,7 +574,7 @@ class Tracker:
                 tracked.call,
                 outcome=outcome,
                 at=at,
-                end_reason=end_reason or "unknown",
+                account=account_of(log, tracked.call.connected_at) if log is not None else UNKNOWN_ACCOUNT,
                 began_at=began_at,
                 lasted_seconds=lasted_seconds,
                 timed=timed,

@@ -137,6 +137,7 @@ class Replay:
                 at=log.ended_at,
                 began_at=log.created_at,
                 lasted_seconds=log.duration_seconds,
+                log=log,
             )
 
     def take_log(self, log: CallLog) -> None:

@@ -297,6 +297,8 @@ def _call(fact: CallEnded) -> SpanRecord:
         "atoms.call.hops": fact.hops,
         "atoms.call.turns": fact.turns,
     }
+    if fact.account.end_reason != "unknown":
+        attributes["atoms.call.end_reason"] = fact.account.end_reason
     if fact.telephony_id is not None:
         attributes["atoms.telephony_id"] = fact.telephony_id
     attributes |= _tokens(fact)

@@ -106,6 +106,11 @@ class CallLog(Answer, frozen=True):
     turn_latencies: list[LoggedTurn] = []
     events: list[msgspec.Raw] = []
     dispositions: list[Disposition] = []
+    end_reason: str | None = None
+    cost: float | None = None
+    version: str | None = None
+    is_test: bool | None = None
+    retry: int | None = None
 
 
 def created_at_in(call_id: str) -> float | None:
@@ -181,6 +186,11 @@ def decode_call_log(body: bytes, call_id: str) -> CallLog:
         turn_latencies=_turns(log.inside("turnLatencyMetrics")),
         events=log.raws("events"),
         dispositions=dispositions_of(log.inside("postCallAnalytics")),
+        end_reason=log.text("disconnectionReason") or log.text("callFailureReason"),
+        cost=log.field("callCost", float),
+        version=log.text("versionNumber") or log.text("versionId"),
+        is_test=log.field("isTest", bool),
+        retry=log.field("retryAttemptNumber", int),
     )
     return msgspec.structs.replace(call_log, surprises=log.surprises)
 

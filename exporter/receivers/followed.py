@@ -305,6 +305,7 @@ class Followed:
             at=(call_log.ended_at if call_log is not None else None) or _said_to_have_ended(self._case),
             began_at=call_log.created_at if call_log is not None else None,
             lasted_seconds=call_log.duration_seconds if call_log is not None else None,
+            log=call_log,
         )
         around.log.info(
             "call ended",

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.calls.signs import Limits
 from exporter.calls.tracker import natural_outcome
+from exporter.protocol.api import CallLog
 from tests.support.lives import Life
 from tests.support.wire import Step, hop, node, payloads, step, turn
 
@@ -40,7 +41,9 @@ def ended(steps: list[Step], order: list[int] | None = None) -> Life:
     life = Life()
     wire = payloads(steps)
     life.feed(wire if order is None else [wire[place] for place in order])
-    life.tracker.end(life.call_id, natural_outcome(life.tracked.call), end_reason="user_hangup")
+    life.tracker.end(
+        life.call_id, natural_outcome(life.tracked.call), log=CallLog(life.call_id, end_reason="user_hangup")
+    )
     return life
 
 
@@ -113,7 +116,7 @@ def test_what_the_stream_missed_and_the_history_brings_changes_nothing(missed: s
     life = Life()
     life.feed(payload for place, payload in enumerate(wire) if place not in missed)
     life.recover(wire)
-    life.tracker.end(life.call_id, "completed", end_reason="user_hangup")
+    life.tracker.end(life.call_id, "completed", log=CallLog(life.call_id, end_reason="user_hangup"))
     whole = ended(TALK)
     for family in ("unanswered_turns_total", "dead_air_seconds_sum", "node_exits_total"):
         assert life.by(f"atoms_{family}", "node_id") == whole.by(f"atoms_{family}", "node_id"), family

@@ -51,6 +51,7 @@ from exporter.outputs.prometheus.series import Gauge, Store
 from exporter.outputs.spans import speech_span_id, turn_span_id
 
 _MOST_KEPT_PLACES = 50_000
+_MOST_VERSIONS = 2_000
 _BY_KIND = {
     "latency": "atoms_processor_latency_seconds",
     "first_audio": "atoms_tts_first_audio_seconds",
@@ -89,6 +90,7 @@ class CallMetrics:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._places: dict[Place, _Kept] = {}
+        self._versions: dict[tuple[str, str], str] = {}
         self.recorders: dict[type[Observation], Callable[[Any], None]] = {
             ProcessorMeasured: self._processor_measured,
             SampleSkipped: self._sample_skipped,
@@ -282,13 +284,32 @@ class CallMetrics:
     def _call_ended(self, fact: CallEnded) -> None:
         agent = fact.agent
         self._store.counter("atoms_calls_ended_total", agent.agent_id, agent.name, fact.channel, fact.outcome).inc()
-        self._store.counter(
-            "atoms_call_end_reasons_total", agent.agent_id, agent.name, fact.channel, fact.end_reason
-        ).inc()
+        self._accounted(fact)
         self._active(agent).inc(-1)
         if fact.duration_seconds is not None:
             child = self._store.histogram("atoms_call_duration_seconds", agent.agent_id, agent.name, fact.channel)
             child.observe(fact.duration_seconds)
+
+    def _accounted(self, fact: CallEnded) -> None:
+        """What the call's log says beside its events."""
+        account, agent = fact.account, fact.agent
+        who, where = (agent.agent_id, agent.name), (agent.agent_id, agent.name, fact.channel)
+        self._store.counter("atoms_call_end_reasons_total", *where, account.end_reason).inc()
+        if account.cost is not None:
+            self._store.counter("atoms_call_cost_total", *where).inc(account.cost)
+        if account.attempt is not None:
+            self._store.counter("atoms_call_attempts_total", *where, account.attempt).inc()
+        if account.setup_seconds is not None:
+            self._store.histogram("atoms_call_setup_seconds", *where).observe(account.setup_seconds)
+        if account.is_test:
+            self._store.counter("atoms_test_calls_total", *who).inc()
+        if account.version is not None and self._versions.get(who) != account.version:
+            if who in self._versions:
+                self._store["atoms_agent_version_info"].children.pop((*who, self._versions[who]), None)
+            elif len(self._versions) >= _MOST_VERSIONS:
+                return
+            self._versions[who] = account.version
+            self._store.gauge("atoms_agent_version_info", *who, account.version).set(1)
 
     def _active(self, agent: Agent) -> Gauge:
         return self._store.gauge("atoms_calls_active", agent.agent_id, agent.name)

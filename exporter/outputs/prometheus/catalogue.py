@@ -24,11 +24,6 @@ VALUE_BUCKETS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 50.0, 100.0, 100
 LAG_BUCKETS = (0.0, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 STALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
-END_REASONS = (
-    "user_hangup", "agent_hangup", "transfer_complete", "voicemail", "dial_no_answer", "busy", "timeout",
-    "connection_error", "system_error", "error", "other", "unknown",
-)  # fmt: skip
-"""Why calls end, in the API's words; a word it has not told of is ``other``."""
 CHANNELS = ("telephony_inbound", "telephony_outbound", "webcall", "chat", "unknown")
 OUTCOMES = ("completed", "failed", "no_answer", "busy", "blocked", "cancelled", "lost")
 EVENT_TYPES = (
@@ -215,6 +210,22 @@ CALL_METRICS: tuple[MetricSpec, ...] = (
         "atoms_call_end_reasons_total",
         "Calls that are over, by who or what ended them.",
         (*AGENT, "channel", "reason"),
+    ),
+    _counter(
+        "atoms_call_attempts_total", "Calls that are over, first attempts and retries.", (*AGENT, "channel", "attempt")
+    ),
+    _counter("atoms_call_cost_total", "What calls cost, in the API's own unit.", (*AGENT, "channel")),
+    _duration(
+        "atoms_call_setup_seconds",
+        "From a call's creation to its connection: queueing and ringing.",
+        (*AGENT, "channel"),
+    ),
+    _counter("atoms_test_calls_total", "Calls that the API marks as tests.", AGENT),
+    MetricSpec(
+        "atoms_agent_version_info",
+        Kind.GAUGE,
+        "The version of the agent's latest call.",
+        (*AGENT, "version"),
     ),
     _latency(
         "atoms_first_word_seconds",

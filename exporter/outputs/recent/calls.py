@@ -34,6 +34,7 @@ class EndedCall(NamedTuple):
     turns: int
     last_turn_seconds: float | None
     slowest: SlowTurn | None
+    end_reason: str | None = None
 
 
 class TurnsOf:
@@ -92,6 +93,7 @@ class Calls:
             fact.turns,
             turns.last_seconds if turns.slowest is not None else None,
             turns.slowest,
+            None if fact.account.end_reason == "unknown" else fact.account.end_reason,
         )
         self._forget(now)
 

@@ -55,6 +55,11 @@ def test_every_metric_of_a_call_is_fed_by_a_golden_call_or_by_what_no_event_tell
         "atoms_unanswered_turns_total",
         "atoms_dead_air_seconds",
         "atoms_agent_logs_total",
+        "atoms_agent_version_info",
+        "atoms_call_attempts_total",
+        "atoms_call_cost_total",
+        "atoms_call_setup_seconds",
+        "atoms_test_calls_total",
     }
 
 
