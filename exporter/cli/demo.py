@@ -17,6 +17,7 @@ from rich.text import Text
 
 from exporter.address import ListenAddress
 from exporter.calls.observations import CallEnded, Observation, TurnAnswered
+from exporter.cli.options import FLAGS
 from exporter.cli.printing import CannotSay, say
 from exporter.cli.signals import in_order
 from exporter.config import load
@@ -93,7 +94,7 @@ class Demo:
             "shutdown_timeout": 5.0,
             "state.path": "",
         }
-        config = load(flags, {}, None)
+        config = load(flags, {}, None, spelled=FLAGS)
         set_up_logs(config.log.level, config.log.format)
         began = time.monotonic()
         service = Service(
