@@ -23,8 +23,8 @@ SHARE_BYTES: Final = 4 * 1024
 SLICE_SECONDS: Final = 0.005
 """What one reader that has more may take of a turn of the loop."""
 
-FLOOD_SECONDS: Final = 1.0
-"""Of the loop's time within ten seconds, for what was more than a share: no replay after a reconnect any more."""
+FLOOD_SECONDS: Final = 0.5
+"""Of the loop's time within ten times as long, for what was more than a share: no replay after a reconnect any more."""
 
 LARGE_EVENTS: Final = 5_000
 """A history of a quarter of an hour."""

@@ -37,7 +37,7 @@ AGENT = "hostile"
 _QUIET = frozenset({"large_history", "long_history", "packed_history", "agent"})
 """Kinds whose stream brings nothing."""
 _GARBAGE = b"data: 0\n\n" * 1000
-_MOST_WAITING = 256 * 1024
+_MOST_WAITING = 1024 * 1024
 _HEAD = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
 
 
@@ -142,7 +142,7 @@ class Hostile:
             case "names" | "records":
                 return self._events(attack)
             case _:
-                piece = _GARBAGE
+                piece = _GARBAGE * 50
         return itertools.repeat(piece)
 
     def _events(self, attack: Attack) -> Iterator[bytes]:

@@ -21,9 +21,7 @@ MOST_BYTES = MOST_MEMORY_MIB << 20
 COUNTED = {
     "flood": "stream_share",
     "small_chunks": "stream_share",
-    "bomb": "stream_share",
     "large_history": "answer_bytes",
-    "long_history": "answer_bytes",
     "packed_history": "answer_bytes",
 }
 """What each shows in atoms_exporter_bounds_hit_total."""
