@@ -108,3 +108,9 @@ def test_a_name_is_no_markup() -> None:
 )
 def test_durations_as_people_write_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_names_from_outside_move_no_cursor() -> None:
+    text = shown(spans_of(*CALL, name="An\x1b[2Jna\x07\r\u202e\nx"))
+    assert "An\\x1b[2Jna\\x07\\x0d\\u202e x" in text
+    assert not set(text) & set("\x1b\x07\r\u202e")
