@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ from tests.system.world import SECRET as SIGNING
 from tests.system.world import Exporter, until, world
 from tests.test_privacy import CONTENT
 
-_CALL = "CALL-1758124225863-80752e"
+_CALL = f"CALL-{time.time_ns() // 1_000_000:013d}-80752e"  # begun just now: of an old one no webhook would be news
 _BIRD = "kanarienvogel-4711"
 
 
