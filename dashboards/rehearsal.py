@@ -99,13 +99,25 @@ class Rehearsal:
             self._start_prometheus()
             yield self
         finally:
-            for process in reversed(self.processes):
-                process.terminate()
-            for process in self.processes:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(30)
-                process.kill()
-            self.pager.close()
+            self._end()
+
+    @contextlib.contextmanager
+    def routing(self) -> Iterator[Rehearsal]:
+        """Only Alertmanager and the pager: what becomes of alerts that are posted to it."""
+        try:
+            self._start_alertmanager()
+            yield self
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in self.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            process.kill()
+        self.pager.close()
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """An instant query; series whose value is not a number are left out."""

@@ -68,7 +68,9 @@ def rules(stage: Rehearsal) -> list[dict[str, str]]:
 
 def without_limits(expr: str) -> str:
     """An alert's expression that is true whatever the numbers: its operands still have to exist and match."""
-    return re.sub(r"\s*(>=|<=|==|>|<)\s*[\d.]+(?=\s|$|\))", "", expr)
+    told = re.sub(r"\s*(>=|<=|==|>|<)\s*[\d.]+(?=\s|$|\))", "", expr)
+    # What takes an alert back is there while all is well: beside the rest, then, not instead of it.
+    return re.sub(r"\bunless\b", "or", told)
 
 
 def test_every_panel_and_rule_has_data_on_standard_traffic_and_nothing_fires(stage: Rehearsal) -> None:
@@ -89,9 +91,10 @@ def test_every_panel_and_rule_has_data_on_standard_traffic_and_nothing_fires(sta
     except TimeoutError:
         pytest.fail(f"no data: {asked}")
     # What connections take is not compressed: Prometheus' first scrape comes after 5 s, which are five minutes here.
-    compressed = 'alertstate="firing",alertname!~"AtomsExporterDown|AtomsStreamsNotOpen"'
+    # And the simulator's events, sped up, bear times that have not come yet.
+    compressed = 'alertstate="firing",alertname!~"AtomsExporterDown|AtomsStreamsNotOpen|AtomsClockAhead"'
     fired = f"count_over_time(ALERTS{{{compressed}}}[10m])"
-    assert stage.query(fired) == []
+    assert [one["metric"] for one in stage.query(fired)] == []
 
 
 def test_every_graph_is_answered_over_a_range_as_grafana_asks_it(stage: Rehearsal) -> None:
