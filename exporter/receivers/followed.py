@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 from exporter.calls.evidence import (
@@ -55,6 +56,8 @@ class Followed:
         "_earlier",
         "_final",
         "_known",
+        "_logged",
+        "_news_at",
         "_parted",
         "_resume",
         "_resuming",
@@ -84,10 +87,12 @@ class Followed:
         if first is not None:
             self._case = hear(self._case, first)
         self._verdict: Verdict | None = None
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Event | None = None
         self._asking = False
         self._final: CallLog | None = None
         self._known = 0
+        self._news_at = -inf
+        self._logged = 0
         self._resume: Resume | None = None
         self._resuming: asyncio.Timeout | None = None
         self._strange = False
@@ -98,7 +103,7 @@ class Followed:
         """Since the last new event, by a clock that nobody can set; ``None`` when there was none."""
         if self.tracked is None or self._known == 0:
             return None
-        return self._around.monotonic() - self._case.quiet_since
+        return self._around.monotonic() - max(self._case.quiet_since, self._news_at)
 
     # -- what is said of the call, and what follows
 
@@ -110,9 +115,14 @@ class Followed:
         self.weigh()
 
     def look(self) -> None:
-        """Time has passed."""
-        self._case = self._with_news()
-        self.weigh()
+        """Time has passed. What brings news is left alone: this is asked of every call, every few seconds."""
+        known = self.news()
+        if known != self._known:
+            self._known = known
+            self._news_at = self._around.monotonic()
+        else:
+            self._case = self._with_news()
+            self.weigh()
 
     def weigh(self) -> None:
         """What follows from all that was said."""
@@ -127,14 +137,15 @@ class Followed:
         elif isinstance(verdict, AskTheLog) and not self._asking:
             self._asking = True
             self._around.spawn(self._ask())
-        self._changed.set()
+        if self._changed is not None:
+            self._changed.set()
 
     def _with_news(self) -> Case:
         known = self.news()
-        if known == self._known:
-            return self._case
-        self._known = known
-        return hear(self._case, NewEvents(self._around.monotonic()))
+        if known != self._known:
+            self._known = known
+            self._news_at = self._around.monotonic()
+        return hear(self._case, NewEvents(self._news_at)) if self._news_at > self._case.news_at else self._case
 
     async def _ask(self) -> None:
         """Ask the log while the judge wants it to be asked."""
@@ -145,17 +156,32 @@ class Followed:
                     return
                 if (pause := verdict.at - self._around.monotonic()) > 0:
                     await self._change_within(pause)
-                elif (call_log := await self._ask_once()) is not None and call_log.events and self._verdict is None:
-                    resume = await self._begun()  # the stream is not there, or silent: this is what comes of it
-                    await resume.take(call_log, self._around.clock())
+                elif (call_log := await self._ask_once()) is not None:
+                    await self._take_meanwhile(call_log)
         finally:
             self._asking = False
 
-    async def _change_within(self, seconds: float) -> None:
+    async def _take_meanwhile(self, call_log: CallLog) -> None:
+        """What has happened while there is no stream. One that is open, though silent, may bring it yet."""
+        if not call_log.events or self._verdict is not None or self._stream_is_open():
+            return
+        resume = await self._begun()
+        if not self._stream_is_open():
+            await resume.take(call_log, self._around.clock())
+
+    def _stream_is_open(self) -> bool:
+        return self.subscription is not None and self.subscription.is_open
+
+    async def _change(self) -> None:
+        """Waits until something was said."""
+        self._changed = self._changed or asyncio.Event()  # most calls never need one
         self._changed.clear()
+        await self._changed.wait()
+
+    async def _change_within(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await self._changed.wait()
+                await self._change()
         except TimeoutError:
             pass
 
@@ -171,6 +197,9 @@ class Followed:
             self.report(LogAway(asked_at))
             return None
         self._learn(call_log)
+        if len(call_log.events) > max(self._logged, self.news()):  # news, though no stream has brought them
+            self._logged = len(call_log.events)
+            self._case = hear(self._case, NewEvents(asked_at))
         word = _word(call_log, asked_at)
         if word.standing is Standing.STRANGE and not self._strange:
             self._strange = True
@@ -205,8 +234,7 @@ class Followed:
     async def may_open(self) -> None:
         """Waits until the judge lets the stream be opened."""
         while not may_open(self._case, self._around.patience):
-            self._changed.clear()
-            await self._changed.wait()
+            await self._change()
 
     async def connected(self, connection: int) -> None:
         """A stream is open and its bytes wait for what it will not bring."""
@@ -218,12 +246,14 @@ class Followed:
             resume.gap = True
         self._parted = False
         if not self._around.patience.log_answers or (connection == 1 and resume.is_new and self._is_young()):
+            await resume.settled()
             return
         try:
             async with asyncio.timeout(_RESUME_SECONDS if self._verdict is None else 0.0) as self._resuming:
                 call_log = await self._around.history.fetch(self.found.call_id)
         except (TimeoutError, AtomsExporterError):
             self._around.log.debug("no history to resume from", call_id=self.found.call_id, connection=connection)
+            await resume.settled()
             return
         finally:
             self._resuming = None

@@ -79,6 +79,11 @@ class Resume:
         if recovered:
             self._log.debug("recovered what the stream missed", events=recovered)
 
+    async def settled(self) -> None:
+        """Waits until no history is being taken: events must not come in between."""
+        async with self._one:
+            pass
+
     def _steps(self, call_log: CallLog, now: float, earlier: Earlier | None, under_way: bool) -> Steps[int]:
         tracker, tracked = self._tracker, self._tracked
         if earlier is not None:
