@@ -191,6 +191,7 @@ class Keeping:
             taken.child.kept = row.numbers
             if not taken.child.moved:
                 taken.child.kept_version = taken.version
+        self._scrapers.were_kept(cut.pages.seen, cut.pages.shown)
         self._counts.committed(time.perf_counter() - began)
         self._kept_at = time.monotonic()
         self._anew = self._anew and not cut.anew

@@ -20,6 +20,10 @@ _SHARE_OF_TIMEOUT = 0.4
 """Of what a scraper waits for its page, how much may be spent on a commit that does not come to an end."""
 
 
+_Key = tuple[str, tuple[str, ...], int | None, int | None]
+"""Of a page: format, metrics asked for, and from which edition on series are new; by what is kept, too."""
+
+
 class Keeper(Protocol):
     """Who keeps what is counted."""
 
@@ -56,7 +60,7 @@ class Showing:
         self._scrapers = scrapers
         self._keeper = keeper
         self._clock = clock
-        self._rendering: dict[tuple[str, tuple[str, ...], int | None], _Rendering] = {}
+        self._rendering: dict[_Key, _Rendering] = {}
         self._selections = asyncio.Semaphore(1)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -65,11 +69,12 @@ class Showing:
         accept = OPENMETRICS if wants_openmetrics(accept) else TEXT  # a page for each header were one for each client
         visit = self._scrapers.visit(scrape, self._clock()) if scrape is not None else None
         moment = self._metrics.store.moment
-        floor = None
+        floor = kept_floor = None
         if visit is not None:
             # Nothing new to it: the page for all to whom nothing is new, less what appears while it is rendered.
             floor = visit.floor if moment.newest >= visit.floor else -1
-        key = (accept, names, floor)
+            kept_floor = visit.kept_floor if moment.newest >= visit.kept_floor else -1
+        key = (accept, names, floor, kept_floor)
         rendering = self._rendering.get(key)
         if rendering is None or (visit is not None and rendering.edition <= visit.scraper.last):
             moment.edition += 1
@@ -77,13 +82,14 @@ class Showing:
             if scrape is not None and scrape.timeout_seconds is not None:
                 wait = min(wait, _SHARE_OF_TIMEOUT * scrape.timeout_seconds)
             view = View(moment.edition if floor == -1 else floor)
-            task = asyncio.ensure_future(self._kept_page(accept, names, view, wait))
+            kept = View(moment.edition if kept_floor == -1 else kept_floor, kept=True)
+            task = asyncio.ensure_future(self._kept_page(accept, names, view, kept, wait))
             rendering = self._rendering[key] = _Rendering(moment.edition, task)
             task.add_done_callback(lambda _: self._done(key, rendering))
         content_type, body, current = await asyncio.shield(rendering.task)
         return Page(content_type, body, self._receipt(visit if current else None, rendering.edition))
 
-    def _done(self, key: tuple[str, tuple[str, ...], int | None], rendering: _Rendering | None) -> None:
+    def _done(self, key: _Key, rendering: _Rendering | None) -> None:
         if self._rendering.get(key) is rendering:
             del self._rendering[key]
 
@@ -95,14 +101,14 @@ class Showing:
         return went_out
 
     async def _kept_page(
-        self, accept: str, names: tuple[str, ...], view: View, wait_seconds: float
+        self, accept: str, names: tuple[str, ...], view: View, kept: View, wait_seconds: float
     ) -> tuple[str, bytes, bool]:
         """Content type and body, and whether it shows everything there is (or only what was last kept)."""
         content_type, body = await self._render(accept, names, view)
         keeper = self._keeper
         if keeper is None or await keeper.keep(wait_seconds) or await keeper.may_go_ahead():
             return content_type, body, True
-        return *await self._render(accept, names, view._replace(kept=True)), False
+        return *await self._render(accept, names, kept), False
 
     async def _render(self, accept: str, names: tuple[str, ...], view: View) -> tuple[str, bytes]:
         metrics = self._metrics

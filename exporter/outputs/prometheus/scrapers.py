@@ -11,7 +11,7 @@ by, both are shown at 0 what either of them may not have seen and none has seen 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -69,10 +69,12 @@ class _Scraper:
 
 
 class Visit(NamedTuple):
-    """One request of one scraper. Series born in edition ``floor`` or later are new to it."""
+    """One request of one scraper. Series born in edition ``floor`` or later are new to it; by what is kept, and by
+    that another life would go, those born in ``kept_floor`` or later."""
 
     scraper: _Scraper
     floor: int
+    kept_floor: int
 
 
 class Scrapers:
@@ -84,6 +86,7 @@ class Scrapers:
     def __init__(self) -> None:
         self.shown = 0
         self._known: list[_Scraper] = []
+        self._kept: tuple[Sequence[SeenPages], int] = ((), 0)
 
     def visit(self, scrape: Scrape, now: float) -> Visit:
         """Somebody asks for a page."""
@@ -91,7 +94,12 @@ class Scrapers:
         scraper.connection, scraper.at = scrape.connection, now
         scraper.valued = max(scraper.valued, floor)
         self._forget(now)
-        return Visit(scraper, floor)
+        return Visit(scraper, floor, min(floor, self._kept_floor(scrape.key)))
+
+    def _kept_floor(self, key: str) -> int:
+        seen, shown = self._kept
+        alike = [scraper for scraper in seen if scraper.key == key]
+        return _common_floor(alike) if alike else max([shown, *(scraper.valued for scraper in seen)])
 
     def _who(self, scrape: Scrape) -> tuple[_Scraper, int]:
         alike = [scraper for scraper in self._known if scraper.key == scrape.key]
@@ -114,8 +122,13 @@ class Scrapers:
         """For whoever keeps it."""
         return [SeenPages(each.key, each.valued, each.last, each.at) for each in self._known]
 
-    def restore(self, seen: Iterable[SeenPages], shown: int) -> None:
+    def were_kept(self, seen: Sequence[SeenPages], shown: int) -> None:
+        """What another life would know by now."""
+        self._kept = seen, shown
+
+    def restore(self, seen: Sequence[SeenPages], shown: int) -> None:
         """What another life knew. Its connections are gone: those of one key may be taken for each other."""
+        self._kept = seen, shown
         self.shown = shown
         self._known = [_Scraper(*each) for each in seen]
         for key in {scraper.key for scraper in self._known}:
@@ -132,6 +145,6 @@ class Scrapers:
                 del self._known[place]
 
 
-def _common_floor(scrapers: list[_Scraper]) -> int:
+def _common_floor(scrapers: Sequence[_Scraper | SeenPages]) -> int:
     """What is new to any of them and was shown to none of them at its value."""
     return max(min(scraper.last for scraper in scrapers), max(scraper.valued for scraper in scrapers))
