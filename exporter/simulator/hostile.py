@@ -23,8 +23,8 @@ HOSTILE: Mapping[str, str] = {
     "small_chunks": "the same, each byte in a chunk of its own",
     "bomb": "its stream comes in gzip although nobody asked for it: 200 MB in 200 KB, again and again",
     "long_event": "its stream brings one line that never ends",
-    "names": "each event names a node, a processor and a tool with a megabyte",
-    "records": "each of its metrics events has twenty thousand records",
+    "names": "each event names a node of its own, with half a megabyte",
+    "records": "each of its metrics events has fifteen thousand records",
     "large_history": "its log is 40 MB of events",
     "long_history": "its log has 200,000 events",
     "packed_history": "its log is 1 GB in gzip of 1 MB",
@@ -106,8 +106,7 @@ class Hostile:
             return web.json_response({"status": False, "errors": ["Call already completed"]}, status=400)
         packed = attack.kind == "bomb"
         answer = web.StreamResponse(headers=_HEAD | ({"Content-Encoding": "gzip"} if packed else {}))
-        if attack.kind == "small_chunks":
-            answer.enable_chunked_encoding()
+        answer.enable_chunked_encoding()
         await answer.prepare(request)
         transport = cast(asyncio.WriteTransport | None, request.transport)
         pieces = self._pieces(attack)
@@ -118,7 +117,9 @@ class Hostile:
                 if attack.kind in _QUIET:
                     await asyncio.sleep(0.1)
                     continue
-                transport.write(next(pieces))
+                piece = next(pieces)
+                framed = attack.kind == "small_chunks"
+                transport.write(piece if framed else b"%x\r\n%b\r\n" % (len(piece), piece))
                 while transport.get_write_buffer_size() > _MOST_WAITING and not self._over(attack):
                     await asyncio.sleep(0.001)
                     if transport.is_closing():
@@ -146,14 +147,17 @@ class Hostile:
         return itertools.repeat(piece)
 
     def _events(self, attack: Attack) -> Iterator[bytes]:
+        record = {"processor": "Stage#0", "model": "m", "value": 0.5}
+        records = json.dumps([record] * 15_000).encode()
+        filler = "x" * 400_000
         for number in itertools.count():
-            name = f"{number}-" + "x" * 1_000_000
-            node: dict[str, Any] = {"event_type": "agent_node_state", "node_id": name, "node_name": name}
+            head = json.dumps({"event_id": f"{attack.call_id}_{number}", "call_id": attack.call_id})[:-1].encode()
             if attack.kind == "records":
-                record = {"processor": f"Stage{number}#0", "model": "m", "value": 0.5}
-                node = {"event_type": "metrics", "metrics": [record] * 20_000}
-            event = {"event_id": f"{attack.call_id}_{number}", "call_id": attack.call_id, **node}
-            yield b"data: " + json.dumps(event).encode() + b"\n\n"
+                yield b"data: " + head + b',"event_type":"metrics","metrics":' + records + b"}\n\n"
+            else:
+                name = f'"{number}-{filler}"'
+                node = f',"event_type":"agent_node_state","node_id":{name},"node_name":{name}}}\n\n'
+                yield b"data: " + head + node.encode()
 
     def _pack(self, name: str, unit: bytes, size: int) -> bytes:
         """So many bytes of the same, compressed: made once."""
