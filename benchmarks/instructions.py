@@ -3,8 +3,9 @@
     python -m benchmarks.instructions                    # this tree
     python -m benchmarks.instructions ../another-tree    # that tree, then this one, over the same bytes
 
-One child takes a recording of N events, another one of 2 N; the difference is what N events cost, and neither start-up
-nor imports are in it. The recording is written by this tree's simulator, once. Needs valgrind; two minutes a tree.
+One child takes a recording of N events, another one of 2 N whose second half is the same calls under other ids; the
+difference is what N events cost, and neither start-up nor imports nor the first of each series are in it. The recording
+is written by this tree's simulator, once. Needs valgrind; two minutes a tree.
 """
 
 from __future__ import annotations
@@ -44,17 +45,15 @@ else:
 
 
 def recordings(folder: Path) -> tuple[Path, Path, int]:
-    """A recording, one twice as long whose first half it is, and how many events the second half has."""
+    """A recording; one with as many calls again, of the same agents and nodes under other ids; how many events each."""
     from exporter.simulator import recorded
 
-    def lines(numbers: range) -> list[bytes]:
-        made = [event for number in numbers for event in recorded(1, number)]
-        return [
-            f"{event['call_id']}\t".encode() + json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
-            for event in made
-        ]
-
-    first, second = lines(range(CALLS)), lines(range(CALLS, 2 * CALLS))
+    first = [
+        f"{event['call_id']}\t".encode() + json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
+        for number in range(CALLS)
+        for event in recorded(1, number)
+    ]
+    second = [line.replace(b"CALL-1", b"CALL-2").replace(b'"evt_', b'"evt_2') for line in first]
     once, twice = folder / "once", folder / "twice"
     once.write_bytes(b"\n".join(first))
     twice.write_bytes(b"\n".join([*first, *second]))

@@ -32,18 +32,16 @@ def _moment(event: Event, at: float) -> int:
 class FirstEvents:
     """The first events of a call's stream, and of a history that came before it."""
 
-    __slots__ = ("_identities", "_moments", "_repeats", "_told")
+    __slots__ = ("_identities", "_kinds", "_repeats", "_times", "_told", "complete")
 
     def __init__(self) -> None:
         self._identities = array("Q")
-        self._moments = array("Q")
+        self._kinds = array("B")
+        self._times = array("d")
         self._told: Sequence[ReadEvent] = ()
         self._repeats: Counter[int] | None = None
-
-    @property
-    def complete(self) -> bool:
+        self.complete = False
         """Nothing more is to be learnt from the stream."""
-        return len(self._identities) >= _MOST and self._repeats is None
 
     def history_came(self, read: Sequence[ReadEvent]) -> None:
         """A history was taken before the stream had brought anything."""
@@ -54,20 +52,29 @@ class FirstEvents:
         """The stream brought an event of a new id; ``False`` when the history has told it all the same."""
         if at is None:
             return True
-        moment = _moment(event, at)
+        if (self._told or self._repeats is not None) and self._is_repeated(_moment(event, at)):
+            return False
+        identities = self._identities
+        if len(identities) < _MOST:
+            identities.append(identity)
+            self._kinds.append(_KINDS[type(event)])
+            self._times.append(at)
+        elif self._repeats is None:
+            self.complete = True
+        return True
+
+    def _is_repeated(self, moment: int) -> bool:
         if self._told:
             self._repeats = self._repeated(moment)
             self._told = ()
-        if self._repeats is not None:
-            if self._repeats[moment] > 0:
-                self._repeats[moment] -= 1
-                return False
-            if not +self._repeats:
-                self._repeats = None
-        if len(self._identities) < _MOST:
-            self._identities.append(identity)
-            self._moments.append(moment)
-        return True
+        if self._repeats is None:
+            return False
+        if self._repeats[moment] > 0:
+            self._repeats[moment] -= 1
+            return True
+        if not +self._repeats:
+            self._repeats = None
+        return False
 
     def _repeated(self, moment: int) -> Counter[int]:
         """What a stream that begins as the history does, under another id, will bring again."""
@@ -84,7 +91,7 @@ class FirstEvents:
             streamed = set(self._identities)
             if any(entry.identity in streamed for entry in read):
                 return False
-            moments = set(self._moments)
+            moments = {milliseconds_of(at) * 64 + kind for kind, at in zip(self._kinds, self._times, strict=True)}
             shared = moments.intersection(_moment(entry.event, entry.at) for entry in read)
             return len(shared) >= (1 if known else ENOUGH) and 2 * len(shared) >= len(moments)
         if not resumed or len(seen) < _MANY or 2 * len(read) < len(seen):

@@ -11,9 +11,10 @@ from datetime import datetime
 from exporter.calls.call import Call
 from exporter.calls.observations import AudioTranscribed, CharactersSpoken, ProcessorMeasured
 from exporter.calls.tokens import plausible_amount, tokens_used
+from exporter.calls.visits import NOWHERE
 from exporter.protocol.events import MetricRecord, Metrics, MetricValue, Timestamp
 from exporter.protocol.labels import label, processor_label
-from exporter.protocol.units import Skip, Unit, milliseconds, seconds
+from exporter.protocol.units import LONGEST_PLAUSIBLE_SECONDS, Skip, Unit, milliseconds, seconds
 
 # `type(x) is Skip`, here and below: isinstance() of an enum takes six times as long.
 
@@ -26,6 +27,7 @@ def pipeline_measured(call: Call, event: Metrics, at: float) -> None:
     """Take every entry for what it is; what it is not is counted as skipped."""
     where, said, timestamp = call.visit.where, call.units.processor, event.timestamp
     told = said is not _AUTO
+    out = call.out if where is not NOWHERE and not call.muted else None
     for record in event.metrics or ():
         processor, speaks, unit = processor_label(record.processor)
         model = label(record.model) if record.model else ""
@@ -33,9 +35,14 @@ def pipeline_measured(call: Call, event: Metrics, at: float) -> None:
         if value == 0:
             call.skip(Skip.INITIAL_ZERO)
         elif isinstance(value, float) or (isinstance(value, int) and not (speaks and _counts(unit, told, timestamp))):
-            took = seconds(value, said if told else unit, timestamp)
+            if unit is _SECONDS and not told and 0 < value <= LONGEST_PLAUSIBLE_SECONDS:  # nearly all there are
+                took: float | Skip = float(value)
+            else:
+                took = seconds(value, said if told else unit, timestamp)
             if type(took) is Skip:
                 call.skip(took)
+            elif out is not None:  # as call.say() does, without a call
+                out.append(ProcessorMeasured(where, at, "latency", processor, model, took))
             else:
                 call.say(ProcessorMeasured(where, at, "latency", processor, model, took))
         elif isinstance(value, int):

@@ -78,12 +78,15 @@ class Signs:
 
     def heard(self, visit: Visit, at: float) -> None:
         """Somebody was heard."""
-        if self._latest_at is not None:
-            silence = seconds_between(self._latest_at, at)
-            if silence > self._dead_air_after and len(self.silences) < _MOST_KEPT:
-                self.silences.append(Silence(visit, at, silence))
-            if silence <= 0:
+        latest_at = self._latest_at
+        if latest_at is not None:
+            apart = at - latest_at
+            if apart <= 0:
                 return
+            if apart > self._dead_air_after and len(self.silences) < _MOST_KEPT:
+                silence = seconds_between(latest_at, at)
+                if silence > self._dead_air_after:
+                    self.silences.append(Silence(visit, at, silence))
         self._latest_at = at
 
     def over(self) -> None:

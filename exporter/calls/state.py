@@ -74,7 +74,11 @@ def advance(
         transition(call, event, at)
     if call.waiting.size > LONGEST_QUEUE:
         stop_waiting(call, {})
-    return call.take() if call.out else _NOTHING
+    out = call.out
+    if not out:
+        return _NOTHING
+    call.out = []
+    return out
 
 
 _NOTHING: list[Observation] = []

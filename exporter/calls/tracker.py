@@ -64,10 +64,12 @@ class Source(Enum):
     LIVE = "live"
     HISTORY = "history"
     RECORDING = "recording"
+    FOLDED = "folded"
+    """From a history that is folded from its beginning."""
 
 
 # Looking a member up in its enum takes 0.1 µs (Python 3.11), several times for each event.
-_LIVE, _HISTORY, _RECORDING = Source.LIVE, Source.HISTORY, Source.RECORDING
+_LIVE, _HISTORY, _RECORDING, _FOLDED = Source.LIVE, Source.HISTORY, Source.RECORDING, Source.FOLDED
 _GOING_ON, _CALL_ENDED, _STREAM_CLOSED = Progress.GOING_ON, Progress.CALL_ENDED, Progress.STREAM_CLOSED
 
 
@@ -225,39 +227,22 @@ class Tracker:
 
     def _take(
         self, tracked: TrackedCall, event: wire.Event, identity: int, misfits: int, now: float, source: Source
-    ) -> None:
-        at = unix_seconds(event.timestamp)
-        if not self._accept(tracked, event, identity, misfits, at, now, source):
-            return
-        call = tracked.call
-        if at is None:
-            tracked.untimed += 1
-            at = call.latest_at or now or created_at_in(call.call_id) or 0.0
-        if facts := advance(call, event, at, identity=identity):
-            self._record.observed(facts)
-
-    def _accept(
-        self,
-        tracked: TrackedCall,
-        event: wire.Event,
-        identity: int,
-        misfits: int,
-        at: float | None,
-        now: float,
-        source: Source,
     ) -> bool:
-        """Whether this is an event of this call and new; then it is counted as an event."""
-        call_id = event.call_id
-        if call_id is not None and call_id != tracked.call.call_id:
+        """Whether this is an event of this call and new; then it is counted as an event, and happens to the call (one
+        that is folded does that elsewhere)."""
+        call, call_id = tracked.call, event.call_id
+        if call_id is not None and call_id != call.call_id:
             self._record.event_rejected("wrong_call")
             return False
         if tracked.finished:
             self._record.event_rejected("after_end")
             return False
-        if tracked.looking and source is not _HISTORY and not self._is_news(tracked, event, identity, at):
-            return False
         if not tracked.seen.add(identity):
             self._record.event_duplicate()
+            return False
+        at = unix_seconds(event.timestamp)
+        streamed = source is _LIVE or source is _RECORDING
+        if tracked.looking and streamed and not self._is_news(tracked, event, identity, at):
             return False
         if tracked.uncommitted is not None:
             tracked.uncommitted.append(identity)
@@ -265,26 +250,26 @@ class Tracker:
         if misfits:
             for _ in range(misfits):
                 self._record.sample_skipped(Skip.WRONG_TYPE.value)
-        if source is _LIVE and at is not None:
-            self._event_received(type(event), now - at)
-            return True
-        self._event_received(type(event), None)
-        if source is _HISTORY:
+        self._event_received(type(event), now - at if source is _LIVE and at is not None else None)
+        if not streamed:
             self._record.event_recovered()
             tracked.recovered += 1
+        if at is None:
+            tracked.untimed += 1
+            at = call.latest_at or now or created_at_in(call.call_id) or 0.0
+        if source is not _FOLDED and (facts := advance(call, event, at, identity=identity)):
+            self._record.observed(facts)
         return True
 
     def _is_news(self, tracked: TrackedCall, event: wire.Event, identity: int, at: float | None) -> bool:
         """Whether the history has not told this event of the stream under another id."""
-        if identity in tracked.seen:
-            return True  # it is known, by its id
         first = tracked.first
-        news = first.streamed(event, identity, at)
-        tracked.looking = not first.complete
-        if not news:
-            tracked.other_ids = True
-            self._record.event_rejected("other_ids")
-        return news
+        if first.streamed(event, identity, at):
+            tracked.looking = not first.complete
+            return True
+        tracked.other_ids = True
+        self._record.event_rejected("other_ids")
+        return False
 
     def _tells_the_same(self, tracked: TrackedCall, read: list[ReadEvent]) -> bool:
         """Whether this history tells what was counted from the stream, under other ids."""
@@ -472,7 +457,7 @@ class Tracker:
         if len(tracked.seen) != counted or tracked.finished:
             return tracked.finished
         for entry in fresh:
-            self._accept(tracked, entry.event, entry.identity, entry.misfits, entry.at, now, _HISTORY)
+            self._take(tracked, entry.event, entry.identity, entry.misfits, now, _FOLDED)
         tracked.owed, tracked.call = None, call
         held = call.waiting.facts()
         news = {id(fact): fact for fact in unsaid([*facts, *held], said)}
