@@ -59,6 +59,34 @@ async def test_failing_tools_and_calls_are_in_the_ledger():
         assert totals.total("atoms_tool_call_failures_total") == tools > 0
 
 
+async def test_an_agent_falls_silent_while_its_callers_go_on_speaking():
+    options = FAST | {"faults": faults("silent_agent"), "seed": 3}
+    async with api(**options) as (simulator, _):
+        await asyncio.wait_for(simulator.drained(), 60)
+        totals = simulator.control.totals()
+        assert totals.total("atoms_user_turns_total") > 0
+        assert totals.total("atoms_turn_latency_seconds_count") == 0
+        assert totals.total("atoms_calls_ended_total", outcome="failed") < totals.total("atoms_calls_ended_total")
+
+
+async def test_an_agent_errs_in_every_turn_beside_its_answer():
+    options = FAST | {"faults": faults("agent_error"), "seed": 3}
+    async with api(**options) as (simulator, _):
+        await asyncio.wait_for(simulator.drained(), 60)
+        totals = simulator.control.totals()
+        turns = totals.total("atoms_turn_latency_seconds_count")
+        assert totals.total("atoms_agent_errors_total", code="E_SIMULATED") == turns > 0
+
+
+async def test_no_call_begins_while_none_may_and_they_come_when_it_is_over():
+    async with api(calls=4, speed=100, ramp_seconds=0, faults=faults("no_calls")) as (simulator, client):
+        control = simulator.base_url.replace("/atoms/v1", "/_simulator/faults")
+        await until(lambda: simulator.faults.struck["no_calls"] >= 8)
+        assert simulator.switchboard.begun == 0
+        await client.delete(control)
+        await until(lambda: simulator.switchboard.begun >= 4)
+
+
 async def test_no_history_leaves_the_turns_of_the_log_only():
     async with api(**FAST | {"faults": faults("no_history")}) as (simulator, client):
         await asyncio.wait_for(simulator.drained(), 60)
