@@ -15,7 +15,7 @@ from tests.system.books import differences, report
 from tests.system.test_bad_input import frame, upstream
 from tests.system.world import SECRET, Exporter, until, world
 
-_CALL = "CALL-1758124225863-80752e"
+_CALL = f"CALL-{time.time_ns() // 1_000_000:013d}-80752e"  # begun just now: of an old one no webhook would be news
 _OUTCOMES = "atoms_calls_ended_total"
 
 
