@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from exporter.simulator import parse_faults
 from tests.system.books import Page, differences
 from tests.system.traces import Backend, flaws
@@ -200,7 +202,7 @@ async def suffer(case: Case, folder: Path) -> Outcome:
         here.mkdir(parents=True, exist_ok=True)
         try:
             outcome = await case.play(here, speed)
-        except (AssertionError, TimeoutError, subprocess.TimeoutExpired) as failure:
+        except (AssertionError, TimeoutError, subprocess.TimeoutExpired, httpx.HTTPError) as failure:
             return Outcome(problems=[f"{type(failure).__name__}: {failure}"])
         if outcome.problems or not outcome.unproven:
             return outcome
