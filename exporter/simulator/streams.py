@@ -6,6 +6,7 @@ A stream suffers what the faults have in store for it; what it wrote is counted.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -151,7 +152,7 @@ class Stream:
         for name in ("malformed", "nan", "oversize"):
             if name in struck:
                 self._wire.garbage[name] += 1
-                self._write(self._rubbish(struck[name]))
+                self._write(self._rubbish(struck[name], data))
         if self._held is not None:
             first, self._held = self._held, None
             swaps = "reorder_hops" in struck or not ({first[0], kind} & _FIXED)
@@ -167,10 +168,12 @@ class Stream:
             self._wire.duplicated += 1
             self._send(data)
 
-    def _rubbish(self, fault: Fault) -> bytes:
+    def _rubbish(self, fault: Fault, data: bytes) -> bytes:
+        """Garbage that seems to be of the same moment as the frame after it."""
         self._garbage += 1
+        at = json.dumps(json.loads(data[len(b"data: ") :])["timestamp"])
         identity = f"{self.call_id}_{fault.name}_{self._rng.getrandbits(40):010x}"
-        head = f'data: {{"event_id":"{identity}","call_id":"{self.call_id}","timestamp":"2026-01-01T00:00:00.000Z",'
+        head = f'data: {{"event_id":"{identity}","call_id":"{self.call_id}","timestamp":{at},'
         if fault.name == "malformed":
             return f'{head}"event_type":"metrics","metrics":[{{"processor":\n\n'.encode()
         if fault.name == "nan":

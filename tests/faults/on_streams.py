@@ -15,6 +15,8 @@ EVERY_FAULT = (
     "drop=0.15,replay=0.15,gap=0.15,silence=0.1:seconds=60,half_open=0.1,mute=0.1,no_close=0.2,server_error=0.1,"
     "rate_limited=0.1:seconds=1:on=any,html=0.05,duplicate=0.1,reorder=0.1,noise=0.1,malformed=0.01,nan=0.01,"
     "over_before_connect=0.1,no_call_end=0.2,clock_skew=0.2,unknown_event=0.1,negative_latency=0.1,"
+    "never_opens=0.03,refused=0.05:seconds=4,late=0.03:seconds=2,error_frames=0.05:seconds=2,heartbeats=0.05,"
+    "log_away=0.05:seconds=4,strict_filter=1,webhook_premature=0.1,"
     "webhook_duplicate=0.2,webhook_reorder=0.2,webhook_bad_signature=0.2"
 )
 """Everything that leaves the attribution to nodes as it is."""
@@ -196,13 +198,13 @@ CASES: tuple[Case, ...] = (
         settles_within=30,
         webhooks=False,
         busy=False,
-        check=every(struck("heartbeats", least=20)),
+        check=every(struck("heartbeats", least=10)),
     ),
     streams(
         "late",
         "neither log nor stream for the first seven seconds (404), then both",
         "late=0.7:seconds=8",
-        check=every(struck("late", least=5), counted(FAILURES, status="404")),
+        check=every(struck("late", least=3), counted(FAILURES, status="404")),
         speed=4.0,
         calls=8,
         total_calls=8,
