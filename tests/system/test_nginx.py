@@ -6,14 +6,13 @@ import re
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from exporter.simulator import parse_faults
 from tests.support.authority import Authority
 from tests.support.peers import free_port, nginx_in
-from tests.system.books import Page, differences, report
+from tests.system.books import differences, report
 from tests.system.traces import Backend, flaws
 from tests.system.world import until, world
 
@@ -33,11 +32,6 @@ _KINDS = {
 }
 
 
-def _lost_or_doubled(ledger: dict[str, Any], page: Page) -> list[str]:
-    """Where the books disagree; how tokens are told apart is no matter of what lies between."""
-    return [line for line in differences(ledger, page) if "_llm_" not in line]
-
-
 @pytest.mark.parametrize("directives", _KINDS.values(), ids=_KINDS)
 async def test_every_event_is_counted_once_behind_nginx(directives: tuple[str, ...], tmp_path: Path) -> None:
     port = free_port()
@@ -49,7 +43,7 @@ async def test_every_event_is_counted_once_behind_nginx(directives: tuple[str, .
             here.simulator.begin()
             await here.played()
             page = await exporter.settled()
-            assert not (unequal := _lost_or_doubled(here.ledger, page)), report(unequal)
+            assert not (unequal := differences(here.ledger, page)), report(unequal)
             assert page.events == here.ledger["published"] > 200
             assert page.total("atoms_exporter_up") == 1
             if "proxy_read_timeout 1s" in directives:
@@ -107,6 +101,6 @@ async def test_a_terminator_with_a_certificate_of_a_new_authority_is_trusted_onc
             await until(lambda: "certificates read again" in exporter.log, 60, "and then it is")
             await here.played()
             page = await exporter.settled()
-            assert not (unequal := _lost_or_doubled(here.ledger, page)), report(unequal)
+            assert not (unequal := differences(here.ledger, page)), report(unequal)
             assert page.events == here.ledger["published"]
             assert await exporter.stop() == 0
