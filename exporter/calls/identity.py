@@ -62,10 +62,11 @@ def event_identity(event: Event, payload: bytes | msgspec.Raw) -> int:
         if isinstance(event, SSEInit | SSEClose | Unknown):
             raise ConnectionFrame
         return content_identity(payload)
-    salt = _SALTS.get(type(event))
-    if salt is None:
+    try:
+        salt = _SALTS[type(event)]
+    except KeyError:
         if isinstance(event, SSEInit | SSEClose):
-            raise ConnectionFrame
+            raise ConnectionFrame from None
         salt = _salt(event.wire_type if isinstance(event, Unknown) else "")
     return _hash(event_id.encode()) ^ salt
 

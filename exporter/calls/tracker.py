@@ -70,6 +70,7 @@ class Source(Enum):
 
 # Looking a member up in its enum takes 0.1 µs (Python 3.11), several times for each event.
 _LIVE, _HISTORY, _RECORDING, _FOLDED = Source.LIVE, Source.HISTORY, Source.RECORDING, Source.FOLDED
+_STREAMED = (_LIVE, _RECORDING)
 _GOING_ON, _CALL_ENDED, _STREAM_CLOSED = Progress.GOING_ON, Progress.CALL_ENDED, Progress.STREAM_CLOSED
 
 
@@ -241,8 +242,7 @@ class Tracker:
             self._record.event_duplicate()
             return False
         at = unix_seconds(event.timestamp)
-        streamed = source is _LIVE or source is _RECORDING
-        if tracked.looking and streamed and not self._is_news(tracked, event, identity, at):
+        if tracked.looking and source in _STREAMED and not self._is_news(tracked, event, identity, at):
             return False
         if tracked.uncommitted is not None:
             tracked.uncommitted.append(identity)
@@ -250,14 +250,19 @@ class Tracker:
         if misfits:
             for _ in range(misfits):
                 self._record.sample_skipped(Skip.WRONG_TYPE.value)
-        self._event_received(type(event), now - at if source is _LIVE and at is not None else None)
-        if not streamed:
-            self._record.event_recovered()
-            tracked.recovered += 1
-        if at is None:
-            tracked.untimed += 1
-            at = call.latest_at or now or created_at_in(call.call_id) or 0.0
-        if source is not _FOLDED and (facts := advance(call, event, at, identity=identity)):
+        if source is _LIVE and at is not None:
+            self._event_received(type(event), now - at)
+        else:
+            self._event_received(type(event), None)
+            if source not in _STREAMED:
+                self._record.event_recovered()
+                tracked.recovered += 1
+            if at is None:
+                tracked.untimed += 1
+                at = call.latest_at or now or created_at_in(call.call_id) or 0.0
+            if source is _FOLDED:
+                return True
+        if facts := advance(call, event, at, identity=identity):
             self._record.observed(facts)
         return True
 
