@@ -26,7 +26,7 @@ from exporter.config import AUTO, Config, api_key, objectives, secrets_of, token
 from exporter.config.rules import call_limits, unit_rules
 from exporter.descriptors import divide, raise_limit
 from exporter.logs import also_mask, set_up_logs
-from exporter.outputs.otlp import metric_push, trace_export
+from exporter.outputs.otlp import metric_push, sampled_traces, trace_export
 from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.prometheus.pages import Showing
 from exporter.outputs.prometheus.scrapers import Scrapers
@@ -135,7 +135,10 @@ class Service:
         self._ended_calls: Poll | None = None
         self._keeping = self._make_keeping(instance_id)
         self._showing = Showing(self.metrics, self._scrapers, self._keeping, clock=clock)
-        self._push = metric_push(env, self._showing, self.metrics, instance_id=instance_id)
+        self._push = metric_push(
+            env, self._showing, self.metrics, instance_id=instance_id, goes_on=bool(self._saved.series)
+        )
+        self.metrics.store.moment.sampled = sampled_traces(env)
         self._api = AtomsApi(
             config.api.base_url,
             self._token,

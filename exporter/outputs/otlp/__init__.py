@@ -11,6 +11,7 @@ from exporter.outputs.otlp.signals import (
     Signal,
     describe,
     metric_push,
+    sampled_traces,
     trace_export,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "Signal",
     "describe",
     "metric_push",
+    "sampled_traces",
     "trace_export",
 ]

@@ -33,6 +33,14 @@ class Deltas:
         self._taken: dict[Series, DataPointT] = {}  # cumulative, as of the last delta that arrived
         self._offered: dict[Series, DataPointT] = {}  # cumulative, as of the delta now being sent
 
+    def go_on_from(self, metrics: Iterable[Metric]) -> None:
+        """An earlier life has counted these and pushed them."""
+        for metric in metrics:
+            if grows(metric):
+                data: Any = metric.data
+                for point in data.data_points:
+                    self._taken[series_of(metric, point)] = dataclasses.replace(point, exemplars=())
+
     def since_last(self, metrics: Iterable[Metric]) -> Iterator[Metric]:
         """What happened since the last ``taken``. Series without news are left out; gauges pass as they are."""
         self._offered.clear()
@@ -61,6 +69,8 @@ class Deltas:
 
     def _news(self, series: Series, point: DataPointT) -> DataPointT | None:
         taken = self._taken.get(series)
+        if taken is not None and amount(point) >= amount(taken) and _start(point) != _start(taken):
+            taken = None  # it was gone and has begun again: what it counted since then nobody has taken
         if amount(point) == (amount(taken) if taken is not None else 0):
             return None
         self._offered[series] = dataclasses.replace(point, exemplars=())
@@ -69,6 +79,10 @@ class Deltas:
         if amount(point) < amount(taken):
             return dataclasses.replace(point, start_time_unix_nano=taken.time_unix_nano)
         return _difference(point, taken)
+
+
+def _start(point: DataPointT) -> int | None:
+    return point.start_time_unix_nano
 
 
 def _metrics(data: MetricsData) -> Iterator[Metric]:

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import structlog
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
-from opentelemetry.sdk.metrics.export import MetricsData
+from opentelemetry.sdk.metrics.export import Metric, MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client import Metric as Family
@@ -42,6 +42,8 @@ class MetricPush:
 
     A push that fails is not kept: the next one carries newer numbers of the same series, after the back-off when that
     is shorter than the interval. A request that is too large goes in halves; one that is refused hides no other.
+
+    :param goes_on: what is counted so far was pushed by an earlier life: no delta has it again.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class MetricPush:
         interval_seconds: float,
         timeout_seconds: float,
         delta: bool = False,
+        goes_on: bool = False,
         exemplars: bool = True,
         units: Mapping[str, str] | None = None,
         backoff: Backoff | None = None,
@@ -76,6 +79,8 @@ class MetricPush:
         self._clock = clock
         self._now_ns = now_ns
         self._start_ns = now_ns()
+        if self._deltas is not None and goes_on:
+            self._deltas.go_on_from(self._walk())
         self._points = _POINTS_IN_A_REQUEST  # smaller for a while after "too large"
         self._pushes_of_this_size = 0
         self._failing = False
@@ -167,12 +172,16 @@ class MetricPush:
         return worst
 
     def _requests(self) -> Iterator[MetricsData]:
-        window = Window(self._start_ns, self._now_ns())
-        metrics = metrics_of(self._registry.collect(), window, units=self._units, exemplars=self._exemplars)
-        metrics = self._starts.of(metrics, window.start_ns, window.now_ns)
+        metrics = self._walk()
         if self._deltas is not None:
             metrics = self._deltas.since_last(metrics)
         return pack(metrics, self._resource, self._scope, self._points)
+
+    def _walk(self) -> Iterator[Metric]:
+        """Every metric, cumulative, with its start times."""
+        window = Window(self._start_ns, self._now_ns())
+        metrics = metrics_of(self._registry.collect(), window, units=self._units, exemplars=self._exemplars)
+        return self._starts.of(metrics, window.start_ns, window.now_ns)
 
     def _count(self, answer: Answer) -> None:
         """Count a failure, and say what a backend took a request without."""

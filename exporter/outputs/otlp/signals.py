@@ -6,7 +6,8 @@ The SDK and the exporters are imported where they are needed: without an endpoin
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from exporter.outputs.otlp import settings as settings
@@ -28,6 +29,7 @@ __all__ = [
     "Signal",
     "describe",
     "metric_push",
+    "sampled_traces",
     "trace_export",
 ]
 
@@ -66,6 +68,17 @@ def trace_export(
     )
 
 
+def sampled_traces(env: Mapping[str, str]) -> Callable[[str], bool] | None:
+    """Whether a trace (32 hex digits) will be found in a backend; ``None`` where all are, or none is exported."""
+    sampler = env.get("OTEL_TRACES_SAMPLER", "").strip().lower()
+    if settings.endpoint(env, "traces") is None or sampler in ("", "always_on", "parentbased_always_on"):
+        return None
+    from exporter.outputs.otlp.sdk import sampling
+
+    sampled = sampling(env)
+    return lru_cache(maxsize=65_536)(lambda trace_id: sampled(int(trace_id, 16)))
+
+
 def metric_push(
     env: Mapping[str, str],
     registry: Families,
@@ -73,11 +86,13 @@ def metric_push(
     *,
     units: Mapping[str, str] | None = None,
     instance_id: str | None = None,
+    goes_on: bool = False,
     backoff: Backoff | None = None,
 ) -> MetricPush | None:
     """What pushes the registry, started; None when no endpoint is set for metrics. Raises ConfigError.
 
-    Counters are taken to have started at zero now: call it before anything is counted. ``units`` gives the UCUM unit
+    Counters are taken to have started at zero now, where they do not say when: call it before anything is counted.
+    ``goes_on``: an earlier life has pushed what is counted so far. ``units`` gives the UCUM unit
     of metrics whose name does not end in one. Close what you get.
     """
     endpoint = settings.endpoint(env, "metrics")
@@ -96,6 +111,7 @@ def metric_push(
         interval_seconds=settings.push_interval_seconds(env),
         timeout_seconds=settings.push_timeout_seconds(env),
         delta=settings.delta_temporality(env),
+        goes_on=goes_on,
         exemplars=settings.exemplars_wanted(env),
         units=units,
         backoff=backoff,
