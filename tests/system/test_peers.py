@@ -54,7 +54,7 @@ async def test_prometheus_scrapes_and_keeps_exemplars(tmp_path: Path) -> None:
                 return targets and [each for each in targets["activeTargets"] if each["health"] == "up"]
 
             async def exemplars() -> Any:
-                span = {"start": time.time() - 600, "end": time.time() + 600}
+                span = {"start": time.time() - 1_200, "end": time.time() + 600}
                 found = await _ask(url, "query_exemplars", query="atoms_turn_latency_seconds_bucket", **span)
                 return [exemplar for series in found or () for exemplar in series["exemplars"]]
 
