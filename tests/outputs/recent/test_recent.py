@@ -38,11 +38,11 @@ def remembered(now: Now, **options: int) -> Recent:
 
 def turn(recent: Recent, seconds: float, place: Place = GREETING, call: str = "c1", interrupted: bool = False) -> None:
     where = Where(call, place, f"{place.node_id}#1", 0)
-    recent.recorders[TurnAnswered](TurnAnswered(where, 5.0, seconds, interrupted, (), None, None, None, 0, 0))
+    recent.recorders[TurnAnswered](TurnAnswered(where, 5.0, seconds, interrupted, (), None, None, None, 0, 0, 0))
 
 
 def ended(recent: Recent, call: str = "c1", outcome: str = "completed", turns: int = 1, agent: Agent = SALES) -> None:
-    fact = CallEnded(call, agent, "webcall", outcome, 1.0, 2.0, 1.0, None, False, 0, turns, 0, 0)
+    fact = CallEnded(call, agent, "webcall", outcome, 1.0, 2.0, 1.0, None, False, 0, turns, 0, 0, 0)
     recent.recorders[CallEnded](fact)
 
 
