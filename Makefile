@@ -4,6 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ARGS   ?=
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -31,7 +32,7 @@ demo: $(VENV)/.run ## the exporter against the built-in simulator: no account, n
 	$(BIN)/atoms-exporter demo $(ARGS)
 
 test: check servers ## everything: linters, types, layers, then all tests against the real servers
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.test ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

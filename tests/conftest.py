@@ -23,6 +23,16 @@ _OPT_IN = {
 }
 
 
+_LONGEST_FIRST = (
+    "tests/faults/test_faults.py",
+    "tests/dashboards/test_real_servers.py",
+    "tests/system/test_load.py",
+    "tests/system/test_webhooks.py",
+    "tests/slo/test_rule_scenarios.py",
+)
+"""Two processes share the files: with a long one last, the other would wait for it."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Marks of tests that run only when asked for: ``pytest -m soak``."""
     for name, meaning in _OPT_IN.items():
@@ -30,9 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave those out that nobody asked for."""
+    """Leave those out that nobody asked for; the longest files come first."""
     asked = config.getoption("-m") or ""
     left_out = [item for item in items if any(item.get_closest_marker(name) and name not in asked for name in _OPT_IN)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    order = {name: place for place, name in enumerate(_LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
