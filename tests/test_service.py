@@ -168,6 +168,14 @@ async def test_a_call_is_followed_once_whoever_finds_it() -> None:
         assert here.page.total("atoms_calls_ended_total") == 1
 
 
+async def test_a_call_that_only_a_webhook_knows_lasted_as_long_as_that_says() -> None:
+    async with stage({"history.enabled": "false"}, calls=1, total_calls=1, speed=40.0) as here:
+        found = FoundCall("CALL-1767225600000-abcdef", source="webhook")
+        here.service.following.told(found, "busy", 1_767_225_700.0, 95.0)
+        await until(lambda: here.page.total("atoms_calls_ended_total", outcome="busy"), 30)
+        assert here.page.total("atoms_call_duration_seconds_sum") == 95
+
+
 async def test_a_clock_that_steps_ends_no_call() -> None:
     ahead = 0.0
 

@@ -49,6 +49,7 @@ class Word:
     status: str | None = None
     reason: str | None = None
     ended_at: float | None = None
+    lasted_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +201,9 @@ def _weight(word: Word) -> tuple[Any, ...]:
     return (word.standing is Standing.OVER, word.at, word.standing, _text(word))
 
 
-def _text(word: Word) -> tuple[str, str, str, float]:
+def _text(word: Word) -> tuple[str, str, str, float, float]:
     """So that of two words of one moment the same one counts, whichever came first."""
-    return word.outcome or "", word.status or "", word.reason or "", word.ended_at or 0.0
+    return word.outcome or "", word.status or "", word.reason or "", word.ended_at or 0.0, word.lasted_seconds or 0.0
 
 
 def _list_said(case: Case, said: ListSaid) -> Case:

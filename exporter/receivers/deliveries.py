@@ -107,7 +107,7 @@ class Deliveries:
                 )
             case PostConversation():
                 found = FoundCall(delivery.call_id, delivery.agent_id, delivery.channel, source="webhook")
-                self._following.told(found, delivery.outcome, delivery.ended_at)
+                self._following.told(found, delivery.outcome, delivery.ended_at, delivery.duration_seconds)
             case AnalyticsCompleted():
                 await self._analysed(delivery)
                 self._counted(identity)

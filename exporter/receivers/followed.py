@@ -334,7 +334,8 @@ class Followed:
             ended,
             at=(call_log.ended_at if call_log is not None else None) or _said_to_have_ended(self._case),
             began_at=call_log.created_at if call_log is not None else None,
-            lasted_seconds=call_log.duration_seconds if call_log is not None else None,
+            lasted_seconds=(call_log.duration_seconds if call_log is not None else None)
+            or _said_to_have_lasted(self._case),
             log=call_log,
         )
         around.log.info(
@@ -403,6 +404,10 @@ class Followed:
 def _word(call_log: CallLog, asked_at: float) -> Word:
     standing = standing_of(call_log.status, call_log.outcome)
     return Word(standing, asked_at, call_log.outcome, call_log.status, ended_at=call_log.ended_at)
+
+
+def _said_to_have_lasted(case: Case) -> float | None:
+    return case.webhook.lasted_seconds if case.webhook is not None else None
 
 
 def _said_to_have_ended(case: Case) -> float | None:

@@ -136,9 +136,13 @@ class Following:
         outcome = outcome_of(found.status)
         return ListSaid(Word(standing_of(found.status, outcome), self._monotonic(), outcome, found.status))
 
-    def told(self, found: FoundCall, outcome: str | None, ended_at: float | None) -> None:
+    def told(
+        self, found: FoundCall, outcome: str | None, ended_at: float | None, lasted_seconds: float | None = None
+    ) -> None:
         """A webhook says that a call is over; one whose beginning was missed is followed for its history."""
-        said = WebhookSaid(Word(Standing.OVER, self._monotonic(), outcome, ended_at=ended_at))
+        said = WebhookSaid(
+            Word(Standing.OVER, self._monotonic(), outcome, ended_at=ended_at, lasted_seconds=lasted_seconds)
+        )
         followed = self._followed.get(found.call_id)
         if followed is not None:
             followed.report(said)
