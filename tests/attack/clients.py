@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import itertools
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 Attacker = Callable[[str], Awaitable[None]]
@@ -91,11 +93,20 @@ CLIENTS: Mapping[str, Attacker] = {
 
 @contextlib.asynccontextmanager
 async def attacking(url: str, *names: str) -> AsyncIterator[None]:
-    """These, all if none is named, for as long as the block lasts."""
-    tasks = [asyncio.ensure_future(CLIENTS[name](url)) for name in names or CLIENTS]
+    """These, all if none is named, for as long as the block lasts: in a process of their own, so that they and those
+    who watch do not wait for each other."""
+    command = [sys.executable, "-m", "tests.attack.clients", url, *(names or CLIENTS)]
+    process = await asyncio.create_subprocess_exec(*command, cwd=Path(__file__).parents[2])
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        process.kill()
+        await process.wait()
+
+
+async def _all(url: str, names: Sequence[str]) -> None:
+    await asyncio.gather(*(CLIENTS[name](url) for name in names))
+
+
+if __name__ == "__main__":
+    asyncio.run(_all(sys.argv[1], sys.argv[2:]))
