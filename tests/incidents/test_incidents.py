@@ -81,7 +81,7 @@ INCIDENTS = (
         {"silent_agent": 1.0},
         "AtomsCallersUnanswered",
         "critical",
-        25,
+        40,  # calls in progress end as they began, ten of these minutes later
         "Turns and visits per minute",
     ),
     Incident(
