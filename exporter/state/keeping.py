@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -36,12 +36,17 @@ class KeepingCounts(Protocol):
         """One could not be written."""
 
 
+_TakenCall = tuple[TrackedCall, Sequence[int], Mapping[int, frozenset[str]]]
+"""A call, the identities that are new, and the facts that wait."""
+_NOTHING: Mapping[int, frozenset[str]] = {}
+
+
 class _Cut(NamedTuple):
     """Everything that changed since the last commit, as of one moment."""
 
     number: int
     at: float
-    calls: list[tuple[TrackedCall, CallNews]]
+    calls: list[_TakenCall]
     over: list[str]
     series: list[Taken]
     forgotten: list[tuple[str, Labels]]
@@ -207,7 +212,7 @@ class Keeping:
     def _cut(self) -> _Cut:
         """Everything that is news, in one moment: nothing is counted while this runs."""
         self._cuts += 1
-        calls = [(tracked, self._take(tracked)) for tracked in self._tracker if self._is_news(tracked)]
+        calls = self._taken_calls()
         over, self._over = self._over, []
         gone, self._forgotten = [*self._forgotten, *numbers.forgotten(self._series)], []
         pages = PagesSeen(self._series.moment.edition, self._scrapers.shown, self._scrapers.seen())
@@ -220,7 +225,7 @@ class Keeping:
         self._store.save(
             Commit(
                 at=cut.at,
-                calls=[news for _, news in cut.calls],
+                calls=[_news(*taken) for taken in cut.calls],
                 over=cut.over,
                 series=rows,
                 forgotten=cut.forgotten,
@@ -233,31 +238,35 @@ class Keeping:
         )
         return rows
 
-    def _is_news(self, tracked: TrackedCall) -> bool:
-        if tracked.uncommitted or tracked.call.call_id not in self._known:
-            return True
-        # What waited may be counted by now, without an event of its own.
-        held_back = self._held_back.get(tracked.call.call_id)
-        return held_back is not None and held_back != _waiting(tracked)
-
-    def _take(self, tracked: TrackedCall) -> CallNews:
-        call, counted = tracked.call, tracked.uncommitted or ()
-        tracked.uncommitted = []
-        self._known.add(call.call_id)
-        waiting = _waiting(tracked)
-        if waiting:
-            self._held_back[call.call_id] = waiting
-        else:
-            self._held_back.pop(call.call_id, None)
-        return CallNews(call.call_id, call.agent, call.channel, tracked.opened_at, counted, waiting)
+    def _taken_calls(self) -> list[_TakenCall]:
+        """Calls of which there is news. Ten thousand of them are taken at a time: no more is done here than must be."""
+        taken: list[_TakenCall] = []
+        known, held_back = self._known, self._held_back
+        for tracked in self._tracker:
+            call, counted = tracked.call, tracked.uncommitted
+            call_id = call.call_id
+            if not counted and call_id in known and call_id not in held_back:
+                continue
+            # What waited may be counted by now, without an event of its own.
+            waiting = _waiting(tracked) if call.waiting.size or tracked.owed else _NOTHING
+            if not counted and call_id in known and held_back[call_id] == waiting:
+                continue
+            tracked.uncommitted = []
+            known.add(call_id)
+            if waiting:
+                held_back[call_id] = waiting
+            elif held_back:
+                held_back.pop(call_id, None)
+            taken.append((tracked, counted or (), waiting))
+        return taken
 
     def _give_back(self, cut: _Cut) -> None:
         self._over[:0] = cut.over
         self._forgotten[:0] = cut.forgotten
-        for tracked, news in cut.calls:
-            self._known.discard(news.call_id)
+        for tracked, counted, _ in cut.calls:
+            self._known.discard(tracked.call.call_id)
             if tracked.uncommitted is not None:
-                tracked.uncommitted[:0] = news.counted
+                tracked.uncommitted[:0] = counted
 
     async def _expire(self, now: float) -> None:
         try:
@@ -306,3 +315,8 @@ def _waiting(tracked: TrackedCall) -> Mapping[int, frozenset[str]]:
     """Facts of events that were counted as events, but are not counted themselves yet."""
     waiting = tracked.call.waiting_facts()
     return {**tracked.owed, **waiting} if tracked.owed else waiting
+
+
+def _news(tracked: TrackedCall, counted: Sequence[int], waiting: Mapping[int, frozenset[str]]) -> CallNews:
+    call = tracked.call
+    return CallNews(call.call_id, call.agent, call.channel, tracked.opened_at, counted, waiting)

@@ -18,7 +18,12 @@ import pytest
 from exporter.calls.identity import SeenEvents
 from exporter.calls.observations import Agent
 from exporter.errors import ConfigError, Interrupted
-from exporter.state.kept import CallNews, Commit, SavedCall
+from exporter.outputs.prometheus.children import packed
+from exporter.outputs.prometheus.kept import KeptSeries
+from exporter.outputs.prometheus.scrapers import SeenPages
+from exporter.state import opening
+from exporter.state.kept import CallNews, Commit, PagesSeen, SavedCall
+from exporter.state.place import default_path
 from exporter.state.sqlite import SQLiteStore
 
 ANNA = Agent("a1", "Anna", True)
@@ -287,3 +292,119 @@ def test_rows_that_cannot_be_read_cost_their_call_only(tmp_path: Path) -> None:
     assert len(found["one"]) == 0
     assert 2 in found["two"]
     again.close()
+
+
+# -- series
+
+
+def test_series_scrapers_and_the_rest_come_back_as_they_were(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "state.db")
+    rows = [
+        KeptSeries("a_total", ("x", 'q"\n'), packed([3.0]), 5, 100.5, None, False),
+        KeptSeries("d", ("y", ""), packed([0.5, 1, 0]), 6, 101.5, packed([0.25, 1, 0]), True),
+    ]
+    pages = PagesSeen(9, 4, [SeenPages("k", 7, 8, 1000.25)])
+    layouts = {"a_total": "counter x,y", "d": "histogram x,y 1,+Inf"}
+    store.save(Commit(2000.5, series=rows, pages=pages, layouts=layouts, instance_id="me", counts_since=1500.25))
+    store.save(Commit(2001.5, series=[rows[0]._replace(numbers=packed([4.0]))], pages=pages, layouts=layouts))
+    store.close()
+    again = SQLiteStore(tmp_path / "state.db")
+    state = again.load()
+    assert state.series == [rows[0]._replace(numbers=packed([4.0])), rows[1]]
+    assert (state.pages, state.layouts, state.committed_at) == (pages, layouts, 2001.5)
+    assert state.counts_since == 1500.25
+    assert (state.trouble, state.ahead) == (None, False)
+    again.save(Commit(3.0, forgotten=[("d", ("y", ""))], layouts=layouts))
+    assert [row.family for row in again.load().series] == ["a_total"]
+    again.save(Commit(4.0, layouts=layouts | {"a_total": "counter z"}))
+    assert again.load().series == []
+    again.close()
+
+
+def test_a_commit_anew_replaces_what_an_earlier_life_left(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "state.db")
+    row = KeptSeries("a_total", ("x",), packed([3.0]), 5, 100.5, None, False)
+    store.save(Commit(1.0, series=[row], layouts={"a_total": "counter x"}))
+    store.save(Commit(2.0, series=[row._replace(labels=("y",))], layouts={"a_total": "counter x"}, anew=True))
+    assert [found.labels for found in store.load().series] == [("y",)]
+    store.close()
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            opening._SCHEMA_1 + "INSERT INTO calls VALUES ('one', 'a1', 'Anna', 1, 'webcall', 100.5, '{}', 1.0);"
+            "INSERT INTO finished VALUES ('two', 1.0);"
+            f"PRAGMA application_id={opening.APPLICATION_ID}; PRAGMA user_version=1;"
+        )
+    store = SQLiteStore(path)
+    state = store.load()
+    assert [(call.call_id, call.form) for call in state.calls] == [("one", 1)]
+    assert (state.finished, state.series, state.existed) == (["two"], [], True)
+    store.close()
+
+
+def test_a_second_writer_is_refused_and_told_who_has_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    store = SQLiteStore(path)
+    with pytest.raises(ConfigError, match=f"in use by process {os.getpid()} on ") as refused:
+        SQLiteStore(path)
+    assert refused.value.key == "state.path"
+    store.close()
+    SQLiteStore(path).close()
+
+
+def test_a_lock_is_not_taken_for_damage(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    store = SQLiteStore(path)
+    keep(store, [checkpoint("one", 1)], [], 1.0)
+    store.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("UPDATE calls SET channel = 'chat'")
+        again = SQLiteStore(path, patience_seconds=0.05)
+        state = again.load()
+        assert state.trouble is not None
+        assert again.set_aside is None
+        other.execute("ROLLBACK")
+    keep(again, [checkpoint("two", 1)], [], 2.0)
+    assert {call.call_id for call in again.load().calls} == {"one", "two"}
+    again.close()
+
+
+def test_what_was_shown_ahead_of_what_is_kept_is_known_to_the_next_life(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "state.db")
+    assert store.go_ahead()
+    store.close()
+    again = SQLiteStore(tmp_path / "state.db")
+    assert again.load().ahead
+    again.caught_up()
+    assert not again.load().ahead
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("env", "where"),
+    [
+        ({"STATE_DIRECTORY": "{tmp}/a:{tmp}/b", "HOME": "{tmp}/h"}, "a"),
+        ({"XDG_STATE_HOME": "{tmp}/x", "HOME": "{tmp}/h"}, "x/atoms-exporter"),
+        ({"HOME": "{tmp}/h"}, "h/.local/state/atoms-exporter"),
+    ],
+)
+def test_each_account_has_its_own_file_where_the_system_keeps_state(
+    env: dict[str, str], where: str, tmp_path: Path
+) -> None:
+    given = {name: text.format(tmp=tmp_path) for name, text in env.items()}
+    one, other = default_path(given, "url\nkey"), default_path(given, "url\nanother key")
+    assert isinstance(one, Path)
+    assert one.parent == tmp_path / where
+    assert one.parent.is_dir()
+    assert one != other
+    assert "key" not in str(one)
+
+
+@pytest.mark.parametrize("env", [{}, {"HOME": "/dev/null"}, {"XDG_STATE_HOME": "relative"}])
+def test_where_there_is_no_place_it_says_why(env: dict[str, str]) -> None:
+    assert isinstance(default_path(env, "account"), str)
