@@ -167,8 +167,9 @@ CASES: tuple[Case, ...] = (
         "never_opens=0.5,no_call_end=0.5",
         settings={"api.max_streams": "2"},
         busy=False,
-        check=every(struck("never_opens", least=5), said("a call cannot be followed")),
-        speed=8.0,
+        check=every(struck("never_opens", least=4), said("a call cannot be followed")),
+        speed=4.0,
+        total_calls=12,
     ),
     streams(
         "refused",
