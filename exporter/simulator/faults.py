@@ -39,7 +39,7 @@ FAULTS: Mapping[str, str] = {
     "drip": "request: answered a byte at a time, one every `seconds` (default 0.2)",
     # drawn per frame; extra frames are garbage that no reader should count
     "malformed": "frame: an extra frame whose JSON is cut off",
-    "nan": "frame: an extra turn_latency with the literal NaN",
+    "nan": "frame: before a turn_latency an extra one with the literal NaN",
     "oversize": "frame: an extra agent_log of `size` bytes (default 2 MB, at most 50 MB)",
     "duplicate": "frame: sent twice",
     "reorder": "frame: swapped with the one before, never across a change of node or the call's ends",

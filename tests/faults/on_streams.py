@@ -123,7 +123,7 @@ CASES: tuple[Case, ...] = (
     streams(
         "garbage",
         "cut JSON, NaN, 2 MB events, unknown types, negative latencies, every form of SSE",
-        "malformed=0.02,nan=0.02,oversize=0.002,noise=0.2,unknown_event=0.2,negative_latency=0.2",
+        "malformed=0.02,nan=0.1,oversize=0.002,noise=0.2,unknown_event=0.2,negative_latency=0.2",
         check=every(
             struck("malformed", "nan", "oversize", "noise", "unknown_event", "negative_latency"),
             exactly(REJECTED, lambda ledger: ledger["garbage"]["malformed"], reason="malformed_json"),
@@ -167,9 +167,8 @@ CASES: tuple[Case, ...] = (
         "never_opens=0.5,no_call_end=0.5",
         settings={"api.max_streams": "2"},
         busy=False,
-        check=every(struck("never_opens", least=4), said("a call cannot be followed")),
-        speed=4.0,
-        total_calls=12,
+        check=struck("never_opens", least=4),
+        speed=8.0,
     ),
     streams(
         "refused",
