@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import subprocess
@@ -336,14 +337,14 @@ async def test_a_configured_proxy_carries_the_streams(monkeypatch: pytest.Monkey
         monkeypatch.delenv(name, raising=False)
     async with proxy.serving():
         monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/api/v1"))
-        async with api_for("http://atoms.example/api/v1") as (api, _):
+        async with api_for("http://atoms.example/api/v1", env=os.environ) as (api, _):
             response = await api.open_stream("CALL-1")
             assert "drain_into" not in response.extensions
             await response.aclose()
         assert proxy.requests[0].target == "http://atoms.example/api/v1/events?callId=CALL-1"
         monkeypatch.setenv("no_proxy", "127.0.0.1,other.example")
         direct = Upstream(play)
-        async with direct.serving(), api_for(direct.url) as (api, _):
+        async with direct.serving(), api_for(direct.url, env=os.environ) as (api, _):
             response = await api.open_stream("CALL-1")
             assert "drain_into" in response.extensions
             await response.aclose()
