@@ -203,9 +203,10 @@ class CallBook:
                 code = facts["metadata"].get("code") or facts["payload"]["error_class"]
                 self._count("atoms_agent_errors_total", str(code), facts.get("severity", "unknown"))
 
-    def close(self, outcome: str | None) -> Book:
-        """The call is over (``outcome`` None: books so far of a call in progress). Nothing is left waiting."""
-        if outcome is not None:
+    def close(self, outcome: str | None, *, over: bool = True) -> Book:
+        """Nothing is left waiting. ``outcome`` is None for a call in progress and for one that never ends: of such a
+        one nothing more will come (``over``), and it has its end when somebody gives it up."""
+        if over:
             self._conclude()
         if self._node is None:
             self._settle("none")
@@ -369,6 +370,8 @@ class CallBook:
 def book_of(script: CallScript, happenings: Iterable[Happening] | None = None) -> Book:
     """The book of a whole call, or of the given part of it (then without an end)."""
     page = CallBook(script.agent_id, script.channel)
-    for happening in script.happenings if happenings is None else happenings:
+    seen = script.happenings if happenings is None else tuple(happenings)
+    for happening in seen:
         page.see(happening)
-    return page.close(script.outcome if happenings is None and not script.never_ends else None)
+    over = happenings is None or (script.never_ends and len(seen) == len(script.happenings))
+    return page.close(script.outcome if happenings is None and not script.never_ends else None, over=over)
