@@ -94,22 +94,17 @@ def _turn(
     call.turn_spent = Spent()
 
 
-def words_said(call: Call, speaker: str, text: str | None) -> None:
-    """How many words; which, nobody keeps."""
-    if text and (count := len(text.split())):
-        call.say(WordsSaid(call.visit.where, speaker, count))
-
-
 def speech_synthesised(call: Call, event: wire.TTSCompleted, at: float) -> None:
     answer_heard(call, at)
     call.signs.agent_spoke(call.visit, at)
-    words_said(call, "agent", event.tts_text)
-    if event.tts_latency is None:
-        call.skip(Skip.MISSING)
-        return
-    latency = seconds(event.tts_latency, call.units.tts_latency, event.timestamp)
+    words = len(event.tts_text.split()) if event.tts_text else 0
+    latency: float | Skip = Skip.MISSING
+    if event.tts_latency is not None:
+        latency = seconds(event.tts_latency, call.units.tts_latency, event.timestamp)
     if isinstance(latency, Skip):
         call.skip(latency)
+        if words:
+            call.say(WordsSaid(call.visit.where, words))
         return
     content = call.content_of(**{"gen_ai.output.messages": event.tts_text})
-    call.say(SpeechSynthesised(call.visit.where, at, latency, content, nth=call.nth("speech", at)))
+    call.say(SpeechSynthesised(call.visit.where, at, latency, content, words, nth=call.nth("speech", at)))

@@ -150,7 +150,9 @@ class HopAnswered(Timed, frozen=True, gc=False):
 
 
 class UserSpoke(Located, frozen=True, gc=False):
-    """The caller finished saying something."""
+    """The caller finished saying something, in so many words; which, nobody keeps."""
+
+    words: int = 0
 
 
 class TurnUnanswered(Located, frozen=True, gc=False):
@@ -172,9 +174,8 @@ class FirstWordHeard(Observation, frozen=True, gc=False):
 
 
 class WordsSaid(Located, frozen=True, gc=False):
-    """How many words a side said; which, nobody keeps. ``speaker`` is ``user`` or ``agent``."""
+    """The agent said something of which nothing else is counted: how long it took to become speech is not known."""
 
-    speaker: str
     count: int
 
 
@@ -210,6 +211,7 @@ class SpeechSynthesised(Shown, frozen=True, gc=False):
 
     seconds: float
     content: Content
+    words: int = 0
 
 
 class ProcessorMeasured(Timed, frozen=True, gc=False):

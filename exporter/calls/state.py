@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exporter.calls.account import UNKNOWN_ACCOUNT, Account
-from exporter.calls.answers import speech_synthesised, turn_answered, words_said
+from exporter.calls.answers import speech_synthesised, turn_answered
 from exporter.calls.call import Call
 from exporter.calls.moves import hopped, leave, node_shown, stop_waiting
 from exporter.calls.observations import (
@@ -85,9 +85,9 @@ _NOTHING: list[Observation] = []
 
 
 def _user_spoke(call: Call, event: wire.UserTranscription, at: float) -> None:
-    call.say(UserSpoke(call.visit.where))
+    text = event.user_transcription_text
+    call.say(UserSpoke(call.visit.where, len(text.split()) if text else 0))
     call.signs.caller_spoke(call.visit, at)
-    words_said(call, "user", event.user_transcription_text)
 
 
 def _user_speaks(call: Call, event: wire.UserInterimTranscription, at: float) -> None:

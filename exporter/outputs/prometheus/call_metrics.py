@@ -99,7 +99,7 @@ class CallMetrics:
             TokensUsed: self._tokens_used,
             CharactersSpoken: self._characters_spoken,
             AudioTranscribed: self._audio_transcribed,
-            UserSpoke: self._counts("atoms_user_turns_total"),
+            UserSpoke: self._user_spoke,
             NodeEntered: self._node_entered,
             TurnUnanswered: self._counts("atoms_unanswered_turns_total"),
             DeadAir: self._dead_air,
@@ -143,9 +143,12 @@ class CallMetrics:
         child.observe_with(took, at, where)
 
     def _speech_synthesised(self, fact: SpeechSynthesised) -> None:
-        where = fact.where
-        child = self._in(self._kept(where.place), "atoms_tts_latency_seconds", where.place)
+        place = fact.where.place
+        kept = self._kept(place)
+        child = self._in(kept, "atoms_tts_latency_seconds", place)
         child.observe_with(fact.seconds, fact.at, _OwnSpan(fact, speech_span_id))
+        if fact.words:
+            self._in(kept, "atoms_words_total", place, "agent").inc(fact.words)
 
     def _processor_measured(self, fact: ProcessorMeasured) -> None:
         where = fact.where
@@ -247,9 +250,16 @@ class CallMetrics:
         child = self._in(self._kept(where.place), "atoms_dead_air_seconds", where.place)
         child.observe_with(fact.seconds, fact.at, where)
 
+    def _user_spoke(self, fact: UserSpoke) -> None:
+        place = fact.where.place
+        kept = self._kept(place)
+        self._in(kept, "atoms_user_turns_total", place).inc()
+        if fact.words:
+            self._in(kept, "atoms_words_total", place, "user").inc(fact.words)
+
     def _words_said(self, fact: WordsSaid) -> None:
         place = fact.where.place
-        self._in(self._kept(place), "atoms_words_total", place, fact.speaker).inc(fact.count)
+        self._in(self._kept(place), "atoms_words_total", place, "agent").inc(fact.count)
 
     def _first_word_heard(self, fact: FirstWordHeard) -> None:
         agent = fact.agent
