@@ -387,4 +387,7 @@ SELF_METRICS: tuple[MetricSpec, ...] = (
 )
 """What the exporter says about itself."""
 
+NOT_KEPT = frozenset({"atoms_exporter_checkpoint_failures_total"})
+"""Counters that begin at 0 in each life: what says that nothing can be kept must be seen meanwhile."""
+
 CATALOGUE: tuple[MetricSpec, ...] = CALL_METRICS + SELF_METRICS

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import NamedTuple
 
-from exporter.outputs.prometheus.catalogue import Kind
 from exporter.outputs.prometheus.children import Child, packed, unpacked
 from exporter.outputs.prometheus.series import Family, Labels, Store
 
@@ -123,4 +122,4 @@ def _numbers(content: bytes, how_many: int) -> list[float] | None:
 
 
 def _families(store: Store) -> Iterable[tuple[str, Family]]:
-    return ((name, family) for name, family in store.families.items() if family.spec.kind is not Kind.GAUGE)
+    return ((name, family) for name, family in store.families.items() if family.is_kept)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from prometheus_client import Metric
 from prometheus_client.samples import Exemplar, Sample
 
-from exporter.outputs.prometheus.catalogue import AGENT, Kind, MetricSpec
+from exporter.outputs.prometheus.catalogue import AGENT, NOT_KEPT, Kind, MetricSpec
 from exporter.outputs.prometheus.children import (
     UNKEPT,
     Child,
@@ -106,6 +106,7 @@ class Family:
         self._overflowed: Crowd | None = None
         self._layout = Layout(spec, self.bounds)
         self._moment = moment or Moment()
+        self.is_kept = spec.kind is not Kind.GAUGE and spec.name not in NOT_KEPT
         self._created_lines = created_lines and spec.kind is not Kind.GAUGE
         for values in spec.initial():
             self._child(values)
@@ -165,7 +166,7 @@ class Family:
 
     def _shown(self, child: Child, view: View) -> Sequence[float] | None:
         """Numbers to show instead of the child's own; ``None``: its own."""
-        if self.spec.kind is Kind.GAUGE:
+        if not self.is_kept:
             return None
         if view.floor is not None and child.born >= view.floor:
             content = child.base
