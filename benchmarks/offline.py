@@ -249,7 +249,7 @@ def start(quick: bool) -> dict[str, Any]:
             listen = f"127.0.0.1:{port}"
             process = subprocess.Popen(
                 [sys.executable, "-m", "exporter", "run", "--api.base-url", base, "--web.listen-address", listen],
-                env={**os.environ, "ATOMS_API_KEY": "simulated-key"},
+                env={**os.environ, "ATOMS_API_KEY": "simulated-key", "ATOMS_EXPORTER_STATE__PATH": ""},
                 stderr=nothing,
             )
             try:
