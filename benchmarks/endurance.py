@@ -36,6 +36,7 @@ _CONFIG = """\
 api: {{base_url: "{base_url}", max_streams: {streams}}}
 discovery: {{poll: {{limit: 500}}}}
 history: {{enabled: false}}
+state: {{path: ""}}
 web: {{listen_address: "127.0.0.1:{port}"}}
 log: {{level: error}}
 """

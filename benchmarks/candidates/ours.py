@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 
 import structlog
 
@@ -30,9 +29,9 @@ def quantile(histogram: Histogram, before: list[int], q: float) -> float:
 
 async def main() -> None:
     given = arguments()
-    if given.ca:
-        os.environ["SSL_CERT_FILE"] = given.ca
-    otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": given.otlp, "OTEL_METRICS_EXPORTER": "none"} if given.otlp else {}
+    env = {"SSL_CERT_FILE": given.ca} if given.ca else {}
+    if given.otlp:
+        env |= {"OTEL_EXPORTER_OTLP_ENDPOINT": given.otlp, "OTEL_METRICS_EXPORTER": "none"}
     flags = {
         "api.base_url": given.base_url,
         "api.max_streams": given.streams + 100,
@@ -40,12 +39,13 @@ async def main() -> None:
         "history.enabled": False,  # the calls of the source have no history
         "web.listen_address": "127.0.0.1:0",
         "metrics.max_series_per_metric": 100_000,
+        "state.path": "",
     }
     set_up_logs("error", "logfmt")
     before = rss_kib()
     started: asyncio.Future[RunningWeb] = asyncio.get_running_loop().create_future()
     config = load(flags, {"ATOMS_API_KEY": given.token}, None)
-    service = Service(config, otel, structlog.get_logger("bench"), on_started=started.set_result)
+    service = Service(config, env, structlog.get_logger("bench"), on_started=started.set_result)
     gc.freeze()  # as the command line does it
     gc.set_threshold(50_000, 20, 100)
     metrics = service.metrics
