@@ -16,7 +16,7 @@ from exporter.errors import Interrupted, Malformed, Refused
 from exporter.protocol.api import UNKNOWN, CallPage, CallSummary, decode_call_page
 from exporter.receivers.api_time import Start
 from exporter.receivers.backoff import Backoff
-from exporter.receivers.client import AtomsApi
+from exporter.receivers.client import LIST, AtomsApi
 
 MANY_PAGES: Final = 100
 """A list longer than this is said to be long; it is read on. A larger ``limit`` helps who has so many calls."""
@@ -116,6 +116,7 @@ class Poll:
         }
         self._start = start
         self._ended = ended
+        self._source = "ended" if ended else LIST
         self._since = earlier
         self._first = earlier is None or not ended  # no look has come to its end yet
         self._remember = remember
@@ -252,7 +253,7 @@ class Poll:
     async def _ask(self, number: int) -> CallPage:
         statuses = ",".join((*self._statuses, *self._optional))
         params = {"page": str(number), **self._params, **({"statusFilter": statuses} if statuses else {})}
-        return await self._api.get("conversation", source="poll", read=decode_call_page, params=params)
+        return await self._api.get("conversation", source=self._source, read=decode_call_page, params=params)
 
     def _is_seen(self, call_id: str) -> bool:
         if call_id in self._seen:

@@ -53,7 +53,7 @@ def log_entry(
         "callCost": round(script.ended_ms / 60_000 * 0.07, 4) if over else 0,
         "versionId": sha256(script.agent_id.encode()).hexdigest()[:24],
         "versionNumber": 3,
-        "isTest": False,
+        "isTest": script.number % 16 == 5,
         "retryCount": 0,
         "retryAttemptNumber": 0,
         "turnLatencyMetrics": turn_latency_metrics(script, started_ms, published),

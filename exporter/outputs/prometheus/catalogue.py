@@ -56,7 +56,7 @@ REJECT_REASONS = ("malformed_json", "not_an_object", "oversize", "wrong_call", "
 SKIP_REASONS = (
     "initial_zero", "ambiguous_unit", "negative", "non_finite", "implausible", "missing", "wrong_type", "unreadable",
 )  # fmt: skip
-DISCOVERY_SOURCES = ("static", "poll", "webhook", "history", "agents", "api", "capacity")
+DISCOVERY_SOURCES = ("static", "poll", "ended", "webhook", "history", "agents", "api", "capacity")
 DISCOVERY_OUTCOMES = ("ok", "error", "rate_limited", "unauthorized", "timeout", "not_found", "unreadable")
 WEBHOOK_EVENTS = ("pre-conversation", "post-conversation", "analytics-completed", "other")
 WEBHOOK_OUTCOMES = ("accepted", "duplicate", "bad_signature", "malformed", "too_large", "unavailable")

@@ -21,6 +21,7 @@ from exporter.outputs.otlp import settings
 from exporter.outputs.otlp.answer import Answer
 from exporter.outputs.otlp.grpc import GrpcSender
 from exporter.outputs.otlp.http import HttpSender
+from tests.outputs.conftest import GrpcBackend, HttpBackend
 from tests.support.authority import Authority
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n"
@@ -245,8 +246,6 @@ def test_our_renewed_certificate_is_shown_without_a_restart(
 
 
 def tls_backend(protocol: str) -> tuple[Any, Callable[..., None]]:
-    from conftest import GrpcBackend, HttpBackend
-
     backend: Any = GrpcBackend() if protocol == "grpc" else HttpBackend()
 
     def start(authority: Authority, port: int, clients: Path | None = None) -> None:
