@@ -110,7 +110,7 @@ class Owner:
 @pytest.mark.parametrize(("dialect", "way"), [("2025", "pushed"), ("2026", "portable")])
 async def test_every_event_of_every_call_arrives(dialect: Any, way: str, faults: str) -> None:
     options = SimulatorOptions(
-        calls=8, total_calls=8, ramp_seconds=0, speed=30, dialect=dialect, reconnect="replay", linger_seconds=600,
+        calls=8, total_calls=8, ramp_seconds=0, speed=30, dialect=dialect, reconnect="replay", linger_seconds=6000,
         token="secret-token",
         faults=parse_faults(faults) if faults else (),
     )  # fmt: skip

