@@ -25,6 +25,7 @@ from exporter.calls.tracker import Tracker
 from exporter.config import AUTO, Config, api_key, objectives, secrets_of, token_in
 from exporter.config.rules import call_limits, unit_rules
 from exporter.descriptors import divide, raise_limit
+from exporter.fleet.shards import Shard
 from exporter.logs import also_mask, set_up_logs
 from exporter.outputs.otlp import metric_push, sampled_traces, trace_export
 from exporter.outputs.prometheus.metrics import Metrics
@@ -101,6 +102,7 @@ class Service:
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
+        self._shard = Shard(config.fleet.shard, config.fleet.shards)
         self._places = divide(raise_limit(), config.api.max_streams)
         self._token = Token(api_key(config), self._token_in_file)
         self.metrics = Metrics(
@@ -176,6 +178,7 @@ class Service:
             ),
             durable=self._store is not None,
             on_finished=self._finished,
+            ours=self._shard.has,
         )
         self.overview = Overview(
             self.following,
@@ -235,7 +238,8 @@ class Service:
             self._log.info("nothing is kept", reason="state.path is empty")
             return None
         if path == AUTO:
-            path = default_path(env, f"{self._config.api.base_url}\n{api_key(self._config)}")
+            shard = f"\nshard {self._shard}" if self._shard.of > 1 else ""  # each of them has its own
+            path = default_path(env, f"{self._config.api.base_url}\n{api_key(self._config)}{shard}")
         if isinstance(path, str):
             hint = "after a restart counters begin at 0, and calls are counted from then on"
             self._log.warning("nothing is kept", reason=path, hint=hint)
@@ -287,7 +291,15 @@ class Service:
         secrets = self._config.discovery.webhook.secrets
         retention = self._config.state.retention
         self._webhooks = (
-            Webhooks(secrets, telemetry=self.metrics, oldest_seconds=retention, clock=self._clock) if secrets else None
+            Webhooks(
+                secrets,
+                telemetry=self.metrics,
+                oldest_seconds=retention,
+                ours=self._shard.has,
+                clock=self._clock,
+            )
+            if secrets
+            else None
         )
         if self._webhooks is None:
             return None
@@ -368,10 +380,26 @@ class Service:
                 hint="raise the limit (ulimit -n, LimitNOFILE=) or lower api.max_streams",
             )
 
+    def _say_shard(self) -> None:
+        """Which part of the account's calls this is; at warning when an earlier life had others."""
+        if self._shard.of > 1:
+            self._log.info("one shard of several", shard=self._shard.number, shards=self._shard.of)
+        gone = sum(not self._shard.has(saved.call_id) for saved in self._saved.calls)
+        if gone:
+            self._log.warning(
+                "calls in the state belong to other shards now",
+                calls=gone,
+                hint="what was counted of them is counted again there: begin new state when fleet.shards changes",
+            )
+
     def _start(self) -> None:
         self._say_places()
+        self._say_shard()
         self.following.past_is_known = self._saved.existed and self._saved.readable
         for saved in self._saved.calls:
+            if not self._shard.has(saved.call_id):
+                self._finished(saved.call_id)
+                continue
             found = FoundCall(saved.call_id, saved.agent.agent_id, saved.channel, source="state")
             if saved.form == CALL_FORM:
                 self.following.follow(found, earlier=Earlier(saved.counted, saved.waiting))
@@ -386,7 +414,7 @@ class Service:
             if poll.ended:
                 self._ended_calls = self._poll_ended()
                 self._spawn(self._ended_calls.run())
-        if self._config.capacity.enabled:
+        if self._config.capacity.enabled and self._shard.speaks_for_account:
             self._spawn(self._capacity().run())
         self._spawn(self.following.watch())
         self._spawn(self._probe_loop())
@@ -483,6 +511,8 @@ class Service:
             return FollowAnswer.MALFORMED
         if self._stopping.is_set():
             return FollowAnswer.UNAVAILABLE
+        if not self._shard.has(call_id):
+            return FollowAnswer.ELSEWHERE
         accepted = self.following.follow(FoundCall(call_id, source="api"))
         self.metrics.discovery_request("api", "ok")
         return FollowAnswer.ACCEPTED if accepted else FollowAnswer.ALREADY

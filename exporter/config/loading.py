@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
+from exporter.config.fleet import fleet_secrets, unfit
 from exporter.config.model import (
     Api,
     Capacity,
     Config,
     Discovery,
+    Fleet,
     History,
     Log,
     Metrics,
@@ -26,6 +28,7 @@ from exporter.config.model import (
     Web,
     Webhook,
 )
+from exporter.config.places import AUTO
 from exporter.config.sources import (
     CONFIG_FILE_VARIABLE,
     Key,
@@ -59,6 +62,7 @@ __all__ = [
     "Config",
     "ConfigErrors",
     "Discovery",
+    "Fleet",
     "History",
     "Log",
     "Metrics",
@@ -85,6 +89,8 @@ _SCRAPES_OF_A_RATE = 4
 _SECRET_PAIRS: tuple[tuple[Key, Key], ...] = (
     (("api", "api_key"), ("api", "api_key_file")),
     (("discovery", "webhook", "secret"), ("discovery", "webhook", "secret_file")),
+    (("fleet", "redis_url"), ("fleet", "redis_url_file")),
+    (("fleet", "redis_password"), ("fleet", "redis_password_file")),
 )
 
 
@@ -127,6 +133,7 @@ def load(
     config = _validated(settings, problems)
     if config is not None:
         config = _with_thresholds(config, settings, problems)
+        problems.extend(_unfit(config, settings))
     if len(problems) > 1:
         raise ConfigErrors(tuple(problems))
     if problems or config is None:
@@ -242,6 +249,13 @@ def _with_thresholds(config: Config, settings: Leaves, problems: list[ConfigErro
     return config.model_copy(update={"metrics": metrics})
 
 
+def _unfit(config: Config, settings: Leaves) -> Iterator[ConfigError]:
+    """Keys of which each is right and that do not go together."""
+    for key, says in unfit(config.fleet, state_file_named=config.state.path not in (None, AUTO)):
+        setting = settings.get(tuple(key.split(".")))
+        yield ConfigError(key, says + (f" ({setting.source()})" if setting is not None else ""))
+
+
 def objectives(config: Config) -> tuple[Objective, ...]:
     """The configured SLOs as :mod:`exporter.slo` takes them. Raises ConfigError for one that could not work."""
     shortest = max(SHORTEST_RATE_SECONDS, _SCRAPES_OF_A_RATE * config.alerts.scrape_interval)
@@ -286,7 +300,8 @@ def api_key(config: Config) -> str:
 def secrets_of(config: Config) -> list[str]:
     """Every secret of the configuration, to be masked wherever it turns up."""
     key = config.api.api_key
-    return [*config.discovery.webhook.secrets, *([key.get_secret_value()] if key is not None else [])]
+    mine = [key.get_secret_value()] if key is not None else []
+    return [*config.discovery.webhook.secrets, *mine, *fleet_secrets(config.fleet)]
 
 
 def effective(config: Config) -> dict[str, Any]:

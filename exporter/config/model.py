@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 
 from exporter.address import ListenAddress
 from exporter.config.alerts import Alerts
+from exporter.config.fleet import Fleet
 from exporter.config.places import AUTO, File, Listen, UpstreamUrl, WebPath
 from exporter.config.section import Section
 from exporter.config.types import (
@@ -28,8 +29,8 @@ from exporter.config.types import (
     TextsByName,
 )
 
-__all__ = ["Alerts", "Api", "Config", "Discovery", "History", "Log", "Metrics", "Poll", "Section", "SloEntry", "State"]
-__all__ += ["Traces", "Units", "Web", "Webhook"]
+__all__ = ["Alerts", "Api", "Config", "Discovery", "Fleet", "History", "Log", "Metrics", "Poll", "Section", "SloEntry"]
+__all__ += ["State", "Traces", "Units", "Web", "Webhook"]
 
 _CALL_ID = Text(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", "must be a call id such as CALL-1758124225863-80752e")
 _ID = Text(r"[^\s,/?#&%\x00-\x1f\x7f]{1,200}", "must be an id without spaces, commas or slashes")
@@ -264,6 +265,7 @@ class Config(Section):
     metrics: Metrics = Metrics()
     traces: Traces = Traces()
     state: State = State()
+    fleet: Fleet = Fleet()
     slo: tuple[SloEntry, ...] = Field(
         (
             SloEntry(name="turn-latency-2s", threshold=2.0, objective=0.95),

@@ -20,6 +20,7 @@ class WebhookAnswer(StrEnum):
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
+    ELSEWHERE = "elsewhere"
     BAD_SIGNATURE = "bad_signature"
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"

@@ -16,7 +16,7 @@ from exporter.protocol.webhooks import AnalyticsCompleted, PostConversation, Pre
 from exporter.receivers.directory import Directory
 from exporter.receivers.discovery import FoundCall
 from exporter.receivers.following import Following
-from exporter.receivers.webhook import AnyDelivery, DuplicateDelivery, Webhooks, identity_of
+from exporter.receivers.webhook import AnyDelivery, DuplicateDelivery, ElsewhereDelivery, Webhooks, identity_of
 
 NAMING: Final = 8
 """Analyses that wait for the name of their agent at one time. One slow agent must not hold up the others."""
@@ -69,6 +69,8 @@ class Deliveries:
             delivery = self._webhooks.accept(raw, signature)
         except DuplicateDelivery:
             return WebhookAnswer.DUPLICATE
+        except ElsewhereDelivery:
+            return WebhookAnswer.ELSEWHERE
         except Refused as refused:
             return _UNUSABLE.get(refused.status, WebhookAnswer.MALFORMED)
         except Malformed:

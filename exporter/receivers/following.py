@@ -40,6 +40,7 @@ class Following:
     :param spawn: starts a task in the group that owns the process' life.
     :param on_finished: told of every call that is over, for the checkpoint.
     :param durable: events are collected for checkpoints.
+    :param ours: whether calls of this id are followed here; others are left to whom they belong.
     :param clock: Unix time. Ages are measured by ``monotonic``, which nobody can set.
     """
 
@@ -58,11 +59,13 @@ class Following:
         limits: Limits | None = None,
         durable: bool = False,
         on_finished: Callable[[str], None] = lambda _: None,
+        ours: Callable[[str], bool] = lambda _: True,
     ) -> None:
         limits = limits or Limits()
         self._tracker = tracker
         self._log = log
         self._on_finished = on_finished
+        self._ours = ours
         self._monotonic = monotonic
         self._around = Around(
             api=api,
@@ -104,13 +107,13 @@ class Following:
         under_way: bool = False,
         first: Evidence | None = None,
     ) -> bool:
-        """Follow a call from now on; ``False`` when that is being done, or was.
+        """Follow a call from now on; ``False`` when that is being done, or was, or is not ours to do.
 
         :param earlier: what an earlier life of the process counted of it.
         :param under_way: an earlier life may have counted what its history holds, and nobody can tell.
         :param first: what is known of it already.
         """
-        if self.knows(found.call_id):
+        if self.knows(found.call_id) or not self._ours(found.call_id):
             return False
         under_way = under_way or (found.under_way and not self.past_is_known)
         followed = Followed(self._around, found, earlier=earlier, under_way=under_way, first=first)

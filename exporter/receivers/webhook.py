@@ -33,6 +33,10 @@ class DuplicateDelivery(AtomsExporterError):
     """The delivery was taken before: acknowledge it again, do nothing."""
 
 
+class ElsewhereDelivery(AtomsExporterError):
+    """The delivery is about a call that another process follows: acknowledge it, do nothing."""
+
+
 class Webhooks:
     """Decides about deliveries and counts them.
 
@@ -41,6 +45,7 @@ class Webhooks:
         or an attack.
     :param oldest_seconds: a delivery about a call that began longer ago is none that comes for the first time: what
         was taken is not remembered for longer. By the call's id, which holds the moment.
+    :param ours: whether calls of this id are followed here.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Webhooks:
         telemetry: Telemetry,
         remember: int = REMEMBERED,
         oldest_seconds: float = math.inf,
+        ours: Callable[[str], bool] = lambda _: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not secrets or not all(secrets):
@@ -58,6 +64,7 @@ class Webhooks:
         self._telemetry = telemetry
         self._remember = remember
         self._oldest_seconds = oldest_seconds
+        self._ours = ours
         self._clock = clock
         self._taken: OrderedDict[bytes, None] = OrderedDict()
 
@@ -68,7 +75,7 @@ class Webhooks:
     def accept(self, raw: bytes, signature: str | None) -> AnyDelivery:
         """The delivery in a request's raw body.
 
-        Raises Refused with status 413 or 401, Malformed, or DuplicateDelivery.
+        Raises Refused with status 413 or 401, Malformed, DuplicateDelivery, or ElsewhereDelivery.
         """
         if len(raw) > MAX_BODY_BYTES:
             self._telemetry.webhook("other", "too_large")
@@ -81,6 +88,9 @@ class Webhooks:
         except Malformed:
             self._telemetry.webhook("other", "malformed")
             raise
+        if delivery.call_id is not None and not self._ours(delivery.call_id):
+            self._telemetry.webhook(delivery.kind, "elsewhere")
+            raise ElsewhereDelivery("the delivery is about a call that is followed elsewhere")
         if self._is_too_old(delivery):
             self._telemetry.bound_hit("webhook_age")
             self._telemetry.webhook(delivery.kind, "duplicate")

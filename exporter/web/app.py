@@ -33,6 +33,7 @@ _WEBHOOK_STATUS: Mapping[WebhookAnswer, int] = MappingProxyType(
     {
         WebhookAnswer.ACCEPTED: 202,
         WebhookAnswer.DUPLICATE: 202,
+        WebhookAnswer.ELSEWHERE: 202,
         WebhookAnswer.BAD_SIGNATURE: 401,
         WebhookAnswer.MALFORMED: 400,
         WebhookAnswer.TOO_LARGE: 413,
@@ -43,6 +44,7 @@ _FOLLOW_STATUS: Mapping[FollowAnswer, int] = MappingProxyType(
     {
         FollowAnswer.ACCEPTED: 202,
         FollowAnswer.ALREADY: 409,
+        FollowAnswer.ELSEWHERE: 421,
         FollowAnswer.MALFORMED: 400,
         FollowAnswer.UNAVAILABLE: 503,
     }
@@ -214,6 +216,7 @@ class _Site:
 _FOLLOW_SAYS = MappingProxyType(
     {
         FollowAnswer.ALREADY: "this call is followed already",
+        FollowAnswer.ELSEWHERE: "this call belongs to another shard: ask every one of them",
         FollowAnswer.MALFORMED: "callId must be a call id such as CALL-1758124225863-80752e",
         FollowAnswer.UNAVAILABLE: "no more calls can be followed now",
     }

@@ -19,6 +19,8 @@ class FollowAnswer(StrEnum):
 
     ACCEPTED = "accepted"
     ALREADY = "already_followed"
+    ELSEWHERE = "elsewhere"
+    """Another process follows this call; nobody but that one can be asked for it."""
     MALFORMED = "malformed"
     UNAVAILABLE = "unavailable"
     """Draining, or as many streams as allowed."""

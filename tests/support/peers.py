@@ -77,20 +77,55 @@ def nginx_in(folder: Path, http: str) -> Iterator[subprocess.Popen[bytes]]:
         _end(process)
 
 
+class RedisServer:
+    """A Redis server of its own. Started again it has the same port, and with ``--appendonly yes`` what was written.
+
+    ``options`` are as on its command line.
+    """
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        program = need_program("redis-server")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self._log = folder / "redis.log"
+        self._command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+        self._command += ["--logfile", str(self._log), *options]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Run, from what was kept; returns when it listens."""
+        process = self._process = subprocess.Popen(self._command)
+        _wait_for(lambda: _listening(self.port), process, self._log)
+
+    def stop(self) -> None:
+        """Ask it to end, and wait."""
+        if self._process is not None:
+            _end(self._process)
+            self._process = None
+
+    def kill(self) -> None:
+        """End it without asking."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
 @contextlib.contextmanager
 def redis_in(folder: Path, *options: str) -> Iterator[int]:
     """A Redis server of its own; gives its port. ``options`` as on its command line."""
-    program = need_program("redis-server")
-    folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-    log = folder / "redis.log"
-    process = subprocess.Popen([*command, "--logfile", str(log), *options])
+    server = RedisServer(folder, *options)
     try:
-        _wait_for(lambda: _listening(port), process, log)
-        yield port
+        server.start()
+        yield server.port
     finally:
-        _end(process)
+        server.stop()
 
 
 def rotel_in(folder: Path) -> Rotel:

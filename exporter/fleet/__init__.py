@@ -1,0 +1,1 @@
+"""Several replicas for one account: who follows which call."""
