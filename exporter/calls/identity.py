@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from array import array
+from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
 
@@ -119,6 +120,9 @@ class SeenEvents:
 
     def __len__(self) -> int:
         return self._size // 4 * 3 - self._free
+
+    def __iter__(self) -> Iterator[int]:
+        return (identity for identity in self._table if identity)
 
     def __contains__(self, identity: int) -> bool:
         table, size = self._table, self._size

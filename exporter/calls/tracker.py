@@ -121,6 +121,10 @@ class Tracker:
         """The call is being followed, or was."""
         return call_id in self._calls or call_id in self._finished
 
+    def finished(self) -> list[str]:
+        """The calls that are remembered as done."""
+        return list(self._finished)
+
     def get(self, call_id: str) -> TrackedCall | None:
         """A call being followed."""
         return self._calls.get(call_id)

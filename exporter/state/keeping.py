@@ -21,7 +21,7 @@ from exporter.outputs.prometheus import kept as numbers
 from exporter.outputs.prometheus.kept import KeptSeries, Taken
 from exporter.outputs.prometheus.scrapers import Scrapers
 from exporter.outputs.prometheus.series import Labels, Store
-from exporter.state.kept import CallNews, Commit, PagesSeen, SavedState, StateStore
+from exporter.state.kept import CallNews, Commit, Fenced, LostData, PagesSeen, SavedState, StateStore
 
 _SECONDS_BETWEEN_EXPIRIES = 600.0
 
@@ -53,6 +53,7 @@ class _Cut(NamedTuple):
     pages: PagesSeen
     counts_since: float | None
     anew: bool
+    in_full: bool
 
 
 class Keeping:
@@ -64,6 +65,7 @@ class Keeping:
     :param interval_seconds: how often there is a commit where nobody asks for one.
     :param retention_seconds: how long calls that are over are remembered.
     :param max_stale_seconds: how long numbers may be shown that were kept, while none can be.
+    :param on_fenced: told, once, that nothing will be kept any more, because others have taken over.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Keeping:
         log: FilteringBoundLogger,
         counts: KeepingCounts,
         counts_since: Callable[[], float | None] = lambda: None,
+        on_fenced: Callable[[Fenced], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._tracker = tracker
@@ -94,6 +97,9 @@ class Keeping:
         self._counts = counts
         self._instance_id = instance_id
         self._counts_since = counts_since
+        self._on_fenced = on_fenced
+        self._fenced = False
+        self._in_full = False
         self._layouts = numbers.layouts(series)
         self._over: list[str] = []
         self._known: set[str] = set()
@@ -173,14 +179,33 @@ class Keeping:
         if before is not None and not before.done():
             await asyncio.wait([before])
         self._running, self._next = self._next, None
-        return await self._commit()
+        knew = self._in_full
+        if await self._commit():
+            return True
+        return self._in_full and not knew and await self._commit()
+
+    def lost_data(self) -> None:
+        """The store does not have what it had kept: the next commit gives it everything again."""
+        self._in_full = True
 
     async def _commit(self) -> bool:
+        if self._fenced:
+            return False
         cut = self._cut()
         began = time.perf_counter()
         rows: list[KeptSeries] | None = None
         try:
             rows = await asyncio.to_thread(self._write, cut)
+        except Fenced as fenced:
+            self._fenced = self._failing = True
+            self._on_fenced(fenced)
+            return False
+        except LostData:
+            if not self._in_full:
+                self._log.warning("the store has lost what it had kept", hint="it gets all of it again")
+            self._in_full = self._failing = True
+            self._counts.commit_failed()
+            return False
         except Interrupted as problem:
             if not self._failing:
                 self._log.error(
@@ -200,6 +225,7 @@ class Keeping:
         self._counts.committed(time.perf_counter() - began)
         self._kept_at = time.monotonic()
         self._anew = self._anew and not cut.anew
+        self._in_full = self._in_full and not cut.in_full
         if self._failing:
             self._failing = False
             self._log.info("what is counted is kept again")
@@ -212,12 +238,23 @@ class Keeping:
     def _cut(self) -> _Cut:
         """Everything that is news, in one moment: nothing is counted while this runs."""
         self._cuts += 1
+        if self._in_full:
+            self._begin_again()
         calls = self._taken_calls()
         over, self._over = self._over, []
         gone, self._forgotten = [*self._forgotten, *numbers.forgotten(self._series)], []
         pages = PagesSeen(self._series.moment.edition, self._scrapers.shown, self._scrapers.seen())
-        series = numbers.changed(self._series, everything=self._anew)
-        return _Cut(self._cuts, self._clock(), calls, over, series, gone, pages, self._counts_since(), self._anew)
+        series = numbers.changed(self._series, everything=self._anew or self._in_full)
+        since = self._counts_since()
+        return _Cut(self._cuts, self._clock(), calls, over, series, gone, pages, since, self._anew, self._in_full)
+
+    def _begin_again(self) -> None:
+        """All of every call is news, and so are all that are over."""
+        self._known.clear()
+        self._held_back.clear()
+        for tracked in self._tracker:
+            tracked.uncommitted = list(tracked.seen)
+        self._over = list(dict.fromkeys([*self._tracker.finished(), *self._over]))
 
     def _write(self, cut: _Cut) -> list[KeptSeries]:
         """In a thread: everything into bytes, and those onto the disk. The series as they are kept now."""
@@ -234,6 +271,7 @@ class Keeping:
                 instance_id=self._instance_id,
                 counts_since=cut.counts_since,
                 anew=cut.anew,
+                in_full=cut.in_full,
             )
         )
         return rows

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from exporter.calls.identity import SeenEvents
 from exporter.calls.observations import Agent
+from exporter.errors import AtomsExporterError, Interrupted
 from exporter.outputs.prometheus.kept import KeptSeries
 from exporter.outputs.prometheus.scrapers import SeenPages
 
@@ -60,6 +61,7 @@ class Commit:
 
     ``anew``: the series in the store are not those this life counts on; they go, and ``series`` are all there are.
     ``counts_since``: calls that began after this (Unix time, the API's clock) are counted; ``None``: not known yet.
+    ``in_full``: the store lost what it had; so are the series, and each call has all that was counted of it.
     ``layouts`` are those of all families; series of a family with another layout go, too.
     """
 
@@ -73,6 +75,7 @@ class Commit:
     instance_id: str = ""
     counts_since: float | None = None
     anew: bool = False
+    in_full: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,14 @@ class SavedState:
     ahead: bool = False
 
 
+class Fenced(AtomsExporterError):
+    """Others have taken over what this process counts on: it must end, and show nothing that is not kept."""
+
+
+class LostData(Interrupted):
+    """The store does not have what it said it kept: the next commit must be ``in_full``."""
+
+
 class StateStore(Protocol):
     """Where it is kept. All methods may block; they are called from one thread at a time, never the event loop's."""
 
@@ -106,7 +117,7 @@ class StateStore(Protocol):
 
     def save(self, commit: Commit) -> None:
         """Keep it, all or nothing, and only return when it would survive a power cut. Raises ``Interrupted`` when it
-        cannot; the same may be saved again."""
+        cannot; the same may be saved again. A shared store may also raise ``Fenced`` or ``LostData``."""
 
     def go_ahead(self) -> bool:
         """Make sure that the next life does not go on from the numbers that are kept, because more is about to be

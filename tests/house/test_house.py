@@ -75,13 +75,24 @@ def _imported(file: Path) -> set[str]:
 
 
 def test_the_package_imports_only_what_it_declares() -> None:
-    """What only the test extra brings is missing in `make demo` and in the container."""
-    declared = {canonicalize_name(Requirement(text).name) for text in _project()["dependencies"]}
+    """What only the test extra brings is missing in `make demo` and in the container; a fleet has its own."""
+    declared = _names(_project()["dependencies"])
+    of_a_fleet = declared | _names(_project()["optional-dependencies"]["fleet"])
     providers = packages_distributions()
     for file in sorted((ROOT / "exporter").rglob("*.py")):
         for module in _imported(file) - sys.stdlib_module_names - {"exporter"}:
             distributions = {canonicalize_name(name) for name in providers.get(module, [])}
-            assert distributions & declared, f"{file.relative_to(ROOT)} imports {module}: declare it"
+            allowed = of_a_fleet if file.is_relative_to(ROOT / "exporter" / "fleet") else declared
+            assert distributions & allowed, f"{file.relative_to(ROOT)} imports {module}: declare it"
+
+
+def _names(requirements: list[str]) -> set[str]:
+    return {str(canonicalize_name(Requirement(text).name)) for text in requirements}
+
+
+def test_the_extra_of_a_fleet_is_not_needed_without_one() -> None:
+    program = "import sys, exporter.cli.app; sys.exit('redis' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_every_dependency_has_a_lower_bound() -> None:

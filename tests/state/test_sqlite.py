@@ -18,11 +18,8 @@ import pytest
 from exporter.calls.identity import SeenEvents
 from exporter.calls.observations import Agent
 from exporter.errors import ConfigError, Interrupted
-from exporter.outputs.prometheus.children import packed
-from exporter.outputs.prometheus.kept import KeptSeries
-from exporter.outputs.prometheus.scrapers import SeenPages
 from exporter.state import opening
-from exporter.state.kept import CallNews, Commit, PagesSeen, SavedCall
+from exporter.state.kept import CallNews, Commit, SavedCall
 from exporter.state.place import default_path
 from exporter.state.sqlite import SQLiteStore
 
@@ -43,42 +40,6 @@ def held(saved: SavedCall, *identities: int) -> bool:
 
 def counted_of(store: SQLiteStore) -> dict[str, SeenEvents]:
     return {call.call_id: call.counted for call in store.load().calls}
-
-
-def test_the_first_start_finds_nothing(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path / "state.db")
-    state = store.load()
-    assert (state.calls, state.finished, state.existed) == ([], [], False)
-    store.close()
-    again = SQLiteStore(tmp_path / "state.db")
-    assert again.load().existed
-    again.close()
-
-
-def test_what_one_life_wrote_the_next_one_reads(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path / "state.db")
-    largest = 2**64 - 1
-    keep(
-        store, [checkpoint("one", 1, 2, waiting={2: frozenset({"TurnAnswered", "Hopped"})}), checkpoint("two")], [], 1.0
-    )
-    keep(store, [checkpoint("one", 3, largest)], ["two", "three"], 2.0)
-    store.close()
-    again = SQLiteStore(tmp_path / "state.db")
-    state = again.load()
-    (one,) = state.calls
-    assert (one.call_id, one.agent, one.channel, one.opened_at) == ("one", ANNA, "webcall", 100.5)
-    assert held(one, 1, 2, 3, largest)
-    assert one.waiting == {}, "the latest checkpoint's, which had none"
-    assert sorted(state.finished) == ["three", "two"]
-    again.close()
-
-
-def test_facts_that_waited_are_known_by_event_and_class(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path / "state.db")
-    waiting = {7: frozenset({"TurnAnswered"}), 2**64 - 1: frozenset({"Hopped", "NodeEntered"})}
-    keep(store, [checkpoint("one", 7, waiting=waiting)], [], 1.0)
-    assert store.load().calls[0].waiting == waiting
-    store.close()
 
 
 def test_a_call_that_is_over_leaves_nothing_but_its_id(tmp_path: Path) -> None:
@@ -297,39 +258,6 @@ def test_rows_that_cannot_be_read_cost_their_call_only(tmp_path: Path) -> None:
 # -- series
 
 
-def test_series_scrapers_and_the_rest_come_back_as_they_were(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path / "state.db")
-    rows = [
-        KeptSeries("a_total", ("x", 'q"\n'), packed([3.0]), 5, 100.5, None, False),
-        KeptSeries("d", ("y", ""), packed([0.5, 1, 0]), 6, 101.5, packed([0.25, 1, 0]), True),
-    ]
-    pages = PagesSeen(9, 4, [SeenPages("k", 7, 8, 1000.25)])
-    layouts = {"a_total": "counter x,y", "d": "histogram x,y 1,+Inf"}
-    store.save(Commit(2000.5, series=rows, pages=pages, layouts=layouts, instance_id="me", counts_since=1500.25))
-    store.save(Commit(2001.5, series=[rows[0]._replace(numbers=packed([4.0]))], pages=pages, layouts=layouts))
-    store.close()
-    again = SQLiteStore(tmp_path / "state.db")
-    state = again.load()
-    assert state.series == [rows[0]._replace(numbers=packed([4.0])), rows[1]]
-    assert (state.pages, state.layouts, state.committed_at) == (pages, layouts, 2001.5)
-    assert state.counts_since == 1500.25
-    assert (state.trouble, state.ahead) == (None, False)
-    again.save(Commit(3.0, forgotten=[("d", ("y", ""))], layouts=layouts))
-    assert [row.family for row in again.load().series] == ["a_total"]
-    again.save(Commit(4.0, layouts=layouts | {"a_total": "counter z"}))
-    assert again.load().series == []
-    again.close()
-
-
-def test_a_commit_anew_replaces_what_an_earlier_life_left(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path / "state.db")
-    row = KeptSeries("a_total", ("x",), packed([3.0]), 5, 100.5, None, False)
-    store.save(Commit(1.0, series=[row], layouts={"a_total": "counter x"}))
-    store.save(Commit(2.0, series=[row._replace(labels=("y",))], layouts={"a_total": "counter x"}, anew=True))
-    assert [found.labels for found in store.load().series] == [("y",)]
-    store.close()
-
-
 def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     with closing(sqlite3.connect(path)) as db:
@@ -371,17 +299,6 @@ def test_a_lock_is_not_taken_for_damage(tmp_path: Path) -> None:
         other.execute("ROLLBACK")
     keep(again, [checkpoint("two", 1)], [], 2.0)
     assert {call.call_id for call in again.load().calls} == {"one", "two"}
-    again.close()
-
-
-def test_what_was_shown_ahead_of_what_is_kept_is_known_to_the_next_life(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path / "state.db")
-    assert store.go_ahead()
-    store.close()
-    again = SQLiteStore(tmp_path / "state.db")
-    assert again.load().ahead
-    again.caught_up()
-    assert not again.load().ahead
     again.close()
 
 

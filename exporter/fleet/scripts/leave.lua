@@ -1,0 +1,7 @@
+-- leave(name, epoch): give the seat back; whatever it owns may be claimed from now on. {'left'} or {'fenced'}
+local name, epoch = ARGV[1], ARGV[2]
+if not is_member(name, epoch) then
+  return {'fenced'}
+end
+unseat(name)
+return {'left'}
