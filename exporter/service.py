@@ -402,7 +402,7 @@ class Service:
                 continue
             found = FoundCall(saved.call_id, saved.agent.agent_id, saved.channel, source="state")
             if saved.form == CALL_FORM:
-                self.following.follow(found, earlier=Earlier(saved.counted, saved.waiting))
+                self.following.follow(found, earlier=Earlier(saved.agent, saved.counted, saved.waiting))
             else:  # its events cannot be told from those to come
                 self.following.follow(found, under_way=True)
         for found in static_calls(self._config.discovery.calls, self.metrics):

@@ -144,7 +144,7 @@ class Call:
         return self.visit.node_id or ""
 
     def waiting_facts(self) -> dict[int, frozenset[str]]:
-        """Facts that still wait for a node's name: their classes, by the identity of their event."""
+        """Facts that still wait for a node's name: their kinds, by the identity of their event."""
         return self.waiting.kinds() if self.waiting.size else {}
 
     def learn(self, node_id: str, name: str) -> None:

@@ -4,6 +4,10 @@ A call is a fold over its events, so its history can be folded at any time to sa
 Most facts belong to one event and are muted with it. Some follow from the order of several events: a visit to a node
 that only a lost hop led to, the answer to that hop. For those, what the counted events alone have led to is taken
 away from what all events lead to; the rest is news.
+
+After a restart the state is rebuilt from the history. Until it holds all that earlier lives counted, what an event
+leads to cannot be known: such facts are held back, and their events marked (``UNTOLD``), so that whoever folds the
+call again, in this life or the next, knows that nothing of the kind was said of them.
 """
 
 from __future__ import annotations
@@ -30,6 +34,27 @@ from exporter.protocol.units import unix_seconds
 Derived = NodeEntered | NodeLeft | LoopClosed | HopAnswered | ToolCalled | ToolTimed | ToolFailed
 DERIVED = frozenset(kind.__name__ for kind in Derived.__args__)
 """The facts that follow from more than one event, by name."""
+UNTOLD = "untold"
+"""Among the kinds of facts that wait: all that are derived from this event and others."""
+_LEADING = (
+    wire.AgentNodeState,
+    wire.Hopping,
+    wire.ToolCallEnd,
+    wire.ToolCallError,
+    wire.ToolCallStart,
+    wire.TTSCompleted,
+    wire.TurnLatency,
+)
+
+
+def leads_to_more(event: wire.Event) -> bool:
+    """Whether facts may be derived from this event and others."""
+    return isinstance(event, _LEADING)
+
+
+def is_derived(kind: str) -> bool:
+    """Whether facts of this kind follow from more than one event."""
+    return kind == UNTOLD or kind.partition(" ")[0] in DERIVED
 
 
 class ReadEvent(NamedTuple):

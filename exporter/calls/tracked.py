@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -52,6 +52,7 @@ class TrackedCall:
         "finished",
         "first",
         "frames",
+        "held",
         "last_event_at",
         "looking",
         "opened_at",
@@ -86,6 +87,19 @@ class TrackedCall:
         self.finished = False
         self.uncommitted: list[int] | None = None
         """Identities counted since the last checkpoint; ``None`` when nobody keeps any."""
-        self.owed: Mapping[int, frozenset[str]] | None = None
-        """Facts an earlier life held back, by events that the history did not have yet when the state was rebuilt
-        from it; ``None`` when the state is whole."""
+        self.owed: dict[int, frozenset[str]] | None = None
+        """Facts that are not said yet although their events were counted, by event, while the state does not hold all
+        that earlier lives counted; ``None`` when it does."""
+        self.held: list[Observation] | None = None
+        """What follows from several events, held back until the state holds all of them; ``None`` when it does."""
+
+    def waiting_facts(self) -> dict[int, frozenset[str]]:
+        """Facts of events that were counted as events, but are not counted themselves yet: their kinds, by event."""
+        waiting = self.call.waiting_facts()
+        if self.owed:
+            for identity, kinds in self.owed.items():
+                waiting[identity] = waiting.get(identity, _NONE) | kinds
+        return waiting
+
+
+_NONE: frozenset[str] = frozenset()

@@ -19,7 +19,18 @@ from exporter.calls.call import Call
 from exporter.calls.dispositions import Analyses
 from exporter.calls.identity import ConnectionFrame, SeenEvents, event_identity
 from exporter.calls.observations import Agent, CallResumed, Observation
-from exporter.calls.recovery import DERIVED, ReadEvent, holds, in_order_of_time, unknown_turns, unsaid
+from exporter.calls.recovery import (
+    DERIVED,
+    UNTOLD,
+    Derived,
+    ReadEvent,
+    holds,
+    in_order_of_time,
+    is_derived,
+    leads_to_more,
+    unknown_turns,
+    unsaid,
+)
 from exporter.calls.signs import STOCK_LIMITS, Limits
 from exporter.calls.state import advance, finish
 from exporter.calls.tracked import Progress, Recorder, TrackedCall
@@ -266,9 +277,29 @@ class Tracker:
                 at = call.latest_at or now or created_at_in(call.call_id) or 0.0
             if source is _FOLDED:
                 return True
-        if facts := advance(call, event, at, identity=identity):
+        facts = advance(call, event, at, identity=identity)
+        if tracked.held is not None:
+            facts = self._sayable(tracked, event, identity, facts)
+        if facts:
             self._record.observed(facts)
         return True
+
+    def _sayable(
+        self, tracked: TrackedCall, event: wire.Event, identity: int, facts: Sequence[Observation]
+    ) -> list[Observation]:
+        """Of what an event led to in a state that is not whole, that which is true all the same."""
+        held, owed = tracked.held, tracked.owed
+        assert held is not None, "what is derived is said where the state is whole"
+        assert owed is not None, "it is None with it"
+        if leads_to_more(event):
+            owed[identity] = owed.get(identity, _NONE) | _ALL_DERIVED
+        held.extend(fact for fact in facts if isinstance(fact, Derived))
+        sayable = [fact for fact in facts if not isinstance(fact, Derived)]
+        if len(owed) > _MOST_OWED:  # no history is coming: what is known must do
+            sayable += held
+            tracked.held = None
+            tracked.owed = {key: kinds - _ALL_DERIVED for key, kinds in owed.items() if kinds != _ALL_DERIVED} or None
+        return sayable
 
     def _is_news(self, tracked: TrackedCall, event: wire.Event, identity: int, at: float | None) -> bool:
         """Whether the history has not told this event of the stream under another id."""
@@ -316,7 +347,8 @@ class Tracker:
         Nothing, if it bears other ids than the stream does (``tracked.other_ids``).
         Events that come after everything seen are appended. Where one is missing in the middle, and the history
         holds all that was counted, the call is folded again from its beginning with the counted events muted, so
-        that what was missed lands on the node the call was in then.
+        that what was missed lands on the node the call was in then. So is a call that was resumed, of which it says
+        what earlier lives held back.
 
         :param only_after_first: leave out what happened before the first event seen here.
         """
@@ -329,16 +361,15 @@ class Tracker:
                 first = next((place for place, entry in enumerate(read) if entry.identity in tracked.seen), 0)
                 read = read[first:]
             missing = [entry for entry in read if entry.identity not in tracked.seen]
-            owed = tracked.owed
-            if (not missing and owed is None) or tracked.finished:
+            if (not missing and tracked.owed is None) or tracked.finished:
                 break
-            latest = tracked.call.latest_at
-            behind = owed is not None or tracked.call.first_at is None or any(entry.at < latest for entry in missing)
-            if len(tracked.seen) and behind and holds(read, tracked.seen):
-                waiting = {**(owed or {}), **tracked.call.waiting_facts()}
-                done = yield from self._fold_again(tracked, read, waiting, now, hurry=tries >= _PATIENCE)
+            whole, hurry = holds(read, tracked.seen), tries >= _PATIENCE
+            latest, is_blank = tracked.call.latest_at, tracked.call.first_at is None
+            behind = tracked.owed is not None or is_blank or any(entry.at < latest for entry in missing)
+            if len(tracked.seen) and behind and (whole or (tracked.held is not None and is_blank)):
+                done = yield from self._fold_again(tracked, read, now, whole=whole, hurry=hurry)
             else:
-                done = yield from self._append(tracked, missing, now, hurry=tries >= _PATIENCE)
+                done = yield from self._append(tracked, missing, now, hurry=hurry)
             if done:
                 break
         return tracked.recovered - before
@@ -374,83 +405,42 @@ class Tracker:
             read.setdefault(identity, (event, identity, misfits))
         return in_order_of_time(read.values())
 
-    def resume(
-        self, tracked: TrackedCall, counted: SeenEvents, waiting: Mapping[int, frozenset[str]] | None = None
-    ) -> None:
-        """A call of which an earlier life of this process counted events: these are not counted again.
+    def resume(self, tracked: TrackedCall, counted: SeenEvents, waiting: Mapping[int, frozenset[str]]) -> None:
+        """A call of which an earlier life of this process counted events: these are not counted again. Its state comes
+        with its history; until then nothing is said that follows from more than one event.
 
-        :param waiting: facts it held back. They are owed until the state is rebuilt, should this life end before.
+        :param waiting: facts the earlier life had not counted yet although their events were, by event.
         """
         tracked.seen = counted
-        tracked.owed = waiting or None
         if len(counted):
+            tracked.owed, tracked.held = dict(waiting), []
             tracked.partial = True
             tracked.call.started = True
             self._record.observed([CallResumed(tracked.call.call_id, tracked.call.agent, tracked.call.channel)])
 
-    def rebuild(
-        self,
-        tracked: TrackedCall,
-        waiting: Mapping[int, frozenset[str]],
-        payloads: Iterable[bytes | msgspec.Raw],
-        now: float,
-    ) -> int:
-        """``rebuilding``, all at once."""
-        return at_once(self.rebuilding(tracked, waiting, payloads, now))
-
-    def rebuilding(
-        self,
-        tracked: TrackedCall,
-        waiting: Mapping[int, frozenset[str]],
-        payloads: Iterable[bytes | msgspec.Raw],
-        now: float,
-    ) -> Steps[int]:
-        """The state of a resumed call from its history, in steps: silence for what was counted, counting for the rest.
-
-        :param waiting: facts that the earlier life had not counted yet although their events were, by event identity.
-        :returns: how many events were counted now.
-        """
-        before = tracked.recovered
-        read = yield from self._reading(payloads)
-        if self._tells_the_same(tracked, read):
-            return 0
-        for tries in count():
-            whole = holds(read, tracked.seen)
-            waiting = {**waiting, **tracked.call.waiting_facts()}
-            if (yield from self._fold_again(tracked, read, waiting, now, hurry=tries >= _PATIENCE)):
-                break
-        tracked.partial = not whole
-        if not whole:
-            held = {entry.identity for entry in read}
-            tracked.owed = {identity: kinds for identity, kinds in waiting.items() if identity not in held}
-        return tracked.recovered - before
-
     def _fold_again(
-        self,
-        tracked: TrackedCall,
-        read: list[ReadEvent],
-        waiting: Mapping[int, frozenset[str]],
-        now: float,
-        *,
-        hurry: bool = False,
+        self, tracked: TrackedCall, read: list[ReadEvent], now: float, *, whole: bool, hurry: bool
     ) -> Steps[bool]:
         """What the events not seen so far add, and what they change about those that were.
 
         All of it is worked out beside the call, in steps, and takes effect in one; ``False``, and no effect, where
         something else was counted meanwhile.
 
+        :param whole: this is all that was counted, and more. Otherwise what is derived is still held back.
         :param hurry: in one step: nothing happens meanwhile.
         """
-        counted = len(tracked.seen)
-        said: list[Observation] = [*tracked.call.waiting.said()]
+        counted, waiting = len(tracked.seen), tracked.waiting_facts()
+        now = now or created_at_in(tracked.call.call_id) or 0.0
+        said: list[Observation] = []
         before, call = self._blank(tracked.call), self._blank(tracked.call)
         facts: list[Observation] = []
         fresh: list[ReadEvent] = []
         for place, (event, identity, _, at) in enumerate(read, 1):
             if place % _STEP_EVENTS == 0 and not hurry:
                 yield
-            if identity in tracked.seen:
-                said.extend(advance(before, event, at or before.latest_at or now))
+            if identity in tracked.seen and UNTOLD not in waiting.get(identity, _NONE):
+                said.extend(advance(before, event, at or before.latest_at or now, identity=identity))
+        said.extend(before.waiting.facts_but(waiting))
         for place, entry in enumerate(read, 1):
             if place % _STEP_EVENTS == 0 and not hurry:
                 yield
@@ -467,11 +457,20 @@ class Tracker:
             return tracked.finished
         for entry in fresh:
             self._take(tracked, entry.event, entry.identity, entry.misfits, now, _FOLDED)
-        tracked.owed, tracked.call = None, call
         held = call.waiting.facts()
         news = {id(fact): fact for fact in unsaid([*facts, *held], said)}
         call.waiting.mute(place for place, fact in enumerate(held) if id(fact) not in news)
-        self._record.observed([fact for fact in facts if id(fact) in news])
+        facts = [fact for fact in facts if id(fact) in news]
+        tracked.call = call
+        if whole:
+            tracked.owed = tracked.held = None
+            tracked.partial = False
+            tracked.untimed = sum(unix_seconds(entry.event.timestamp) is None for entry in read)
+        else:
+            tracked.owed = _still_owed(waiting, read, fresh)
+            tracked.held = [fact for fact in facts if isinstance(fact, Derived)]
+            facts = [fact for fact in facts if not isinstance(fact, Derived)]
+        self._record.observed(facts)
         return True
 
     @staticmethod
@@ -560,6 +559,8 @@ class Tracker:
         if tracked is None:
             return
         tracked.finished = True
+        if tracked.held:
+            self._record.observed(tracked.held)
         timed = tracked.call.first_at is not None and tracked.untimed < len(tracked.seen)
         if not timed and began_at is None and (at is not None or tracked.untimed):
             began_at = created_at_in(call_id)
@@ -599,6 +600,23 @@ _STEP_EVENTS = 64
 _PATIENCE = 3
 """So many times a history is begun again because the stream went on meanwhile; then it is taken in one step."""
 _NONE: frozenset[str] = frozenset()
+_ALL_DERIVED = frozenset((UNTOLD,))
+_MOST_OWED = 2048
+"""So many events of a resumed call come without a history: an hour of conversation."""
+
+
+def _still_owed(
+    waiting: Mapping[int, frozenset[str]], read: Sequence[ReadEvent], fresh: Sequence[ReadEvent]
+) -> dict[int, frozenset[str]]:
+    """What is not said yet of events, after a fold that did not hold all of them: nothing that is derived, and nothing
+    of those it did not hold."""
+    held = {entry.identity for entry in read}
+    owed = {
+        identity: frozenset(filter(is_derived, kinds)) if identity in held else kinds
+        for identity, kinds in waiting.items()
+    }
+    owed |= {entry.identity: _ALL_DERIVED for entry in fresh if leads_to_more(entry.event)}
+    return {identity: kinds for identity, kinds in owed.items() if kinds}
 
 
 def natural_outcome(call: Call) -> str:

@@ -6,13 +6,13 @@ a hop gives only the id of the next one. Whatever belongs to such a visit waits 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from msgspec.structs import replace
 
 from exporter.calls.identity import span_id, trace_id
-from exporter.calls.observations import Agent, Hopped, Located, Place, Where
+from exporter.calls.observations import Agent, Hopped, Located, NodeEntered, Place, Where
 
 NO_NODE = "none"
 UNKNOWN_NAME = "unknown"
@@ -118,20 +118,20 @@ class WaitingRoom:
         return list(found.values())
 
     def kinds(self) -> dict[int, frozenset[str]]:
-        """The classes of the facts that are still waiting, by the identity of their event."""
+        """The kinds of the facts that are still waiting, by the identity of their event."""
         found: dict[int, set[str]] = {}
         for entry in self._entries:
             if not entry.muted:
-                found.setdefault(entry.identity, set()).add(type(entry.fact).__name__)
+                found.setdefault(entry.identity, set()).add(_kind(entry))
         return {identity: frozenset(names) for identity, names in found.items()}
 
     def facts(self) -> list[Located | Hopped]:
         """What waits, in order, as it will be said, but for the names."""
         return [_nameless(entry) for entry in self._entries]
 
-    def said(self) -> list[Located | Hopped]:
-        """Of what waits, that which was said before: it waits only because the place it belongs to is another now."""
-        return [_nameless(entry) for entry in self._entries if entry.muted]
+    def facts_but(self, kinds: Mapping[int, frozenset[str]]) -> list[Located | Hopped]:
+        """The same, but for facts of these kinds, by the identity of their event."""
+        return [_nameless(entry) for entry in self._entries if _kind(entry) not in kinds.get(entry.identity, ())]
 
     def mute(self, places: Iterable[int]) -> None:
         """Never to be said: the facts at these places of ``facts()``."""
@@ -150,6 +150,12 @@ class WaitingRoom:
         self._entries = waiting
         self.size = len(waiting)
         return ready
+
+
+def _kind(entry: _Entry) -> str:
+    """What tells a fact from the others of its event: its class; a hop may enter two nodes."""
+    name = type(entry.fact).__name__
+    return f"{name} {entry.visit.key}" if isinstance(entry.fact, NodeEntered) else name
 
 
 def _nameless(entry: _Entry) -> Located | Hopped:

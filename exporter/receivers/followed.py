@@ -265,10 +265,7 @@ class Followed:
 
     async def _begun(self) -> Resume:
         """The call's state. Who answers is asked before anything is counted: a call's labels never change under way."""
-        if self._resume is None:
-            if self.agent_id is None and self._case.log is None and self._around.patience.log_answers:
-                await self._ask_once()
-            agent = await self._around.directory.resolve(self.agent_id) if self.agent_id else Agent()
+        agent = await self._who() if self._resume is None else Agent()
         if self._resume is None:  # somebody else may have begun it meanwhile
             now = self._around.clock()
             self.tracked = self._around.tracker.open(
@@ -285,6 +282,14 @@ class Followed:
                 under_way=self._under_way,
             )
         return self._resume
+
+    async def _who(self) -> Agent:
+        """Who answers: as the earlier life had it, if it has counted anything under that name."""
+        if self._earlier is not None and len(self._earlier.counted):
+            return self._earlier.agent
+        if self.agent_id is None and self._case.log is None and self._around.patience.log_answers:
+            await self._ask_once()
+        return await self._around.directory.resolve(self.agent_id) if self.agent_id else Agent()
 
     # -- its life
 

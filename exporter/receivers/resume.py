@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from exporter.calls.identity import SeenEvents
+from exporter.calls.observations import Agent
 from exporter.calls.tracker import Steps, TrackedCall, Tracker
 from exporter.protocol.api import CallLog
 from exporter.receivers.shares import Shares
@@ -16,8 +17,10 @@ from exporter.receivers.shares import Shares
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an earlier life of the process knew of a call: the events it counted, and the facts it held back."""
+    """What an earlier life of the process knew of a call: who answers it, the events it counted, and the facts it held
+    back."""
 
+    agent: Agent
     counted: SeenEvents
     waiting: Mapping[int, frozenset[str]]
 
@@ -29,7 +32,7 @@ class Resume:
         its history holds at first is not counted.
     """
 
-    __slots__ = ("_earlier", "_log", "_one", "_said", "_shares", "_tracked", "_tracker", "_under_way", "gap")
+    __slots__ = ("_is_resumed", "_log", "_one", "_said", "_shares", "_tracked", "_tracker", "_under_way", "gap")
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class Resume:
         self._log = log
         self._shares = shares
         self._one = asyncio.Lock()
-        self._earlier = earlier
+        self._is_resumed = earlier is not None
         self._under_way = under_way
         self.gap = True
         self._said = False
@@ -56,7 +59,7 @@ class Resume:
     @property
     def is_new(self) -> bool:
         """Nothing happened in the call that an earlier life could have counted."""
-        return self._earlier is None and not self._under_way
+        return not self._is_resumed and not self._under_way
 
     async def take(self, call_log: CallLog, now: float) -> None:
         """Rebuilt, muted or recovered, as the call's past demands, one history after the other; ``now`` is Unix time.
@@ -64,14 +67,13 @@ class Resume:
         A long one is taken in slices of the event loop's time; of the longest, one at a time.
         """
         async with self._one, self._shares.room_for(len(call_log.events)):
-            earlier, self._earlier = self._earlier, None
-            under_way, self._under_way = self._under_way, False
+            before, self._is_resumed, self._under_way = (self._is_resumed, self._under_way), False, False
             if call_log.events:
                 self.gap = False
             try:
-                recovered = await self._shares.run(self._steps(call_log, now, earlier, under_way))
+                recovered = await self._shares.run(self._steps(call_log, now, under_way=before[1]))
             except BaseException:  # given up half way: whoever takes the next history begins anew
-                self._earlier, self._under_way = earlier, under_way
+                self._is_resumed, self._under_way = before
                 raise
         if self._tracked.other_ids and not self._said:
             self._said = True
@@ -84,10 +86,8 @@ class Resume:
         async with self._one:
             pass
 
-    def _steps(self, call_log: CallLog, now: float, earlier: Earlier | None, under_way: bool) -> Steps[int]:
+    def _steps(self, call_log: CallLog, now: float, *, under_way: bool) -> Steps[int]:
         tracker, tracked = self._tracker, self._tracked
-        if earlier is not None:
-            return (yield from tracker.rebuilding(tracked, earlier.waiting, call_log.events, now))
         if under_way and not len(tracked.seen):
             yield from tracker.muting(tracked, call_log.events, now)
             return 0

@@ -129,7 +129,8 @@ class Keeping:
                 "what is counted cannot be kept now", reason=state.trouble, hint="it is tried again all the time"
             )
             self._failing = True
-            self._nothing_to_go_on_from = not state.readable
+            # Should it turn out that there was something, it is not what this life counts on.
+            self._nothing_to_go_on_from = self._anew = not state.readable
         ahead = state.ahead or (state.trouble is not None and self._store.go_ahead())
         if ahead:
             self._anew, self._ahead_since_cut = True, 0
@@ -286,7 +287,7 @@ class Keeping:
             if not counted and call_id in known and call_id not in held_back:
                 continue
             # What waited may be counted by now, without an event of its own.
-            waiting = _waiting(tracked) if call.waiting.size or tracked.owed else _NOTHING
+            waiting = tracked.waiting_facts() if call.waiting.size or tracked.owed else _NOTHING
             if not counted and call_id in known and held_back[call_id] == waiting:
                 continue
             tracked.uncommitted = []
@@ -347,12 +348,6 @@ class Keeping:
                 await asyncio.to_thread(self._store.caught_up)
                 self._ahead_since_cut = None
                 self._nothing_to_go_on_from = False
-
-
-def _waiting(tracked: TrackedCall) -> Mapping[int, frozenset[str]]:
-    """Facts of events that were counted as events, but are not counted themselves yet."""
-    waiting = tracked.call.waiting_facts()
-    return {**tracked.owed, **waiting} if tracked.owed else waiting
 
 
 def _news(tracked: TrackedCall, counted: Sequence[int], waiting: Mapping[int, frozenset[str]]) -> CallNews:

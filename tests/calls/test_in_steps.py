@@ -57,7 +57,7 @@ def test_a_call_of_an_earlier_life_is_rebuilt_in_steps_beside_its_stream(call: l
     life = Life()
     life.resume(kept, None)
     history = [msgspec.Raw(payload) for payload in whole[:cut]]
-    run(life, life.tracker.rebuilding(life.tracked, kept.waiting, history, life.now), whole[cut:], data)
+    run(life, life.tracker.recovering(life.tracked, history, life.now), whole[cut:], data)
     life.end()
     assert len(kept.counted) + life.total("atoms_exporter_events_total") == lived(whole).total(
         "atoms_exporter_events_total"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.calls import calls
-from tests.support.lives import Checkpoint, Life, lived, rounded, summed
+from tests.support.lives import Checkpoint, Life, Samples, lived, over_nodes, rounded, summed
 from tests.support.wire import Step, heard, hop, measured, node, payloads, step, tokens, turn
 
 any_call = st.booleans().flatmap(lambda workflow: calls(workflow=workflow)) | calls(ends=False)
@@ -76,7 +78,7 @@ def test_the_history_may_come_after_the_stream_has_gone_on() -> None:
     second = Life()
     second.resume(first.checkpoint(), None)
     second.feed(whole[2:])
-    second.rebuild(first.checkpoint(), whole)
+    second.recover(whole)
     second.feed(payloads([*[heard(n) for n in range(4)], node(500, "2", "Two")])[4:])
     second.end()
     both = summed(first, second)
@@ -132,6 +134,117 @@ def test_a_call_under_way_before_anything_was_known_is_not_counted_backwards() -
     assert life.total("atoms_node_hops_total") == 0
     assert life.total("atoms_exporter_events_total", event_type="turn_latency") == 1
     assert life.total("atoms_calls_started_total") == 0
+
+
+class Kept:
+    """Lives of the exporter, one after the other, on what commits have kept of a call that goes on meanwhile."""
+
+    def __init__(self, whole: list[bytes]) -> None:
+        self.whole = whole
+        self.happened = 0
+        self.identities: tuple[int, ...] = ()
+        self.waiting: Mapping[int, frozenset[str]] = {}
+        self.numbers: Samples = {}
+        self.crash()
+
+    def crash(self) -> None:
+        """What was counted after the last commit is gone; a new life begins with what was kept."""
+        self.life, self.before, self.committed = Life(), self.numbers, 0
+        self.life.resume(Checkpoint(self.identities, self.waiting), None)
+        if not self.identities:  # nobody knows of it: a history comes before the stream
+            self.history(self.happened)
+
+    def commit(self) -> None:
+        """Everything up to now, in one transaction."""
+        checkpoint = self.life.checkpoint()
+        self.identities += checkpoint.identities[self.committed :]
+        self.committed = len(checkpoint.identities)
+        self.waiting = checkpoint.waiting
+        self.numbers = _added(self.before, self.life.counted())
+
+    def history(self, upto: int) -> None:
+        self.life.recover(self.whole[:upto])
+
+    def live(self) -> None:
+        """The stream brings the next event."""
+        self.life.feed(self.whole[self.happened : self.happened + 1])
+        self.happened = min(self.happened + 1, len(self.whole))
+
+    def missed(self) -> None:
+        """Something happens while nothing runs."""
+        self.crash()
+        self.happened = min(self.happened + 1, len(self.whole))
+        self.crash()
+
+    def end(self) -> Samples:
+        """All that is left happens, then the call's log has all of it."""
+        while self.happened < len(self.whole):
+            self.live()
+        self.history(len(self.whole))
+        self.life.end()
+        self.commit()
+        return {sample: value for sample, value in self.numbers.items() if sample[0] != "atoms_calls_active"}
+
+
+_STEPS = ("live", "live", "live", "live", "commit", "commit", "crash", "missed", "history")
+
+
+def _played(whole: list[bytes], data: st.DataObject, *, lag: bool) -> Samples:
+    kept = Kept(whole)
+    for what in data.draw(st.lists(st.sampled_from(_STEPS), max_size=40)):
+        if what == "history":
+            kept.history(data.draw(st.integers(0, kept.happened)) if lag else kept.happened)
+        else:
+            getattr(kept, what)()
+    return kept.end()
+
+
+@given(any_call, st.data())
+def test_whenever_it_ends_and_whenever_the_history_comes_what_was_kept_adds_up(
+    call: list[Step], data: st.DataObject
+) -> None:
+    """A crash after any commit, between any two events, before or after the history was had: every number is the one of
+    a single life, those that follow from several events (a visit's duration, a hop's answer) too."""
+    whole = payloads(call)
+    assert _played(whole, data, lag=False) == rounded(lived(whole).counted())
+
+
+@given(any_call, st.data())
+def test_that_holds_where_histories_lag_but_for_the_node_of_what_was_said_meanwhile(
+    call: list[Step], data: st.DataObject
+) -> None:
+    whole = payloads(call)
+    counted, reference = _played(whole, data, lag=True), rounded(lived(whole).counted())
+    assert over_nodes(counted) == over_nodes(reference)
+    assert _derived(counted) == _derived(reference)
+
+
+_DERIVED = ("atoms_node_visits", "atoms_node_duration", "atoms_node_loops", "atoms_hop_response", "atoms_tool_call")
+
+
+def _derived(samples: Samples) -> Samples:
+    return {sample: value for sample, value in samples.items() if sample[0].startswith(_DERIVED)}
+
+
+def _added(before: Samples, counted: Samples) -> Samples:
+    return rounded({sample: before.get(sample, 0) + counted.get(sample, 0) for sample in before | counted})
+
+
+@pytest.mark.parametrize("untimed", [False, True])
+def test_events_before_the_history_after_a_restart_lose_no_visits_end(untimed: bool) -> None:
+    """The list said that the call was over while its history was asked for: the stream was read without it."""
+    whole = payloads([node(100, "1", "One"), turn(200, 90), hop(300, "1", "2"), node(400, "2", "Two"), heard(500)])
+    if untimed:
+        whole = [payload.replace(b'"timestamp"', b'"when"') for payload in whole]
+    first, second = Life(), Life()
+    first.feed(whole[:2])
+    second.resume(first.checkpoint(), None)
+    second.feed(whole[2:4])
+    second.recover(whole)
+    second.end()
+    assert summed(first, second) == rounded(lived(whole).counted()) | {
+        ("atoms_calls_active", (("agent_id", "a1"), ("agent_name", "Agent"))): 1
+    }
 
 
 def _two_lives(whole: list[bytes], died: int, resumed: int, *, end: bool = True) -> tuple[Life, Life]:

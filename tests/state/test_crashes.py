@@ -160,8 +160,7 @@ class World:
         self.went_ahead = self.went_ahead or self.disk.flag
         self.showing = Showing(metrics, seen_by, self.keeping, clock=lambda: 0.0)
         for call in saved.calls:
-            self.tracker.resume(self._open(call.call_id), call.counted)
-        self.kept_of = {call.call_id for call in saved.calls}
+            self.tracker.resume(self._open(call.call_id), call.counted, call.waiting)
         self.histories_to_come = set(self.happened)
 
     def history(self, call_id: str) -> None:
@@ -169,10 +168,7 @@ class World:
         if call_id in self.histories_to_come:
             self.histories_to_come.discard(call_id)
             tracked, said = self._open(call_id), self.happened[call_id]
-            if call_id in self.kept_of:
-                self.tracker.rebuild(tracked, {}, said, 0.0)
-            else:
-                self.tracker.recover(tracked, said, 0.0)
+            self.tracker.recover(tracked, said, 0.0)
 
     def _open(self, call_id: str) -> Any:
         return self.tracker.open(call_id, agent=_agent(call_id), channel="webcall", durable=True)

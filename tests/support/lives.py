@@ -79,17 +79,13 @@ class Life:
     def checkpoint(self) -> Checkpoint:
         """What survives a sudden death."""
         tracked = self.tracked
-        return Checkpoint(tuple(tracked.uncommitted or ()), tracked.call.waiting_facts())
+        return Checkpoint(tuple(tracked.uncommitted or ()), tracked.waiting_facts())
 
     def resume(self, checkpoint: Checkpoint, history: Iterable[bytes] | None) -> None:
         """Begin where an earlier life died. ``history`` is ``None`` where it cannot be had."""
-        self.tracker.resume(self.tracked, checkpoint.counted)
+        self.tracker.resume(self.tracked, checkpoint.counted, checkpoint.waiting)
         if history is not None:
-            self.rebuild(checkpoint, history)
-
-    def rebuild(self, checkpoint: Checkpoint, history: Iterable[bytes]) -> None:
-        """The history, for a call that was resumed."""
-        self.tracker.rebuild(self.tracked, checkpoint.waiting, [msgspec.Raw(payload) for payload in history], self.now)
+            self.recover(history)
 
     def end(self, outcome: str = "completed", at: float | None = None) -> Life:
         """The call is over."""
