@@ -110,6 +110,20 @@ def opened(path: Path, patience_seconds: float) -> sqlite3.Connection:
     return db
 
 
+def opened_for_reading(path: Path) -> sqlite3.Connection:
+    """The same where nothing can be written, and not even a log be made. One that is there is read with it."""
+    log = path.with_name(f"{path.name}-wal")
+    alone = "&immutable=1" if not log.exists() or not log.stat().st_size else ""
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{alone}", uri=True, check_same_thread=False)
+    try:
+        if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            raise sqlite3.OperationalError("of another version, and cannot be brought up to date")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
 def _bring_up_to_date(db: sqlite3.Connection, version: int) -> None:
     db.executescript(
         f"BEGIN IMMEDIATE;{_SCHEMA_1 if version == 0 else ''}{_SCHEMA_2}"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,7 @@ from exporter.outputs.prometheus.scrapers import SeenPages
 from exporter.state.ahead import AheadFlag
 from exporter.state.holder import Holder
 from exporter.state.kept import CALL_FORM, CallNews, Commit, PagesSeen, SavedCall, SavedState
-from exporter.state.opening import damaged, interrupted, opened, refuse_strangers, set_aside
+from exporter.state.opening import damaged, interrupted, opened, opened_for_reading, refuse_strangers, set_aside
 
 _SeriesKey = tuple[str, tuple[str, ...]]
 
@@ -77,7 +78,12 @@ class SQLiteStore:
         if self._db is not None:
             self._db.close()
         self._db = None
-        self.set_aside = set_aside(self.path)
+        try:
+            self.set_aside = set_aside(self.path)
+        except OSError as why:  # read-only: tried again when it is not
+            said = sqlite3.OperationalError(f"it is damaged, and cannot be set aside: {why.strerror}")
+            said.sqlite_errorcode, said.sqlite_errorname = sqlite3.SQLITE_IOERR, "SQLITE_IOERR"
+            raise said from why
         self._existed = False
         self._ids, self._layouts = {}, {}
 
@@ -87,18 +93,26 @@ class SQLiteStore:
         """What the earlier life left, and whether anything can be written. Unreadable rows are skipped: their calls
         are counted from now on."""
         try:
+            try:
+                return self._load(self._open())
+            except sqlite3.Error as problem:
+                if not damaged(problem):
+                    raise
+            self._put_aside()
             return self._load(self._open())
         except sqlite3.Error as problem:
-            if not damaged(problem):
-                return self._nothing_readable(problem)
-        self._put_aside()
-        try:
-            return self._load(self._open())
-        except sqlite3.Error as problem:
-            return self._nothing_readable(problem)
+            return self._read_without_writing(problem)
 
-    def _nothing_readable(self, problem: Exception) -> SavedState:
-        return SavedState(existed=self._existed, trouble=str(problem), readable=False, ahead=self._flag.is_set)
+    def _read_without_writing(self, problem: sqlite3.Error) -> SavedState:
+        """What there is on a disk that cannot be written, if that is all that is wrong."""
+        nothing = SavedState(existed=self._existed, trouble=str(problem), readable=False, ahead=self._flag.is_set)
+        if problem.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            return nothing
+        try:
+            with closing(opened_for_reading(self.path)) as db:
+                return replace(self._load(db), trouble=str(problem))
+        except sqlite3.Error:
+            return nothing
 
     def _load(self, db: sqlite3.Connection) -> SavedState:
         facts = dict(db.execute("SELECT name, value FROM facts").fetchall())
