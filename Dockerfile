@@ -7,9 +7,9 @@ FROM ${PYTHON_IMAGE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 RUN python3 -m venv /opt/atoms-exporter
-# What the exporter needs, in a layer of its own: it changes less often than the exporter.
+# What the exporter and a fleet of them need, in a layer of its own: it changes less often than the exporter.
 COPY pyproject.toml constraints.txt ./
-RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
+RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['fleet'], sep='\n')" > requirements.txt \
     && /opt/atoms-exporter/bin/python -m pip install -r requirements.txt -c constraints.txt
 COPY README.md LICENSE ./
 COPY exporter exporter

@@ -11,6 +11,8 @@ import compose_spec
 import pytest
 import yaml
 
+from exporter.config import load, objectives
+from exporter.slo import DEFAULT_OBJECTIVES
 from tests.support.peers import need_program
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +21,7 @@ INTERPOLATED = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (DEPLOY / "compose.yaml").re
 STACK: dict[str, Any] = yaml.safe_load(INTERPOLATED)
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
 RULES = ROOT / "dashboards" / "rules"
+FLEET_CONFIG = DEPLOY / "compose" / "fleet.yml"
 
 
 def config(name: str) -> Any:
@@ -157,10 +160,41 @@ def test_the_collector_says_where_prometheus_asks_for_its_own_metrics() -> None:
     (reader,) = metrics["readers"]
     endpoint = reader["pull"]["exporter"]["prometheus"]
     assert endpoint == {"host": "0.0.0.0", "port": 8888}
-    targets = [
-        target for job in config("prometheus.yml")["scrape_configs"] for target in job["static_configs"][0]["targets"]
-    ]
+    jobs = config("prometheus.yml")["scrape_configs"]
+    targets = [target for job in jobs for static in job.get("static_configs", ()) for target in static["targets"]]
     assert f"otel-collector:{endpoint['port']}" in targets
+
+
+def test_whoever_exports_is_scraped_under_a_name_that_stays() -> None:
+    """One exporter, or the replicas of the fleet: Prometheus asks for all their names, and ``instance`` is the name."""
+    (job,) = (job for job in config("prometheus.yml")["scrape_configs"] if job["job_name"] == "atoms-exporter")
+    (names,) = (found["names"] for found in job["dns_sd_configs"])
+    exporters = {name for name, service in SERVICES.items() if service.get("command", [""])[0] in ("run", "demo")}
+    answering = {name: SERVICES[name]["networks"] for name in exporters}
+    reached = {alias for nets in answering.values() if isinstance(nets, dict) for alias in nets["default"]["aliases"]}
+    reached |= {name for name, nets in answering.items() if isinstance(nets, list)}
+    assert set(names) == reached == {"exporter", "replica-0", "replica-1"}
+    assert {"source_labels": ["__meta_dns_name"], "target_label": "instance", "replacement": "$1:9464"} in job[
+        "relabel_configs"
+    ]
+
+
+def test_the_fleet_is_two_replicas_with_names_of_their_own_and_a_redis_that_keeps_what_it_is_told() -> None:
+    of_fleet = {name for name, service in SERVICES.items() if service.get("profiles") == ["fleet"]}
+    assert of_fleet == {"replica-0", "replica-1", "simulator", "redis"}
+    for name in ("replica-0", "replica-1"):
+        service = SERVICES[name]
+        assert service["hostname"] == name, "the name its counters are kept under"
+        assert service["read_only"]
+        config = load({}, {key: value for key, value in service["environment"].items() if value}, FLEET_CONFIG)
+        assert config.fleet.redis_url is not None
+        assert config.fleet.redis_url.get_secret_value().startswith("redis://redis:6379")
+        assert config.fleet.expect == 2
+        assert objectives(config) == DEFAULT_OBJECTIVES
+    command = " ".join(SERVICES["redis"]["command"])
+    assert "--appendonly yes" in command
+    assert "noeviction" in command, "nothing that was counted is thrown away to make room"
+    assert any(mount.endswith(":/data") for mount in SERVICES["redis"]["volumes"])
 
 
 def test_services_call_each_other_by_names_that_exist() -> None:
