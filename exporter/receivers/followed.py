@@ -36,6 +36,8 @@ _RESUME_SECONDS: Final = 20.0
 """How long a stream's first bytes may wait for the history of what came before them."""
 _YOUNG_SECONDS: Final = 1.0
 """A call found this soon after its beginning has no history worth asking for."""
+_MOST_HELD_BYTES: Final = 1 << 20
+"""So much of the stream of a call that is over waits for its history at a time."""
 _LOOKS_FOR_WHAT_IS_NOT_THERE: Final = 3
 """A log that is unknown, or that holds no events though there were some, is looked for so often."""
 
@@ -55,6 +57,8 @@ class Followed:
         "_channel",
         "_earlier",
         "_final",
+        "_held",
+        "_held_bytes",
         "_known",
         "_logged",
         "_news_at",
@@ -96,6 +100,8 @@ class Followed:
         self._resume: Resume | None = None
         self._resuming: asyncio.Timeout | None = None
         self._strange = False
+        self._held: list[bytes] | None = None
+        self._held_bytes = 0
         self._parted = False  # a stream has ended, and nothing has made good yet what it missed since
 
     @property
@@ -219,6 +225,8 @@ class Followed:
 
     def taker(self) -> Callable[[bytes], Progress]:
         """What takes each event's JSON."""
+        if self._held is not None:
+            return self._hold
         feed, clock, tracked = self._around.tracker.feed, self._around.clock, self.tracked
         assert tracked is not None, "bytes before the connection was announced"
 
@@ -226,6 +234,24 @@ class Followed:
             return feed(tracked, payload, clock())
 
         return take
+
+    def _hold(self, payload: bytes) -> Progress:
+        """The call is over and what this stream does not bring is yet to come: taken now, its events would count where
+        the call was before the gap."""
+        assert self._held is not None, "nothing is held before there is a reason"
+        self._held.append(payload)
+        self._held_bytes += len(payload)
+        if self._held_bytes > _MOST_HELD_BYTES:
+            self._let_go()
+        return Progress.GOING_ON
+
+    def _let_go(self) -> None:
+        """Take what was held back."""
+        held, self._held, self._held_bytes = self._held or (), None, 0
+        take = self.taker()
+        for payload in held:
+            take(payload)
+        self._held = []
 
     def news(self) -> int:
         """How many events of the call are known."""
@@ -254,6 +280,8 @@ class Followed:
         except (TimeoutError, AtomsExporterError):
             self._around.log.debug("no history to resume from", call_id=self.found.call_id, connection=connection)
             await resume.settled()
+            if self._verdict is not None:  # its history is asked for once more, at its end
+                self._held = self._held or []
             return
         finally:
             self._resuming = None
@@ -326,10 +354,14 @@ class Followed:
         resume = await self._begun()
         tracked = self.tracked
         assert tracked is not None, "it was begun a line ago"
-        whole = tracked.call.ended and not self._has_gap()
-        history = call_log is not None and (bool(call_log.events) or not self._has_gap() or not len(tracked.seen))
+        gap, heard = self._has_gap(), bool(self._held) or len(tracked.seen) > 0
+        history = call_log is not None and (bool(call_log.events) or not gap or not heard)
         if call_log is not None:
             await resume.take(call_log, around.clock())
+        if self._held:
+            self._let_go()
+        whole = tracked.call.ended and not gap
+        if call_log is not None:
             around.tracker.fill_turns(tracked, call_log, around.clock())
             around.tracker.analysed(self.found.call_id, tracked.call.agent, call_log.dispositions)
         natural = natural_outcome(tracked.call)

@@ -249,6 +249,16 @@ CASES: tuple[Case, ...] = (
         check=every(struck("log_away", least=5)),
     ),
     streams(
+        "slow_log",
+        "the call log takes 8 s to answer now and then, and the call ends while what a gap has lost is on its way",
+        "gap=1,slow=0.5:seconds=8:on=conversation",
+        speed=5.0,
+        calls=20,
+        total_calls=20,
+        ramp_seconds=3.0,
+        check=every(struck("gap", "slow", least=5)),
+    ),
+    streams(
         "ids",
         "gaps where frames carry ids, and no history at all: Last-Event-ID",
         "ids=1,gap=1:after=8:times=4,no_history=1",
