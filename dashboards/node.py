@@ -87,7 +87,8 @@ def _stages() -> list[Any]:
             "Stages of the mean turn",
             "Stacked, they are the mean turn. llm_api: the model or its prompt; tts_api: speech; "
             "smart_turn: waiting for "
-            "the caller to finish; unattributed: what no stage accounts for.",
+            "the caller to finish; tool, knowledgebase, variable_extraction, api_call: what ran beside the model; "
+            "unattributed: what nothing accounts for. These are told when a call is over.",
             "s",
             Query(f"{stage} / on () group_left () {turns}", "{{stage}}"),
             width=10,

@@ -35,6 +35,7 @@ from exporter.outputs.recent import Recent
 from exporter.outputs.recorder import Outputs
 from exporter.overview import Overview
 from exporter.receivers.api_time import Start
+from exporter.receivers.attempts import AttemptFilter
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.capacity import Capacity
 from exporter.receivers.client import AtomsApi
@@ -154,6 +155,7 @@ class Service:
             connect_concurrency=config.api.connect_concurrency,
             judged_by_list=config.discovery.poll.enabled,
         )
+        self._attempts = AttemptFilter()
         self._directory = Directory(self._api, log=log)
         history = History(self._api, rng=self._rng, concurrency=config.history.concurrency)
         self.following = Following(
@@ -434,7 +436,14 @@ class Service:
     def _capacity(self) -> Capacity:
         interval = self._config.capacity.interval
         backoff = Backoff(self._rng, first_seconds=interval, ceiling_seconds=10 * interval)
-        return Capacity(self._api, self.metrics.capacity, backoff=backoff, log=self._log, interval=interval)
+        return Capacity(
+            self._api,
+            self.metrics.capacity,
+            backoff=backoff,
+            log=self._log,
+            interval=interval,
+            attempts=self._attempts,
+        )
 
     def _poll_ended(self) -> Poll:
         """Calls that are over: those of this life, and those that an earlier one would have counted."""
@@ -457,6 +466,7 @@ class Service:
             agent_ids=poll.agent_ids,
             call_types=poll.call_types,
             optional=ENDED_FOR_SOME if ended else (),
+            attempts=self._attempts,
             start=self._started,
             ended=ended,
             earlier=earlier,

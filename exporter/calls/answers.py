@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from exporter.calls.call import Call
-from exporter.calls.observations import HopAnswered, Observation, SpeechSynthesised, TurnAnswered, WordsSaid
+from exporter.calls.observations import (
+    HopAnswered,
+    Observation,
+    SpeechSynthesised,
+    TurnAnswered,
+    TurnExplained,
+    WordsSaid,
+)
+from exporter.calls.stages import Shares
 from exporter.calls.visits import Spent
 from exporter.protocol import events as wire
 from exporter.protocol.units import Skip, Unit, milliseconds, plausible, seconds, seconds_between
@@ -49,7 +57,15 @@ def turn_answered(call: Call, event: wire.TurnLatency, at: float) -> None:
         else:
             stages.append((stage, took))
     index = int(event.turn_index) if event.turn_index is not None and 0 <= event.turn_index < 1e9 else None
-    _turn(call, at, latency, tuple(stages), interrupted=event.interrupted is True, index=index)
+    reported = sum(took for _, took in stages) if stages else None
+    _turn(call, at, latency, tuple(stages), reported, interrupted=event.interrupted is True, index=index)
+    explained(call, call.stages.turned(call.visit, at, latency, reported))
+
+
+def explained(call: Call, told: list[Shares]) -> None:
+    """Say where the rest of turns went."""
+    for visit, at, shares in told:
+        call.say(TurnExplained(visit.where, at, shares), visit)
 
 
 def turn_filled(call: Call, latency_seconds: float, at: float) -> list[Observation]:
@@ -59,7 +75,7 @@ def turn_filled(call: Call, latency_seconds: float, at: float) -> list[Observati
     if isinstance(latency, Skip):
         call.skip(latency)
     else:
-        _turn(call, at, latency, (), interrupted=False, index=None)
+        _turn(call, at, latency, (), None, interrupted=False, index=None)
         call.turn_milliseconds.pop()  # it is remembered by who filled it in, through every fold of the events
     return call.take()
 
@@ -69,6 +85,7 @@ def _turn(
     at: float,
     latency: float,
     stages: tuple[tuple[str, float], ...],
+    reported: float | None,
     *,
     interrupted: bool,
     index: int | None,
@@ -82,7 +99,7 @@ def _turn(
             seconds=latency,
             interrupted=interrupted,
             stages=stages,
-            unattributed_seconds=max(0.0, latency - sum(took for _, took in stages)) if stages else None,
+            unreported_seconds=max(0.0, latency - reported) if reported is not None else None,
             index=index,
             model=call.model,
             prompt_tokens=call.turn_spent.prompt,

@@ -36,6 +36,7 @@ def hopped(call: Call, event: wire.Hopping, at: float) -> None:
         call.skip(Skip.MISSING)
         return
     call.hops += 1
+    call.stages.milestone(at)
     if call.visit.node_id is None and origin_id is not None:
         first_node(call, origin_id)
     origin = call.visit

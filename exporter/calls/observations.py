@@ -185,6 +185,13 @@ class NodeExited(Located, frozen=True, gc=False):
     reason: str
 
 
+class RecordingMade(Observation, frozen=True, gc=False):
+    """A recording of the call is there, or is not: ``status`` says which."""
+
+    agent: Agent
+    status: str
+
+
 class AgentLogged(Located, frozen=True, gc=False):
     """The customer's own event: ``name`` from the operator's list, or ``other``."""
 
@@ -198,12 +205,20 @@ class TurnAnswered(Shown, frozen=True, gc=False):
     seconds: float
     interrupted: bool
     stages: tuple[tuple[str, float], ...]
-    unattributed_seconds: float | None
+    unreported_seconds: float | None
+    """What the reported stages leave of it; ``None`` where there is none."""
     index: int | None
     model: str | None
     prompt_tokens: int
     completion_tokens: int
     other_tokens: int
+
+
+class TurnExplained(Timed, frozen=True, gc=False):
+    """Where the time of a turn went that the platform's own stages leave: what ran in it, and ``unattributed``. Said
+    when the call is over: a tool's events may come late."""
+
+    stages: tuple[tuple[str, float], ...]
 
 
 class SpeechSynthesised(Shown, frozen=True, gc=False):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exporter.calls.account import UNKNOWN_ACCOUNT, Account
-from exporter.calls.answers import speech_synthesised, turn_answered
+from exporter.calls.answers import explained, speech_synthesised, turn_answered
 from exporter.calls.call import Call
 from exporter.calls.moves import hopped, leave, node_shown, stop_waiting
 from exporter.calls.observations import (
@@ -22,6 +22,7 @@ from exporter.calls.observations import (
     FirstWordHeard,
     NodeExited,
     Observation,
+    RecordingMade,
     TurnUnanswered,
     UserSpoke,
 )
@@ -36,7 +37,7 @@ from exporter.calls.tools import (
 )
 from exporter.calls.visits import LONGEST_QUEUE, NO_NODE
 from exporter.protocol import events as wire
-from exporter.protocol.labels import severity_label
+from exporter.protocol.labels import recording_label, severity_label
 from exporter.protocol.units import LONGEST_CALL_SECONDS, Skip, seconds_between
 
 __all__ = ["Call", "advance", "finish"]
@@ -88,6 +89,7 @@ def _user_spoke(call: Call, event: wire.UserTranscription, at: float) -> None:
     text = event.user_transcription_text
     call.say(UserSpoke(call.visit.where, len(text.split()) if text else 0))
     call.signs.caller_spoke(call.visit, at)
+    call.stages.milestone(at)
 
 
 def _user_speaks(call: Call, event: wire.UserInterimTranscription, at: float) -> None:
@@ -100,6 +102,11 @@ def _agent_logged(call: Call, event: wire.AgentLog, at: float) -> None:
     name = metadata.get("name")
     shown = name if isinstance(name, str) and name in call.limits.log_names else "other"
     call.say(AgentLogged(call.visit.where, shown, severity_label(metadata.get("severity"))))
+
+
+def _recorded(call: Call, event: wire.CallRecording, at: float) -> None:
+    if not call.muted:
+        call.out.append(RecordingMade(call.agent, recording_label(event.status)))
 
 
 def _connected(call: Call, event: wire.CallStart, at: float) -> None:
@@ -129,6 +136,7 @@ _TRANSITIONS: dict[type[wire.Event], Callable[[Call, Any, float], None]] = {
     wire.UserTranscription: _user_spoke,
     wire.UserInterimTranscription: _user_speaks,
     wire.AgentLog: _agent_logged,
+    wire.CallRecording: _recorded,
     wire.AgentNodeState: node_shown,
     wire.Hopping: hopped,
     wire.ToolCallStart: tool_started,
@@ -183,6 +191,7 @@ def finish(
     if call.first_at is not None and call.visit.node_id not in (None, NO_NODE):
         leave(call, max(call.visit.entered_at, ended_at or 0.0), timed=timed)
     _signs_told(call)
+    explained(call, call.stages.over())
     call.say(NodeExited(call.visit.where, account.end_reason))
     stop_waiting(call, call.agent_names)
     told = lasted_seconds is not None and call.end_at is None  # its events may end before the call does
@@ -212,8 +221,7 @@ def finish(
 def _signs_told(call: Call) -> None:
     """What follows from the whole call: who was not answered, how long nobody was heard, how soon the agent spoke."""
     signs = call.signs
-    signs.over()
-    for visit in signs.unanswered:
+    for visit in signs.unanswered():
         call.say(TurnUnanswered(visit.where), visit)
     for visit, at, silence in signs.silences:
         call.say(DeadAir(visit.where, at, silence), visit)

@@ -15,11 +15,13 @@ from exporter.calls.observations import (
     ToolTimed,
     VariablesExtracted,
 )
+from exporter.calls.stages import RAN
 from exporter.protocol import events as wire
 from exporter.protocol.labels import code_label, error_severity_label, label, method_label, name_label
 from exporter.protocol.units import Skip, Unit, milliseconds, plausible, seconds, seconds_between
 
 _MOST_TOOLS = 1024
+_KNOWLEDGEBASE, _EXTRACTION = RAN.index("knowledgebase"), RAN.index("variable_extraction")
 _CONSTANT = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 _closed = lru_cache(maxsize=4)(ClosedTool)  # a call of an hour has hundreds, of four kinds
 
@@ -27,6 +29,8 @@ _closed = lru_cache(maxsize=4)(ClosedTool)  # a call of an hour has hundreds, of
 def tool_started(call: Call, event: wire.ToolCallStart, at: float) -> None:
     """Remembered until its end; a tool without an id cannot be matched and is known by its end alone."""
     key = _key(event.tool_call_id)
+    if key is not None:
+        call.stages.tool_began(key, at)
     if key is None or key in call.open_tools or len(call.open_tools) >= _MOST_TOOLS:
         return
     if (closed := call.closed_tools.get(key)) is not None:
@@ -52,7 +56,9 @@ def tool_ended(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, at: flo
     known = call.closed_tools.get(key) if key is not None else None
     opened = call.open_tools.pop(key, None) if key is not None else None
     function = _function(event.function_name or (opened.function if opened is not None else None))
-    took = _took(call, event, opened, at) if known is None or not known.timed else None
+    told = None if event.latency_ms is None else milliseconds(event.latency_ms)
+    call.stages.tool_ended(key, at, None if isinstance(told, Skip) else told)
+    took = _took(call, told, opened, at) if known is None or not known.timed else None
     failed = isinstance(event, wire.ToolCallError) or event.success is False or bool(event.error)
     if known is None:
         result = event.response if isinstance(event, wire.ToolCallEnd) else None
@@ -79,10 +85,10 @@ def tool_ended(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, at: flo
         _remember(call, key, known, at, timed=took is not None, failed=failed)
 
 
-def _took(call: Call, event: wire.ToolCallEnd | wire.ToolCallError, opened: OpenTool | None, at: float) -> float | None:
+def _took(call: Call, told: float | Skip | None, opened: OpenTool | None, at: float) -> float | None:
     """Seconds from a tool's start to its end: as its end says, else as the two events are apart."""
-    if event.latency_ms is not None:
-        return _counted(call, milliseconds(event.latency_ms))
+    if told is not None:
+        return _counted(call, told)
     if opened is not None:
         return _counted(call, plausible(seconds_between(opened.started_at, at)))
     return None
@@ -112,6 +118,8 @@ def looked_up(call: Call, event: wire.Knowledgebase | wire.VariableExtraction, a
     if event.latency is not None:
         took = _counted(call, seconds(event.latency, Unit.AUTO, event.timestamp))
     failed = bool(event.error)
+    if took is not None:
+        call.stages.ran(_KNOWLEDGEBASE if isinstance(event, wire.Knowledgebase) else _EXTRACTION, at, took)
     if isinstance(event, wire.Knowledgebase):
         said = call.content_of(
             **{
@@ -131,6 +139,7 @@ def api_called(call: Call, event: wire.PreCallApi | wire.PostCallApi, at: float)
     phase = "pre" if isinstance(event, wire.PreCallApi) else "post"
     failed = event.success is False or bool(event.error)
     nth = call.nth(phase, at)
+    call.stages.api_called(at)
     call.say(ApiCalled(call.visit.where, at, phase, method_label(event.method), failed, nth=nth))
 
 

@@ -537,6 +537,7 @@ class Tracker:
             if place % _STEP_EVENTS == 0:
                 yield
             advance(call, event, at or call.latest_at or now, identity=identity, muted=True)
+        call.stages.forget_turns()
         if len(tracked.seen) == counted:  # else the stream's own state is the newer one
             tracked.call = call
 

@@ -141,7 +141,7 @@ class _Explanation:
                 shown.append(f"{stage.name} {duration(spent)}")
             else:
                 small += spent
-        rest = turn.attributes.get("atoms.turn.unattributed")
+        rest = turn.attributes.get("atoms.turn.unreported")
         if isinstance(rest, float):
             small += rest
         if shown and small >= _SHORTEST_SHOWN_SECONDS:

@@ -176,8 +176,8 @@ def _turn(fact: TurnAnswered) -> list[SpanRecord]:
     }
     if fact.index is not None:
         attributes["atoms.turn.index"] = fact.index
-    if fact.unattributed_seconds is not None:
-        attributes["atoms.turn.unattributed"] = fact.unattributed_seconds
+    if fact.unreported_seconds is not None:
+        attributes["atoms.turn.unreported"] = fact.unreported_seconds
     spans = [
         SpanRecord(
             trace_id=trace,

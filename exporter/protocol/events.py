@@ -240,7 +240,9 @@ class AgentLog(Event, frozen=True, gc=False, kw_only=True, tag="agent_log"):
 
 
 class CallRecording(Event, frozen=True, gc=False, kw_only=True, tag="call_recording"):
-    """A recording is available. Its URL is a secret and never read."""
+    """A recording is available, or is not: its ``status`` says. Its URL is a secret and never read."""
+
+    status: Any = None
 
 
 class Unknown(Event, frozen=True, gc=False, kw_only=True, tag="__unknown__"):

@@ -18,6 +18,8 @@ _STAGE = re.compile(r"[a-z][a-z0-9.-]*(_[a-z0-9.-]+)+")
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}|[0-9]{1,5}")
 _SEVERITIES = frozenset({"debug", "info", "warning", "error", "critical", "fatal"})
 _ERROR_SEVERITIES = frozenset({"warning", "fatal"})
+RECORDING_STATUSES = ("completed", "available", "processing", "in_progress", "failed", "absent")
+"""What recordings have been called so far, by the platform and by the carriers behind it."""
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
@@ -71,6 +73,14 @@ def error_severity_label(severity: Any) -> str:
     """How bad an agent's error is: ``warning``, ``fatal``, or ``unknown``."""
     word = severity.strip().lower() if isinstance(severity, str) else ""
     return word if word in _ERROR_SEVERITIES else "unknown"
+
+
+def recording_label(status: Any) -> str:
+    """What became of a recording: ``unknown`` where it is not told, ``other`` for a word of somebody else's."""
+    if not isinstance(status, str) or not status:
+        return "unknown"
+    word = status.strip().lower().replace("-", "_").replace(" ", "_")
+    return word if word in RECORDING_STATUSES else "other"
 
 
 def method_label(method: str | None) -> str:

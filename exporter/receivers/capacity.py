@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from exporter.errors import AtomsExporterError, Refused
 from exporter.protocol.capacity import Concurrency, decode_concurrency, decode_total
+from exporter.receivers.attempts import AttemptFilter
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
 
@@ -30,6 +31,7 @@ class Capacity:
 
     :param shown: told what is known, ``None`` for what is not (any more).
     :param interval: seconds between two looks.
+    :param attempts: how the queue is asked for retries, too.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Capacity:
         backoff: Backoff,
         log: FilteringBoundLogger,
         interval: float = 60.0,
+        attempts: AttemptFilter | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -48,6 +51,7 @@ class Capacity:
         self._backoff = backoff
         self._log = log
         self._interval = interval
+        self._attempts = attempts or AttemptFilter(clock)
         self._sleep = sleep
         self._clock = clock
         self._limits: Concurrency | None = None
@@ -89,10 +93,20 @@ class Capacity:
         return None
 
     async def _ask_queue(self) -> AtomsExporterError | None:
-        params = {"page": "1", "limit": "1", "statusFilter": "in_queue"}
         try:
-            self._queued = await self._api.get("conversation", source="capacity", read=decode_total, params=params)
+            self._queued = await self._length_of_queue()
         except AtomsExporterError as problem:
             return problem
         self._queued_at = self._clock()
         return None
+
+    async def _length_of_queue(self) -> int:
+        params = {"page": "1", "limit": "1", "statusFilter": "in_queue"}
+        more = self._attempts.parameters
+        try:
+            return await self._api.get("conversation", source="capacity", read=decode_total, params={**params, **more})
+        except Refused as refused:
+            if refused.status != 400 or not more:
+                raise
+        self._attempts.refused()
+        return await self._api.get("conversation", source="capacity", read=decode_total, params=params)

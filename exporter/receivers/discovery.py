@@ -15,6 +15,7 @@ from exporter.calls.telemetry import Telemetry
 from exporter.errors import Interrupted, Malformed, Refused
 from exporter.protocol.api import UNKNOWN, CallPage, CallSummary, decode_call_page
 from exporter.receivers.api_time import Start
+from exporter.receivers.attempts import AttemptFilter
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import LIST, AtomsApi
 
@@ -37,6 +38,9 @@ ENDED: Final = ("completed", "failed", "no_answer", "cancelled")
 
 ENDED_FOR_SOME: Final = ("busy", "blocked")
 """More of them, which the API's description does not know although its other programs do."""
+
+_WAYS: Final = ((True, True), (False, True), (True, False), (False, False))
+"""Asking for all attempts, and for statuses that not every version of the API knows."""
 
 AHEAD_SECONDS: Final = 60.0
 """A row dated later than this from now is wrong."""
@@ -77,6 +81,7 @@ class Poll:
     :param earlier: of such a list: an earlier life has looked already, and reported what began after this time by the
         API's clock. So does this one: what began and ended between the two is no past.
     :param optional: statuses that not every version of the API takes: left out once it refuses them.
+    :param attempts: how it asks for retries, too; shared by all lists.
     :param remember: how many call ids to know again; the least recently listed are forgotten first.
     """
 
@@ -92,6 +97,7 @@ class Poll:
         limit: int = 100,
         statuses: Sequence[str] = ("active", "in_progress"),
         optional: Sequence[str] = (),
+        attempts: AttemptFilter | None = None,
         agent_ids: Sequence[str] = (),
         call_types: Sequence[str] = (),
         start: Start | None = None,
@@ -114,6 +120,7 @@ class Poll:
             **({"agentIds": ",".join(agent_ids)} if agent_ids else {}),
             **({"callTypes": ",".join(call_types)} if call_types else {}),
         }
+        self._attempts = attempts or AttemptFilter(clock)
         self._start = start
         self._ended = ended
         self._source = "ended" if ended else LIST
@@ -241,18 +248,29 @@ class Poll:
         return began_at is None or began_at < (self._start.wall if start is None else start)
 
     async def _page(self, number: int) -> CallPage:
-        try:
-            return await self._ask(number)
-        except Refused as refused:
-            if refused.status != 400 or not self._optional:
-                raise
-        self._log.debug("the list refuses a filter with these statuses", statuses=",".join(self._optional))
-        self._optional = ()
-        return await self._ask(number)
+        """A page of the list, asked for with as much as the API takes; what it refuses is left out from then on."""
+        wanted = (bool(self._attempts.parameters), bool(self._optional))
+        ways = [way for way in _WAYS if way[0] <= wanted[0] and way[1] <= wanted[1]]
+        for attempts, optional in ways:
+            try:
+                answer = await self._ask(number, attempts=attempts, optional=optional)
+            except Refused as refused:
+                if refused.status != 400 or (attempts, optional) == ways[-1]:
+                    raise
+                continue
+            if attempts != wanted[0]:
+                self._attempts.refused()
+                self._log.info("the list refuses callAttemptFilter: it may lack retries")
+            if optional != wanted[1]:
+                self._log.debug("the list refuses a filter with these statuses", statuses=",".join(self._optional))
+                self._optional = ()
+            return answer
+        raise AssertionError("the last way returns or raises")
 
-    async def _ask(self, number: int) -> CallPage:
-        statuses = ",".join((*self._statuses, *self._optional))
+    async def _ask(self, number: int, *, attempts: bool, optional: bool) -> CallPage:
+        statuses = ",".join((*self._statuses, *(self._optional if optional else ())))
         params = {"page": str(number), **self._params, **({"statusFilter": statuses} if statuses else {})}
+        params |= self._attempts.parameters if attempts else {}
         return await self._api.get("conversation", source=self._source, read=decode_call_page, params=params)
 
     def _is_seen(self, call_id: str) -> bool:

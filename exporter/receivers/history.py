@@ -11,8 +11,9 @@ from functools import partial
 from heapq import heappop, heappush
 from typing import Final, TypeVar
 
-from exporter.errors import Interrupted
-from exporter.protocol.api import CallLog, CallSummary, decode_call_log, decode_call_page
+from exporter.errors import Interrupted, Refused
+from exporter.protocol.api import CallLog, CallPage, CallSummary, decode_call_log, decode_call_page
+from exporter.receivers.attempts import AttemptFilter
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
 
@@ -71,6 +72,7 @@ class History:
     ) -> None:
         self._api = api
         self._rng = rng
+        self._attempts = AttemptFilter(clock)
         self._lanes = _Lanes(concurrency, sleep, clock)
         self._patience = patience_seconds
         self._sleep = sleep
@@ -93,7 +95,7 @@ class History:
         while len(seen) < count:
             page += 1
             params = {"page": str(page), "limit": str(size), **({"statusFilter": statuses} if statuses else {})}
-            answer = await self._patiently(6, decode_call_page, params=params)
+            answer = await self._listed(params)
             before = len(seen)
             for call in answer.calls:
                 if call.call_id not in seen and len(seen) < count:
@@ -101,6 +103,17 @@ class History:
                     yield call
             if not answer.has_more or len(seen) == before:
                 return
+
+    async def _listed(self, params: dict[str, str]) -> CallPage:
+        """A page of the list, retries among them where the API takes that."""
+        more = self._attempts.parameters
+        try:
+            return await self._patiently(6, decode_call_page, params={**params, **more})
+        except Refused as refused:
+            if refused.status != 400 or not more:
+                raise
+        self._attempts.refused()
+        return await self._patiently(6, decode_call_page, params=params)
 
     async def _patiently(
         self, attempts: int, read: Callable[[bytes], T], *path: str, params: dict[str, str] | None = None

@@ -36,7 +36,7 @@ def log_entry(
     published: int,
 ) -> dict[str, Any]:
     """One call as ``GET /conversation`` lists it; ``created_ms`` is when the API says it was created."""
-    over = status not in ("in_progress", "active")
+    over = status not in ("in_progress", "active", "in_queue")
     return {
         "_id": sha256(call.encode()).hexdigest()[:24],
         "callId": call,
@@ -50,12 +50,12 @@ def log_entry(
         "updatedAt": iso(updated_ms),
         "disconnectionReason": script.reason if over else None,
         "callFailureReason": script.failure or None if over else None,
-        "callCost": round(script.ended_ms / 60_000 * 0.07, 4) if over else 0,
-        "versionId": sha256(script.agent_id.encode()).hexdigest()[:24],
-        "versionNumber": 3,
-        "isTest": script.number % 16 == 5,
-        "retryCount": 0,
-        "retryAttemptNumber": 0,
+        "callCost": script.cost if over else 0,
+        "versionId": sha256(f"{script.agent_id}/{script.version}".encode()).hexdigest()[:24],
+        "versionNumber": script.version,
+        "isTest": script.is_test,
+        "retryCount": script.attempt,
+        "retryAttemptNumber": script.attempt,
         "turnLatencyMetrics": turn_latency_metrics(script, started_ms, published),
     }
 

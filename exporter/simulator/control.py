@@ -95,6 +95,11 @@ class Control:
             "begun": board.begun,
             "ended": board.ended,
             "in_progress": len(board.live),
+            "queued": len(board.queue),
+            "dropped": [
+                {"agent_id": agent_id, "channel": channel, "value": value}
+                for (agent_id, channel), value in sorted(board.dropped.items())
+            ],
             "published": board.published,
             "totals": self.totals(so_far=so_far).as_json(),
             "calls": {call.call_id: self.call_entry(call, book=books) for call in known},
@@ -130,6 +135,9 @@ class Control:
             "status": board.status(call) if call.call_id in board.live else "ended",
             "started_ms": call.started_ms,
             "skew_ms": call.skew_ms,
+            "version": call.version,
+            "attempt": call.attempt,
+            "is_test": call.is_test,
             "events": call.published(),
             "connections": call.connections,
         }

@@ -19,6 +19,8 @@ from .workflow import Agent, Node, Tool
 _METRICS_EVERY_MS = 370
 _INTERIM_EVERY_MS = 480
 _WAITS_FOR_AN_ANSWER_MS = 5_000
+_DEAD_AIR_MS = 12_000
+_CUSTOM_EVENTS = (("escalated", "warning"), ("consent", "info"), ("voicemail", "info"))
 
 
 @dataclass(slots=True)
@@ -228,7 +230,7 @@ class Conversation:
     def _call_tool(self, turn: _Turn, tool: Tool) -> None:
         rng = self._rng
         call_id = f"call_{rng.getrandbits(48):012x}"
-        latency = lognormal_ms(rng, tool.median_ms * turn.conditions.pace_of(self.agent.id, turn.node.id), 0.3)
+        latency = lognormal_ms(rng, tool.median_ms * self._pace(turn, tool), 0.3)
         configured = turn.conditions.tool_failure
         fails = rng.random() < (tool.failing if configured is None else configured)
         raises = rng.random() < 0.4
@@ -248,6 +250,13 @@ class Conversation:
         self.emit(
             ended, "tool_call_end", **facts, latency_ms=latency, success=not fails, response=response, error=error
         )
+
+    def _pace(self, turn: _Turn, tool: Tool) -> float:
+        return turn.conditions.pace_of(self.agent.id, turn.node.id) * turn.conditions.pace_of_tool(tool.name)
+
+    def recording_fails(self) -> bool:
+        """Whether there will be no recording of this call."""
+        return self._strikes(self.conditions().recording_failure)
 
     def call_api(self, at: int, kind: str, method: str, next_node_id: str | None = None) -> None:
         """A ``pre_call_api`` or ``post_call_api``: headers and body are a customer's secrets."""
@@ -296,6 +305,8 @@ class Conversation:
             self.now = self._speech(done, round(speaking * (0.25 + 0.4 * rng.random())))
         else:
             self.now = self._speech(done, speaking) + 150 + rng.randrange(700)
+        if self._strikes(turn.conditions.dead_air):
+            self.now += _DEAD_AIR_MS
 
     def _misbehave(self, turn: _Turn, at: int) -> None:
         """Events no reader should count: a negative latency, a type nobody knows. The draws happen in any case."""
@@ -307,6 +318,10 @@ class Conversation:
         if self._strikes(turn.conditions.agent_error):
             facts = {"code": "E_SIMULATED", "message": self.words("asked for"), "details": self.words("trace 00-00")}
             self.emit(at + 2, "agent_error", error=self.words("asked for"), metadata=facts)
+        if self._strikes(turn.conditions.custom_event):
+            name, severity = self._fault_rng.choice(_CUSTOM_EVENTS)
+            told = {"name": name, "severity": severity, "payload": {"note": self.words("asked for")}}
+            self.emit(at + 3, "agent_log", metadata=told)
 
     def _strikes(self, probability: float) -> bool:
         """Drawn only where there is a chance: calls without this fault stay the calls they were."""

@@ -68,10 +68,13 @@ def iso(at_ms: int) -> str:
 
 
 class Renderer:
-    """Writes the events of one call, in order. ``skew_ms`` shifts every timestamp (a clock that is wrong)."""
+    """Writes the events of one call, in order. ``skew_ms`` shifts every timestamp (a clock that is wrong);
+    ``waited_ms`` it had been in the queue when it started."""
 
-    def __init__(self, script: CallScript, started_ms: int, dialect: Dialect, skew_ms: int = 0) -> None:
-        self.call_id = call_id(script.seed, script.number, started_ms)
+    def __init__(
+        self, script: CallScript, started_ms: int, dialect: Dialect, skew_ms: int = 0, waited_ms: int = 0
+    ) -> None:
+        self.call_id = call_id(script.seed, script.number, started_ms - waited_ms)
         self._salt = f"{script.seed}/{script.number}"
         self._base_ms = started_ms + skew_ms
         self._dialect = dialect
@@ -162,7 +165,9 @@ def connection_frame(kind: Literal["sse_init", "sse_close"], at_ms: int) -> byte
     return frame({"event_type": kind, "event_time": iso(at_ms)})
 
 
-def events_of(script: CallScript, started_ms: int, dialect: Dialect, skew_ms: int = 0) -> list[dict[str, Any]]:
+def events_of(
+    script: CallScript, started_ms: int, dialect: Dialect, skew_ms: int = 0, waited_ms: int = 0
+) -> list[dict[str, Any]]:
     """All events of a call."""
-    renderer = Renderer(script, started_ms, dialect, skew_ms)
+    renderer = Renderer(script, started_ms, dialect, skew_ms, waited_ms)
     return [renderer.event(happening) for happening in script.happenings]

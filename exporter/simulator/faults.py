@@ -56,6 +56,13 @@ FAULTS: Mapping[str, str] = {
     "silent_agent": "turn: what the caller says is transcribed and never answered",
     "agent_error": "turn: the agent reports an error beside its answer",
     "no_calls": "call: begins only when this is over",
+    "slow_tool": "tool `word` (`*`: any): its latency times `factor` (default 4)",
+    "dead_air": "turn: after the answer nobody says a word for twelve seconds",
+    "custom_event": "turn: the agent logs an event of the customer's own (`escalated`, `consent`, `voicemail`)",
+    "recording_failure": "call: its recording fails",
+    "new_version": "call: answered by the agent's next version",
+    "limit": "account: at most `calls` at once (default 10); beyond that an outbound one waits in the queue, any other "
+    "rings for 30 s and is dropped, without any event or log",
     "tool_failure": "tool call: fails with this probability",
     "call_failure": "call: fails after some turns",
     "never_opens": "call: its stream is never opened but answered `status` (default 204, 301, 500, JSON, HTML in turn)",
@@ -65,6 +72,7 @@ FAULTS: Mapping[str, str] = {
     "log_away": "call: its log answers 503 for `seconds` (default 30) after its end",
     "strange_status": "call: a `completed` one has the final status `word` (default `transferred`)",
     "strict_filter": "request: the list answers 400 to a status filter with `busy` or `blocked`",
+    "strict_attempts": "request: the list answers 400 to `callAttemptFilter`, and has retries without it",
     # drawn per webhook
     "webhook_premature": "delivery: a post-conversation comes early, while the call goes on",
     "webhook_duplicate": "delivery: sent twice with the same id",
@@ -86,6 +94,8 @@ _PACE = ("slow", "drip")
 _CONNECTION = ("drop", "gap", "replay", "refused", "silence", "half_open")
 _FRAME = ("malformed", "nan", "oversize", "duplicate", "reorder", "reorder_hops", "noise")
 _MOST_BYTES = 50 * 1024 * 1024
+_SEVERAL = ("slow_node", "slow_tool")
+"""Of these there may be several at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +118,8 @@ class Fault:
     agent_id: str = ""
     on: str = ""
     status: int = 0
-    word: str = "transferred"
+    word: str = ""
+    calls: int = 10
 
     def __post_init__(self) -> None:
         if self.name not in FAULTS:
@@ -125,6 +136,8 @@ class Fault:
             raise ValueError(f"{self.name}: on is events, conversation, agent or any, not {self.on!r}")
         if self.name == "slow_node" and not self.node_id:
             raise ValueError("slow_node: node_id is missing")
+        if self.name == "slow_tool" and not self.word:
+            raise ValueError("slow_tool: word is missing: the function's name")
 
     def concerns(self, endpoint: str) -> bool:
         """Whether it strikes at this endpoint; when ``on`` is silent, at events."""
@@ -139,6 +152,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "hours": (-87_600, 87_600),
     "factor": (0, 1_000),
     "status": (0, 599),
+    "calls": (0, 1e6),
 }
 _NUMBERS = {
     "after": int,
@@ -149,6 +163,7 @@ _NUMBERS = {
     "hours": float,
     "factor": float,
     "status": int,
+    "calls": int,
 }
 
 
@@ -198,6 +213,11 @@ def _bytes(value: Any) -> Any:
     return value
 
 
+def _whom(fault: Fault) -> tuple[str, str, str]:
+    """Which of several faults of one name it is."""
+    return fault.node_id, fault.agent_id, fault.word
+
+
 class Faults:
     """The faults in force; ``struck``: how often each has struck; ``touch_frames``: whether one concerns frames."""
 
@@ -213,11 +233,11 @@ class Faults:
         return iter([fault for faults in self._active.values() for fault in faults])
 
     def change(self, faults: Iterable[Fault]) -> None:
-        """Set these, leave the others. Probability 0 switches off; slow nodes are set one by one."""
+        """Set these, leave the others. Probability 0 switches off; slow nodes and tools are set one by one."""
         for fault in faults:
-            beside = self._active.get(fault.name, []) if fault.name == "slow_node" else []
-            kept = [other for other in beside if (other.node_id, other.agent_id) != (fault.node_id, fault.agent_id)]
-            if fault.probability > 0 and not (fault.name == "slow_node" and fault.factor == 1):
+            beside = self._active.get(fault.name, []) if fault.name in _SEVERAL else []
+            kept = [other for other in beside if _whom(other) != _whom(fault)]
+            if fault.probability > 0 and not (fault.name in _SEVERAL and fault.factor == 1):
                 kept.append(fault)
             self._active[fault.name] = kept
         self.touch_frames = any(self._active.get(name) for name in _FRAME)
@@ -269,6 +289,11 @@ class Faults:
         """All that strikes one frame."""
         return [fault for name in _FRAME if name in self._active and (fault := self.strikes(name, rng))]
 
+    @property
+    def limit(self) -> int | None:
+        """Calls that the account may have at once; None: no fault says so."""
+        return min((fault.calls for fault in self._active.get("limit", ())), default=None)
+
     def conditions(self) -> Conditions:
         """What the faults in force do to the content of calls."""
 
@@ -286,5 +311,10 @@ class Faults:
             unknown_event=rate("unknown_event"),
             silent_agent=rate("silent_agent"),
             agent_error=rate("agent_error"),
+            dead_air=rate("dead_air"),
+            custom_event=rate("custom_event"),
+            recording_failure=rate("recording_failure"),
+            new_version=rate("new_version"),
+            slow_tools=tuple((fault.word, fault.factor) for fault in self._active.get("slow_tool", ())),
             canary=self._canary,
         )

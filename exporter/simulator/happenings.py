@@ -81,7 +81,8 @@ class Conditions:
 
     The rates are probabilities: per tool call (``tool_failure``, replaces the tool's own rate when set), per call
     (``call_failure``, ``call_without_end``, ``never_ends``), per turn (``negative_latency``, ``unknown_event``,
-    ``silent_agent``, ``agent_error``).
+    ``silent_agent``, ``agent_error``, ``dead_air``, ``custom_event``); ``recording_failure`` and ``new_version`` are
+    per call. ``slow_tools`` are factors on the latency of tools, by function (``*``: of any).
     ``canary`` is appended to every free text, header, body, number, URL and variable of events and webhooks.
     """
 
@@ -94,6 +95,11 @@ class Conditions:
     unknown_event: float = 0.0
     silent_agent: float = 0.0
     agent_error: float = 0.0
+    dead_air: float = 0.0
+    custom_event: float = 0.0
+    recording_failure: float = 0.0
+    new_version: float = 0.0
+    slow_tools: tuple[tuple[str, float], ...] = ()
     canary: str = ""
 
     def pace_of(self, agent_id: str, node_id: str) -> float:
@@ -102,6 +108,14 @@ class Conditions:
         for slowdown in self.slow:
             if slowdown.node_id in ("*", node_id) and slowdown.agent_id in ("", agent_id):
                 factor *= slowdown.factor
+        return factor
+
+    def pace_of_tool(self, function: str) -> float:
+        """The factor on this tool's latency."""
+        factor = 1.0
+        for name, times in self.slow_tools:
+            if name in ("*", function):
+                factor *= times
         return factor
 
 
@@ -125,6 +139,7 @@ class CallScript:
 
     ``outcome`` is the truth (completed, failed, no_answer, busy, cancelled), ``status`` what the API's call log says
     (it knows no ``busy``), ``reason`` the disconnection reason. ``never_ends``: nothing ever says that it is over.
+    ``attempt`` is 0 for a first one and how-manieth it is for a retry; ``version`` is the agent's.
     """
 
     seed: int
@@ -143,3 +158,11 @@ class CallScript:
     answered_ms: int
     ended_ms: int
     never_ends: bool
+    attempt: int = 0
+    version: int = 3
+    is_test: bool = False
+
+    @property
+    def cost(self) -> float:
+        """What the call log says it cost when it is over."""
+        return round(self.ended_ms / 60_000 * 0.07, 4)

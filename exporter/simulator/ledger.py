@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .accounted import Accounts
 from .happenings import CallScript, Duration, Happening, Tokens
 from .measures import STAGES
 
@@ -70,6 +71,14 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     "atoms_disposition_value_sum": ("agent_id", "identifier"),
     "atoms_calls_started_total": ("agent_id", "channel"),
     "atoms_calls_ended_total": ("agent_id", "channel", "outcome"),
+    "atoms_call_end_reasons_total": ("agent_id", "channel", "reason"),
+    "atoms_node_exits_total": (*NODE, "reason"),
+    "atoms_call_attempts_total": ("agent_id", "channel", "attempt"),
+    "atoms_call_cost_total": ("agent_id", "channel"),
+    "atoms_call_setup_seconds_count": ("agent_id", "channel"),
+    "atoms_call_setup_seconds_sum": ("agent_id", "channel"),
+    "atoms_test_calls_total": ("agent_id",),
+    "atoms_recordings_total": ("agent_id", "status"),
 }
 """Every family with its labels, in order. The dispositions are in the book of the webhooks alone."""
 
@@ -155,6 +164,7 @@ class CallBook:
         self._heard_ms: int | None = None
         self._asked: tuple[int, str | None] | None = None
         self._told_at_the_end: list[tuple[str, str | None, float]] = []
+        self._accounts = Accounts()
 
     def see(self, happening: Happening) -> None:
         """The next event of the call."""
@@ -170,14 +180,16 @@ class CallBook:
                     self._enter(facts["node_id"])
             case "hopping":
                 self._hop(facts["from_node_id"], facts["to_node_id"])
+                self._accounts.moments.append(happening.at_ms)
             case "user_interim_transcription":
                 self._hear(happening.at_ms)
             case "user_transcription":
                 self._count("atoms_user_turns_total")
                 self._words("user", facts["user_transcription_text"])
                 self._ask(happening.at_ms)
+                self._accounts.moments.append(happening.at_ms)
             case "turn_latency":
-                self._turn(facts)
+                self._turn(facts, happening.at_ms)
                 self._answer(happening.at_ms)
             case "tts_completed":
                 self._timed("atoms_tts_latency_seconds", facts["tts_latency"].ms)
@@ -192,30 +204,51 @@ class CallBook:
                 self._tool(facts, happening.at_ms)
             case "knowledgebase":
                 self._service("atoms_knowledgebase", "queries", facts)
+                self._ran("knowledgebase", happening.at_ms, facts["latency"].ms)
             case "variable_extraction":
                 self._service("atoms_variable_extraction", "s", facts)
+                self._ran("variable_extraction", happening.at_ms, facts["latency"].ms)
             case "pre_call_api" | "post_call_api":
+                self._accounts.apis.append(happening.at_ms)
                 self._api(happening.kind.partition("_")[0], facts)
             case "agent_log":
-                severity = str(facts["metadata"].get("severity", "unknown"))
-                self._count("atoms_agent_logs_total", "other", severity)
+                told = facts["metadata"]
+                self._count("atoms_agent_logs_total", str(told["name"]), str(told.get("severity", "unknown")))
+            case "call_recording":
+                self.book.add("atoms_recordings_total", (self._agent, facts["status"]))
             case "agent_error":
                 code = facts["metadata"].get("code") or facts["payload"]["error_class"]
                 self._count("atoms_agent_errors_total", str(code), facts.get("severity", "unknown"))
 
-    def close(self, outcome: str | None, *, over: bool = True) -> Book:
-        """Nothing is left waiting. ``outcome`` is None for a call in progress and for one that never ends: of such a
-        one nothing more will come (``over``), and it has its end when somebody gives it up."""
+    def close(self, script: CallScript, *, ended: bool, over: bool, waited_ms: int = 0) -> Book:
+        """Nothing is left waiting. One that never ends has not ``ended``; but nothing more of it will come (``over``),
+        and it has its end when somebody gives it up."""
         if over:
             self._conclude()
+            self._account(script, ended=ended, waited_ms=waited_ms)
         if self._node is None:
             self._settle("none")
         for node_id, visits in self._visits.items():
             if node_id not in self._named:
                 self.book.add("nameless_visits_total", (self._agent, node_id), visits)
-        if outcome is not None:
-            self.book.add("atoms_calls_ended_total", (self._agent, self._channel, outcome))
+        if ended:
+            self.book.add("atoms_calls_ended_total", (self._agent, self._channel, script.outcome))
         return self.book
+
+    def _account(self, script: CallScript, *, ended: bool, waited_ms: int) -> None:
+        """What the call log says beside the events."""
+        where = (self._agent, self._channel)
+        reason = script.reason if ended else "unknown"
+        self.book.add("atoms_call_end_reasons_total", (*where, reason))
+        self.book.add("atoms_node_exits_total", (self._agent, self._node or "none", reason))
+        self.book.add("atoms_call_attempts_total", (*where, "retry" if script.attempt else "initial"))
+        if ended:
+            self.book.add("atoms_call_cost_total", where, script.cost)
+        if script.is_test:
+            self.book.add("atoms_test_calls_total", (self._agent,))
+        if self._connected_ms is not None:
+            self.book.add("atoms_call_setup_seconds_count", where)
+            self.book.add("atoms_call_setup_seconds_sum", where, waited_ms + self._connected_ms)
 
     # -- who was heard, and who was not answered: told when the call is over
 
@@ -251,6 +284,11 @@ class CallBook:
                 self.book.add(f"{family}_sum", where, amount)
             else:
                 self.book.add(family, where, amount)
+        for node_id, spent in self._accounts.split():
+            for stage, ms in spent.items():
+                labels = (self._agent, node_id or self._first_node or "none", stage)
+                self.book.add("atoms_turn_stage_latency_seconds_count", labels)
+                self.book.add("atoms_turn_stage_latency_seconds_sum", labels, ms)
         if self._connected_ms is not None and self._spoke_ms is not None:
             where = (self._agent, self._channel)
             self.book.add("atoms_first_word_seconds_count", where)
@@ -299,7 +337,10 @@ class CallBook:
 
     # -- what counts
 
-    def _turn(self, facts: Mapping[str, Any]) -> None:
+    def _ran(self, kind: str, at_ms: int, ms: float) -> None:
+        self._accounts.ran.append((kind, at_ms - int(ms), at_ms))
+
+    def _turn(self, facts: Mapping[str, Any], at_ms: int) -> None:
         ms = facts["turn_latency"].ms
         if ms < 0:
             self.book.add("samples_skipped_total", ("negative",))
@@ -308,7 +349,7 @@ class CallBook:
         stages = {stage: facts[f"{stage}_ms"] for stage in STAGES if f"{stage}_ms" in facts}
         for stage, stage_ms in stages.items():
             self._timed("atoms_turn_stage_latency_seconds", stage_ms, stage)
-        self._timed("atoms_turn_stage_latency_seconds", max(0, ms - sum(stages.values())), "unattributed")
+        self._accounts.turns.append((self._node, at_ms, ms, sum(stages.values())))
         if self._hop_open:
             self._hop_open = False
             self._count("atoms_hop_response_seconds_count")
@@ -353,7 +394,9 @@ class CallBook:
         self._count("atoms_tool_calls_total", function)
         if not facts.get("success", False):
             self._count("atoms_tool_call_failures_total", function)
-        self._timed("atoms_tool_call_latency_seconds", facts.get("latency_ms", at_ms - started_ms), function)
+        took = facts.get("latency_ms", at_ms - started_ms)
+        self._timed("atoms_tool_call_latency_seconds", took, function)
+        self._ran("tool", at_ms, took)
 
     def _service(self, family: str, plural: str, facts: Mapping[str, Any]) -> None:
         self._count(f"{family}s_total" if plural == "s" else f"{family}_{plural}_total")
@@ -367,11 +410,12 @@ class CallBook:
             self._count("atoms_api_call_failures_total", phase, facts["method"])
 
 
-def book_of(script: CallScript, happenings: Iterable[Happening] | None = None) -> Book:
-    """The book of a whole call, or of the given part of it (then without an end)."""
+def book_of(script: CallScript, happenings: Iterable[Happening] | None = None, waited_ms: int = 0) -> Book:
+    """The book of a whole call, or of the given part of it (then without an end); ``waited_ms`` it was in the queue."""
     page = CallBook(script.agent_id, script.channel)
     seen = script.happenings if happenings is None else tuple(happenings)
     for happening in seen:
         page.see(happening)
     over = happenings is None or (script.never_ends and len(seen) == len(script.happenings))
-    return page.close(script.outcome if happenings is None and not script.never_ends else None, over=over)
+    ended = happenings is None and not script.never_ends
+    return page.close(script, ended=ended, over=over, waited_ms=waited_ms)

@@ -38,11 +38,15 @@ class Call(Protocol):
     call_id: str
     number: int
     started_ms: int
+    waited_ms: int
     agent_id: str
     channel: str
     skew_ms: int
     connections: int
     replay_next: bool
+    attempt: int
+    version: int
+    is_test: bool
 
     @property
     def due_ms(self) -> int | None:
@@ -87,9 +91,17 @@ class ScriptedCall:
     """A believable call: a script, played in time. Cheap once over: the script is made again when somebody asks."""
 
     def __init__(
-        self, seed: int, number: int, started_ms: int, dialect: Dialect, schedule: Schedule = PLAIN, skew_ms: int = 0
+        self,
+        seed: int,
+        number: int,
+        started_ms: int,
+        dialect: Dialect,
+        schedule: Schedule = PLAIN,
+        skew_ms: int = 0,
+        waited_ms: int = 0,
     ) -> None:
-        self.call_id = call_id(seed, number, started_ms)
+        self.call_id = call_id(seed, number, started_ms - waited_ms)
+        self.waited_ms = waited_ms
         self.number = number
         self.started_ms = started_ms
         self.skew_ms = skew_ms
@@ -101,9 +113,11 @@ class ScriptedCall:
         self._schedule = schedule
         self._current: CallScript | None = script(seed, number, schedule)
         self._stale = False
-        self._renderer: Renderer | None = Renderer(self._current, started_ms, dialect, skew_ms)
+        self._renderer: Renderer | None = Renderer(self._current, started_ms, dialect, skew_ms, waited_ms)
         self._next = 0
         self._frames: list[tuple[str, bytes]] = []
+        self.attempt, self.version = self._current.attempt, self._current.version
+        self.is_test = self._current.is_test
         self.agent_id = self._current.agent_id
         self.channel = self._current.channel
 
@@ -154,11 +168,12 @@ class ScriptedCall:
 
     def events(self) -> list[dict[str, Any]]:
         """The events so far, as the call log shows them."""
-        return events_of(self.script(), self.started_ms, self._dialect, self.skew_ms)[: self._next]
+        return events_of(self.script(), self.started_ms, self._dialect, self.skew_ms, self.waited_ms)[: self._next]
 
     def book(self) -> Book:
         """What a perfect consumer has counted by now."""
-        return book_of(self.script(), None if self.over else self.script().happenings[: self._next])
+        happened = None if self.over else self.script().happenings[: self._next]
+        return book_of(self.script(), happened, self.waited_ms)
 
     def weather(self, at_ms: int, conditions: Conditions) -> None:
         """Turns that begin from now on are under these conditions."""

@@ -67,7 +67,7 @@ class Oddities:
         if status != "completed":
             return status
         fault = self.of("strange_status", call)
-        return status if fault is None else fault.word
+        return status if fault is None else fault.word or "transferred"
 
     def _is_late(self, call: Call, now_ms: int) -> bool:
         fault = self.of("late", call)

@@ -18,6 +18,7 @@ PLAIN: Schedule = ((0, Conditions()),)
 """Nothing but chance."""
 
 _MOST_TURNS = 36
+_VERSION, _NEXT_VERSION = 3, 4
 _STATUS = {
     "completed": "completed",
     "failed": "failed",
@@ -26,9 +27,9 @@ _STATUS = {
     "cancelled": "cancelled",
 }
 _ERRORS = (
-    ("LLM_TIMEOUT", "the model did not answer in time"),
-    ("TTS_UNAVAILABLE", "no voice available"),
-    ("TRANSPORT_LOST", "media transport lost"),
+    ("LLM_TIMEOUT", "the model did not answer in time", "timeout"),
+    ("TTS_UNAVAILABLE", "no voice available", "system_error"),
+    ("TRANSPORT_LOST", "media transport lost", "connection_error"),
 )
 
 
@@ -36,6 +37,7 @@ def script(seed: int, number: int, schedule: Schedule = PLAIN) -> CallScript:
     """Call ``number`` of the seed under these conditions."""
     rng = Random(f"call/{seed}/{number}")
     fault_rng = Random(f"fault/{seed}/{number}")
+    account = Random(f"account/{seed}/{number}")
     agent = rng.choices(AGENTS, [agent.share for agent in AGENTS])[0]
     channel = rng.choices([name for name, _ in agent.channels], [weight for _, weight in agent.channels])[0]
     first = schedule[0][1]
@@ -68,6 +70,9 @@ def script(seed: int, number: int, schedule: Schedule = PLAIN) -> CallScript:
         answered_ms=190,
         ended_ms=ended,
         never_ends=never_ends,
+        attempt=account.choices((0, 1, 2, 3), (85, 9, 4, 2))[0] if channel == "telephony_outbound" else 0,
+        version=_NEXT_VERSION if account.random() < first.new_version else _VERSION,
+        is_test=number % 16 == 5,
     )
 
 
@@ -95,7 +100,7 @@ def _play(talk: Conversation, plan: str, rng: Random) -> str:
     talk.now = 200
     if plan in ("no_answer", "busy"):
         talk.now += 18_000 if plan == "no_answer" else 2_500
-        return plan
+        return "dial_no_answer" if plan == "no_answer" else plan
     if plan == "cancelled":
         talk.now += lognormal_ms(rng, 3_000)
         return "agent_hangup"
@@ -118,7 +123,7 @@ def _converse(talk: Conversation, plan: str, rng: Random) -> str:
             break
         node = following
     if plan == "failed":
-        code, message = rng.choice(_ERRORS)
+        code, message, reason = rng.choice(_ERRORS)
         facts = {"code": code, "message": talk.words(message), "details": talk.words("trace 00-00")}
         talk.emit(
             talk.now + 20,
@@ -130,12 +135,12 @@ def _converse(talk: Conversation, plan: str, rng: Random) -> str:
         )
         talk.emit(talk.now + 40, "agent_error", error=talk.words(message), metadata=facts, severity="fatal")
         talk.now += 120
-        return "system_error"
+        return reason
     if plan == "user_hangup":
         abrupt = node if rng.random() < 0.15 and node is not talk.node else None
         talk.hang_up(after_hop_to=abrupt)
         return "user_hangup"
-    return "agent_hangup"
+    return "transfer_complete" if node.kind == "transfer_call" else "agent_hangup"
 
 
 def _next(agent: Agent, node: Node, rng: Random) -> Node | None:
@@ -156,7 +161,8 @@ def _end(talk: Conversation, outcome: str, reason: str, *, without_end: bool, ta
         talk.emit(at + 20, "call_end", metadata=facts)
     if talked:
         url = talk.words("https://recordings.example.com/simulated.wav?signature=secret")
-        talk.emit(at + 420, "call_recording", recording_url=url, status="completed")
+        status = "failed" if talk.recording_fails() else "completed"
+        talk.emit(at + 420, "call_recording", recording_url=url, status=status)
 
 
 def _analytics(talk: Conversation, rng: Random, outcome: str) -> tuple[dict[str, object], ...]:

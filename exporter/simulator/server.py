@@ -6,7 +6,7 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -28,6 +28,12 @@ Handler = Callable[[web.Request], Awaitable[Any]]
 
 BASE_PATHS = ("/atoms/v1", "/api/v1")
 _CALL_ID = re.compile(r"CALL-\d{13}-[0-9a-f]{6}")
+_ATTEMPTS: Mapping[str, Callable[[int], bool]] = {
+    "initial": lambda attempt: attempt == 0,
+    "retry": lambda attempt: attempt > 0,
+    "all": lambda attempt: True,
+}
+"""``callAttemptFilter``; without one, a list has root calls only."""
 _DEFAULT_LIMIT = 5
 _MOST_ON_A_PAGE = 500
 _MOST_REMEMBERED = 100_000
@@ -316,17 +322,28 @@ class Simulator:
             return self._error("conversation", 400, "page and limit are numbers")
         if page < 1 or limit < 1:
             return self._error("conversation", 400, "page and limit begin at 1")
-        if self._is_strict() and {"busy", "blocked"} & set(query.get("statusFilter", "").split(",")):
+        if self._strikes("strict_filter") and {"busy", "blocked"} & set(query.get("statusFilter", "").split(",")):
             return self._error("conversation", 400, "statusFilter: not a status")
+        attempts = query.get("callAttemptFilter", "")
+        if self._strikes("strict_attempts"):
+            if attempts:
+                return self._error("conversation", 400, "callAttemptFilter: not a parameter")
+            attempts = "all"
+        if attempts not in ("", *_ATTEMPTS):
+            return self._error("conversation", 400, "callAttemptFilter: initial, retry or all")
         found = self._matching(query.get("statusFilter", ""), query.get("agentIds", ""), query.get("callTypes", ""))
+        found = [call for call in found if _ATTEMPTS[attempts or "initial"](call.attempt)]
         if query.get("sortOrder", "desc") != "asc":
             found.reverse()
+        waiting = self._waiting(query.get("statusFilter", ""), attempts)
         shown = [self.switchboard.entry(call) for call in found[(page - 1) * limit : page * limit]]
+        shown += waiting[max(0, (page - 1) * limit - len(found)) : max(0, page * limit - len(found))]
         if page == 1 and not query.get("agentIds"):
             shown += self.hostile.entries({status for status in query.get("statusFilter", "").split(",") if status})
-        pages = -(-len(found) // limit)
+        total = len(found) + len(waiting)
+        pages = -(-total // limit)
         pagination = {
-            "total": len(found),
+            "total": total,
             "page": page,
             "limit": limit,
             "hasMore": page < pages,
@@ -334,8 +351,15 @@ class Simulator:
         }
         return self._answer("conversation", {"status": True, "data": {"logs": shown, "pagination": pagination}})
 
-    def _is_strict(self) -> bool:
-        return self.faults.strikes("strict_filter", self.faults.rng("filter")) is not None
+    def _strikes(self, name: str) -> bool:
+        return self.faults.strikes(name, self.faults.rng(name)) is not None
+
+    def _waiting(self, statuses: str, attempts: str) -> list[dict[str, Any]]:
+        """The queue, where the list is asked for it."""
+        if statuses and "in_queue" not in statuses.split(","):
+            return []
+        entries = self.switchboard.queued_entries()
+        return [entry for entry in entries if _ATTEMPTS[attempts or "initial"](entry["retryAttemptNumber"])]
 
     def _matching(self, statuses: str, agents: str, types: str) -> list[Call]:
         """Calls by the time of their last update, oldest first."""
@@ -397,7 +421,10 @@ class Simulator:
         refusal = self._refusal(request, "concurrency")
         if refusal is not None:
             return refusal
-        return self._answer("concurrency", call_logs.concurrency(max(100, self.options.calls * 2)))
+        limit = self.faults.limit
+        return self._answer(
+            "concurrency", call_logs.concurrency(max(100, self.options.calls * 2) if limit is None else limit)
+        )
 
 
 def _error(status: int, message: str) -> web.Response:

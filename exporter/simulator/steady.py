@@ -101,6 +101,10 @@ class SteadyCall:
 
     over = False
     skew_ms = 0
+    waited_ms = 0
+    attempt = 0
+    version = 3
+    is_test = False
     replay_next = False
 
     def __init__(self, seed: int, number: int, created_ms: int, dialect: Dialect, rate: float) -> None:

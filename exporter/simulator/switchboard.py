@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .call_logs import log_entry
-from .dialects import connection_frame
+from .dialects import call_id, connection_frame
 from .faults import Faults
+from .happenings import CallScript
 from .ledger import Book
 from .live import Call, ScriptedCall
 from .oddities import Oddities
@@ -27,6 +28,8 @@ _FRESH = 64
 """Ended calls whose script is still at hand, for webhooks and for the history everybody fetches now."""
 _NO_CALLS_MS = 5_000
 """How long a call that must not begin waits before it tries again."""
+_RINGS_MS = 30_000
+"""How long somebody rings for whom there is no room."""
 _AT_ONCE = 2_000
 """Events published before the loop gets a breath."""
 
@@ -39,6 +42,16 @@ class Announcement:
     call: Call
     due_ms: int
     premature: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """An outbound call that waits for a free place under the account's limit."""
+
+    number: int
+    since_ms: int
+    script: CallScript
+    call_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,9 @@ class Switchboard:
         self.past: OrderedDict[str, Ended] = OrderedDict()
         self.announcements: list[Announcement] = []
         self.totals = Book()
+        self.queue: deque[Queued] = deque()
+        self.dropped: Counter[tuple[str, str]] = Counter()
+        """Callers over the limit, by agent and channel: no event and no log tells of them."""
         self.begun = 0
         self.ended = 0
         self.published = 0
@@ -68,6 +84,7 @@ class Switchboard:
         self._options = options
         self._faults = faults
         self._oddities = oddities or Oddities(faults, options.speed)
+        self._numbered = 0
         self._streams: dict[str, list[Stream]] = {}
         self._unreached: dict[str, int] = {}
         self._heap: list[tuple[int, int, str]] = []
@@ -82,7 +99,7 @@ class Switchboard:
     @property
     def idle(self) -> bool:
         """Whether nothing is going on (never-ending calls aside) and nothing will begin."""
-        nothing_begins = self.drain or self._exhausted() or not self._beginnings
+        nothing_begins = self.drain or ((self._exhausted() or not self._beginnings) and not self.queue)
         return nothing_begins and not self._heap and not self._unreached
 
     def advance(self, now_ms: int, loop_time: float = 0.0) -> int | None:
@@ -92,7 +109,10 @@ class Switchboard:
             if self._faults.strikes("no_calls", self._faults.rng("no_calls", self.begun, due)):
                 heapq.heappush(self._beginnings, max(due, now_ms) + _NO_CALLS_MS)
             elif not self.drain and not self._exhausted():
-                self._begin(due)
+                self._arrive(due)
+        while self.queue and not self.drain and self._has_room():
+            queued = self.queue.popleft()
+            self._begin(queued.number, now_ms, now_ms - queued.since_ms)
         heap, rest = self._heap, _AT_ONCE
         while heap and heap[0][0] <= now_ms and rest:
             rest -= 1
@@ -119,10 +139,17 @@ class Switchboard:
 
     @staticmethod
     def _entry(call: Call, status: str, updated_ms: int) -> dict[str, Any]:
-        created_ms = call.started_ms + call.skew_ms
+        created_ms = call.started_ms - call.waited_ms + call.skew_ms
         return log_entry(
             call.outline(), call.call_id, call.started_ms, created_ms, status, updated_ms, call.published()
         )
+
+    def queued_entries(self) -> list[dict[str, Any]]:
+        """The lines of the calls that wait, oldest first."""
+        return [
+            log_entry(call.script, call.call_id, call.since_ms, call.since_ms, "in_queue", call.since_ms, 0)
+            for call in self.queue
+        ]
 
     def status(self, call: Call) -> str:
         """As the API's call log has it now."""
@@ -198,10 +225,34 @@ class Switchboard:
 
     def _exhausted(self) -> bool:
         most = self._options.total_calls
-        return most is not None and self.begun >= most
+        return most is not None and self._numbered >= most
 
-    def _begin(self, now_ms: int) -> None:
-        options, number = self._options, self.begun
+    def _has_room(self) -> bool:
+        limit = self._faults.limit
+        return limit is None or len(self.live) < limit
+
+    def _arrive(self, now_ms: int) -> None:
+        """A call wants to begin; over the limit it must wait, or is dropped."""
+        number = self._numbered
+        self._numbered += 1
+        if self._has_room() and not self.queue:
+            self._begin(number, now_ms)
+            return
+        self._faults.struck["limit"] += 1
+        script = self._planned(number)
+        if script.channel == "telephony_outbound":
+            name = call_id(self._options.seed, number, now_ms)
+            self.queue.append(Queued(number, now_ms, script, name))
+        else:
+            self.dropped[script.agent_id, script.channel] += 1
+            heapq.heappush(self._beginnings, now_ms + _RINGS_MS)
+
+    def _planned(self, number: int) -> CallScript:
+        options = self._options
+        return ScriptedCall(options.seed, number, 0, options.dialect, ((0, self._faults.conditions()),)).script()
+
+    def _begin(self, number: int, now_ms: int, waited_ms: int = 0) -> None:
+        options = self._options
         self.begun += 1
         if options.events_rate is not None:
             steady = SteadyCall(options.seed, number, now_ms, options.dialect, options.events_rate)
@@ -214,11 +265,12 @@ class Switchboard:
         schedule = ((0, self._faults.conditions()),)
         began_ms = now_ms
         if unreached:
-            planned = ScriptedCall(options.seed, number, 0, options.dialect, schedule).script()
-            began_ms -= planned.happenings[-1].at_ms + 1000
+            began_ms -= self._planned(number).happenings[-1].at_ms + 1000
         skew_ms = int(skewed.hours * 3_600_000) if skewed else 0
         plain = schedule[0][1] == PLAIN[0][1]
-        call = ScriptedCall(options.seed, number, began_ms, options.dialect, PLAIN if plain else schedule, skew_ms)
+        call = ScriptedCall(
+            options.seed, number, began_ms, options.dialect, PLAIN if plain else schedule, skew_ms, waited_ms
+        )
         self.live[call.call_id] = call
         self._announce("pre-conversation", call, now_ms)
         if self._faults.strikes("webhook_premature", rng):

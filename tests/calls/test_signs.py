@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,6 +110,35 @@ def test_the_customer_s_own_events_have_names_only_from_the_list() -> None:
 def test_a_silence_counts_when_it_is_longer_than_the_limit(gap: int, silences: int) -> None:
     life = ended([node(100, "1", "One"), asks(1_000), speaks(1_000 + gap)])
     assert life.total("atoms_dead_air_seconds_count") == silences
+
+
+MOMENTS = st.lists(st.tuples(st.integers(1, 60_000), st.sampled_from((speaks, asks))), min_size=2, max_size=12)
+
+
+@given(MOMENTS, st.randoms())
+def test_who_was_heard_and_who_was_answered_is_the_same_in_whatever_order_it_is_told(
+    moments: list[Any], chance: Any
+) -> None:
+    steps = [node(0, "1", "One"), *(says(at_ms) for at_ms, says in moments)]
+    order = list(range(1, len(steps)))
+    chance.shuffle(order)
+    by_time, mixed = ended(sorted(steps, key=lambda each: each.at_ms)), ended(steps, [0, *order])
+    for family in ("dead_air_seconds_count", "dead_air_seconds_sum", "unanswered_turns_total"):
+        assert mixed.total(f"atoms_{family}") == pytest.approx(by_time.total(f"atoms_{family}")), family
+
+
+@pytest.mark.parametrize("number", range(1, len(TALK) - 1))
+def test_two_neighbours_that_come_the_wrong_way_round_change_nothing(number: int) -> None:
+    order = list(range(len(TALK)))
+    order[number], order[number + 1] = order[number + 1], order[number]
+    mixed, right = ended(TALK[:-1], [each for each in order if each < len(TALK) - 1]), ended(TALK[:-1])
+    for family in (
+        "unanswered_turns_total",
+        "dead_air_seconds_sum",
+        "dead_air_seconds_count",
+        "first_word_seconds_sum",
+    ):
+        assert mixed.total(f"atoms_{family}") == right.total(f"atoms_{family}"), family
 
 
 @given(st.sets(st.integers(0, len(TALK) - 2), min_size=1))

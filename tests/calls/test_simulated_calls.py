@@ -10,12 +10,24 @@ from hypothesis import strategies as st
 
 from exporter.calls.observations import Agent
 from exporter.outputs.prometheus.catalogue import EVENT_TYPES
-from exporter.simulator import AGENTS, LABELS, Conditions, recorded, script
+from exporter.protocol.api import decode_call_log
+from exporter.simulator import AGENTS, LABELS, Conditions, call_log, recorded, script
 from exporter.simulator.ledger import book_of
-from tests.support.lives import Life, lived, summed
+from tests.support.lives import Life, summed
 from tests.support.wire import encoded
 
-ROUGH = Conditions(negative_latency=0.2, unknown_event=0.2, tool_failure=0.3, call_without_end=0.3)
+ROUGH = Conditions(
+    negative_latency=0.2,
+    unknown_event=0.2,
+    tool_failure=0.3,
+    call_without_end=0.3,
+    silent_agent=0.1,
+    dead_air=0.1,
+    custom_event=0.2,
+    recording_failure=0.3,
+    new_version=0.5,
+    slow_tools=(("*", 8.0),),
+)
 PLAIN = Conditions()
 ABOUT_ITSELF = ("events_total", "samples_skipped_total")
 Counts = defaultdict[tuple[str, ...], float]
@@ -55,7 +67,9 @@ def test_nothing_waits_and_every_span_has_its_parent_when_simulated_calls_have_e
 
 
 def _known(family: str, row: tuple[str, ...]) -> tuple[str, ...]:
-    """The ledger keeps the names of event types that no exporter knows."""
+    """The ledger keeps the names of event types that no exporter knows, and of the customer's own events."""
+    if family == "atoms_agent_logs_total":
+        return (*row[:2], "other", row[3])
     return ("other",) if family == "events_total" and row[0] not in EVENT_TYPES else row
 
 
@@ -64,5 +78,8 @@ def _life(seed: int, number: int, dialect: str, conditions: Conditions) -> Life:
     plan = script(seed, number, ((0, conditions),))
     simulated = next(agent for agent in AGENTS if agent.id == plan.agent_id)
     agent = Agent(simulated.id, simulated.name, single_prompt=not simulated.shows_nodes)
-    payloads = [encoded(event) for event in events]
-    return lived(payloads, plan.outcome, agent=agent, channel=plan.channel, call_id=events[0]["call_id"])
+    life = Life(agent=agent, channel=plan.channel, call_id=events[0]["call_id"])
+    life.feed(encoded(event) for event in events)
+    log = decode_call_log(encoded(call_log(seed, number, dialect, conditions)), life.call_id)  # type: ignore[arg-type]  # as above
+    life.tracker.end(life.call_id, plan.outcome, log=log)
+    return life

@@ -277,6 +277,49 @@ CASES: tuple[Case, ...] = (
         check=every(struck("strict_filter")),
     ),
     streams(
+        "strict_attempts",
+        "a list that refuses to be asked for retries and has them all the same, and no webhooks",
+        "strict_attempts=1,strict_filter=1",
+        webhooks=False,
+        busy=False,
+        check=every(struck("strict_attempts"), counted("atoms_call_attempts_total", attempt="retry")),
+        total_calls=40,
+    ),
+    streams(
+        "suffering",
+        "slow tools, mute agents, dead air, the customer's own events, recordings that fail, a new version; gaps, "
+        "reordered and duplicate frames",
+        "slow_tool=1:word=*:factor=12,silent_agent=0.1,dead_air=0.1,custom_event=0.3,recording_failure=0.4,"
+        "new_version=0.4,agent_error=0.1,gap=0.4,reorder=0.1,duplicate=0.1",
+        settings={"metrics.agent_log_names": "escalated,consent"},
+        log_names=("escalated", "consent"),
+        check=every(
+            struck("gap", "reorder", "duplicate"),
+            counted("atoms_unanswered_turns_total"),
+            counted("atoms_dead_air_seconds_count", 5),
+            counted("atoms_agent_logs_total", name="escalated"),
+            counted("atoms_recordings_total", status="failed"),
+            counted("atoms_turn_stage_latency_seconds_sum", 10, stage="tool"),
+            counted("atoms_turn_stage_latency_seconds_count", stage="knowledgebase"),
+            counted("atoms_turn_stage_latency_seconds_count", stage="variable_extraction"),
+            counted("atoms_turn_stage_latency_seconds_count", stage="api_call"),
+        ),
+    ),
+    streams(
+        "limit",
+        "over the account's limit: a queue, and callers dropped without any event; no webhooks",
+        "limit=1:calls=4",
+        webhooks=False,
+        busy=False,
+        check=every(
+            struck("limit", least=5),
+            lambda outcome, page, here: outcome.expect(
+                page.total("atoms_concurrency_limit") == 4, "the limit is not the account's"
+            ),
+        ),
+        total_calls=24,
+    ),
+    streams(
         "everything",
         "all of these at once",
         EVERY_FAULT,

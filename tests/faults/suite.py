@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,12 +85,14 @@ def streams(
     busy: bool = True,
     webhooks: bool = True,
     settles_within: float = 120.0,
+    log_names: Collection[str] = (),
     check: Check = lambda *_: None,
     **options: Any,
 ) -> Case:
     """A case in which the simulator's faults (as on its command line) strike while calls are played.
 
     :param places: compare by node.
+    :param log_names: names of the customer's own events that the exporter is told of.
     :param settles_within: seconds from the last call's end until none is followed any more.
     :param busy: tell ``busy`` from ``failed``: not where a call's history is there before its last webhook.
     """
@@ -117,7 +119,7 @@ def streams(
                 outcome.take(ledger, page)
                 outcome.counted -= nan
                 outcome.struck = sum(ledger["faults"].values())
-                outcome.problems += differences(ledger, page, places=places, busy=busy, nan=nan)
+                outcome.problems += differences(ledger, page, places=places, busy=busy, nan=nan, log_names=log_names)
                 outcome.expect(outcome.lost == 0, f"{outcome.lost} events lost")
                 check(outcome, page, here)
                 outcome.expect(await exporter.stop() == 0, "the exit code is not 0")
@@ -142,7 +144,7 @@ def struck(*names: str, least: int = 1) -> Check:
     return check
 
 
-def counted(name: str, least: float = 1, **labels: str) -> Check:
+def counted(name: str, least: float = 1, /, **labels: str) -> Check:
     """The exporter says so itself."""
 
     def check(outcome: Outcome, page: Page, here: World) -> None:

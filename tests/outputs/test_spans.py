@@ -224,7 +224,7 @@ def test_every_stage_has_a_span_and_none_leaves_its_turn() -> None:
                 "atoms.turn.index": 0,
                 "atoms.turn.interrupted": False,
                 "atoms.turn.latency": 1.4,
-                "atoms.turn.unattributed": 0.2,
+                "atoms.turn.unreported": 0.2,
             },
         ),
         (

@@ -16,6 +16,7 @@ from upstream import Exchange, Heard, MostlyOne, Naps, Upstream, api_for
 from exporter.calls.observations import Agent
 from exporter.errors import Interrupted, Malformed, Refused
 from exporter.receivers.api_time import Start
+from exporter.receivers.attempts import AttemptFilter
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import Most
 from exporter.receivers.directory import Directory
@@ -80,6 +81,7 @@ async def test_the_list_is_asked_for_as_the_vendor_wants_it() -> None:
         "page": "1",
         "limit": "50",
         "statusFilter": "active,in_progress",
+        "callAttemptFilter": "all",
         "agentIds": "a1,a2",
         "callTypes": "webcall,telephony_inbound",
     }
@@ -203,10 +205,29 @@ async def test_statuses_that_the_api_refuses_are_left_out() -> None:
     upstream = Upstream(play)
     found, _, _ = await poll(upstream, 2, statuses=ENDED, optional=ENDED_FOR_SOME)
     assert [call.call_id for call in found] == ["c1"]
-    assert [request.query["statusFilter"].count(",") for request in upstream.requests] == [5, 3, 3]
+    assert [request.query["statusFilter"].count(",") for request in upstream.requests] == [5, 5, 3, 3]
+    assert ["callAttemptFilter" in request.query for request in upstream.requests] == [True, False, True, True]
     with structlog.testing.capture_logs() as logs:
         await poll(Upstream(failing(400)), 1, statuses=ENDED, optional=ENDED_FOR_SOME)
     assert [log["event"] for log in logs if log["log_level"] == "warning"] == ["calls cannot be listed"]
+
+
+async def test_an_api_that_refuses_to_list_retries_is_asked_without_them_for_a_while() -> None:
+    async def play(exchange: Exchange) -> None:
+        if "callAttemptFilter" in exchange.query:
+            await exchange.answer(400)
+        else:
+            await page("c1")(exchange)
+
+    upstream = Upstream(play)
+    now = [10_000.0]
+    attempts = AttemptFilter(lambda: now[0])
+    found, _, _ = await poll(upstream, 2, statuses=ENDED, optional=ENDED_FOR_SOME, attempts=attempts)
+    assert [call.call_id for call in found] == ["c1"]
+    assert [request.query["statusFilter"].count(",") for request in upstream.requests] == [5, 5, 5]
+    assert ["callAttemptFilter" in request.query for request in upstream.requests] == [True, False, False]
+    now[0] += 3_600.0
+    assert attempts.parameters == {"callAttemptFilter": "all"}
 
 
 async def test_an_endless_list_is_not_read_endlessly() -> None:
@@ -530,7 +551,8 @@ async def test_the_last_calls_come_page_by_page_and_once_each() -> None:
     async with upstream.serving(), api_for(upstream.url) as (api, _):
         recent = history(api, Naps()).recent(4, statuses="completed,failed")
         assert [call.call_id async for call in recent] == ["c1", "c2", "c3", "c4"]
-    assert upstream.requests[0].query == {"page": "1", "limit": "4", "statusFilter": "completed,failed"}
+        asked = {"page": "1", "limit": "4", "statusFilter": "completed,failed", "callAttemptFilter": "all"}
+        assert upstream.requests[0].query == asked
     upstream = Upstream(page("c1", more=False))
     async with upstream.serving(), api_for(upstream.url) as (api, _):
         assert [call.call_id async for call in history(api, Naps()).recent(1000)] == ["c1"]

@@ -143,7 +143,9 @@ class Recount:
                 words = len(event["user_transcription_text"].split())
                 self.add("atoms_words_total", *here, "user", amount=words)
             elif kind == "agent_log":
-                self.add("atoms_agent_logs_total", *here, "other", event["metadata"]["severity"])
+                self.add("atoms_agent_logs_total", *here, event["metadata"]["name"], event["metadata"]["severity"])
+            elif kind == "call_recording":
+                self.add("atoms_recordings_total", self.agent_id, event["status"])
             elif kind == "turn_latency":
                 self._turn(event, here)
                 if hop_open:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from simulator_client import FAST, Receiver, a_live_call, api, frames, ids, types, until
 
-from exporter.simulator import AGENTS, SimulatorOptions, book_of, recorded, script, signature, simulating
+from exporter.simulator import AGENTS, SimulatorOptions, book_of, parse_faults, recorded, script, signature, simulating
 from tests.support.peers import need_program
 
 UNKNOWN = "CALL-1700000000000-abcdef"
@@ -95,14 +95,59 @@ async def test_both_base_paths_are_served():
         assert (await client.get(f"{old}/agent")).status_code == 200
 
 
+EVERY = {"callAttemptFilter": "all"}
+
+
+async def test_a_list_has_root_calls_only_unless_it_is_asked_for_retries():
+    async with api(**FAST | {"calls": 30, "total_calls": 60}) as (simulator, client):
+        await asyncio.wait_for(simulator.drained(), 60)
+
+        async def listed(**params: str) -> set[str]:
+            answer = await client.get("/conversation", params={"limit": 500, **params})
+            return {log["callId"] for log in answer.json()["data"]["logs"]}
+
+        retries = {ended.call.call_id for ended in simulator.switchboard.past.values() if ended.call.attempt}
+        assert retries
+        assert await listed(callAttemptFilter="retry") == retries
+        assert await listed() == await listed(callAttemptFilter="initial")
+        assert await listed() == await listed(**EVERY) - retries
+        assert (await client.get("/conversation", params={"callAttemptFilter": "both"})).status_code == 400
+        simulator.change_faults(parse_faults("strict_attempts=1"))
+        assert (await client.get("/conversation", params=EVERY)).status_code == 400
+        assert len(await listed()) == 60
+
+
+async def test_over_the_limit_outbound_calls_wait_and_callers_are_dropped_without_a_word():
+    async with api(calls=20, total_calls=60, speed=60, ramp_seconds=0, faults=parse_faults("limit=1:calls=3")) as (
+        simulator,
+        client,
+    ):
+        board = simulator.switchboard
+        await until(lambda: board.queue and board.dropped)
+        queue = await client.get("/conversation", params=EVERY | {"statusFilter": "in_queue", "limit": 1})
+        assert queue.json()["data"]["pagination"]["total"] > 0
+        assert {log["status"] for log in queue.json()["data"]["logs"]} == {"in_queue"}
+        assert (await client.get("/concurrency")).json()["data"]["orgLimit"] == 3
+        assert len(board.live) <= 3
+        simulator.clear_faults()
+        await asyncio.wait_for(simulator.drained(), 60)
+        assert not board.queue
+        waited = [ended.call for ended in board.past.values() if ended.call.waited_ms]
+        assert {call.channel for call in waited} == {"telephony_outbound"}
+        assert board.begun + sum(board.dropped.values()) == 60
+        assert sum(each["value"] for each in simulator.ledger["dropped"]) == sum(board.dropped.values())
+        log = (await client.get(f"/conversation/{waited[0].call_id}")).json()["data"]
+        assert {event["call_id"] for event in log["events"]} == {waited[0].call_id}
+
+
 async def test_calls_are_listed_newest_first_in_pages():
     async with api(**FAST | {"calls": 20, "total_calls": 20}) as (simulator, client):
         await asyncio.wait_for(simulator.drained(), 30)
-        first = (await client.get("/conversation")).json()["data"]
+        first = (await client.get("/conversation", params=EVERY)).json()["data"]
         assert len(first["logs"]) == 5
         assert first["pagination"] == {"total": 20, "page": 1, "limit": 5, "hasMore": True, "totalPages": 4}
         pages = [
-            (await client.get("/conversation", params={"page": page, "limit": 7})).json()["data"]
+            (await client.get("/conversation", params=EVERY | {"page": page, "limit": 7})).json()["data"]
             for page in (1, 2, 3, 4)
         ]
         assert [page["pagination"]["hasMore"] for page in pages] == [True, True, False, False]

@@ -207,7 +207,8 @@ async def test_a_call_that_never_ends_stays_active_and_quiet():
     async with api(**FAST | {"faults": faults("never_ends")}) as (simulator, client):
         await until(lambda: len(simulator.switchboard.live) == 4)
         await asyncio.wait_for(simulator.drained(), 60)
-        logs = (await client.get("/conversation", params={"statusFilter": "active,in_progress"})).json()["data"]["logs"]
+        going_on = {"statusFilter": "active,in_progress", "callAttemptFilter": "all"}
+        logs = (await client.get("/conversation", params=going_on)).json()["data"]["logs"]
         assert len(logs) == 4
         for log in logs:
             assert "call_end" not in types(await history(client, log["callId"]))

@@ -7,7 +7,7 @@ process, whose counters add up. ``differences`` returns one readable line for wh
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
@@ -27,6 +27,7 @@ _KNOWN_TYPES = frozenset(
      "tool_call_start", "tool_call_end", "tool_call_error", "knowledgebase", "variable_extraction", "pre_call_api",
      "post_call_api", "agent_error", "agent_log", "call_recording")
 )  # fmt: skip
+_LOGS = "atoms_agent_logs_total"
 _RENAMED = {
     "events_total": "atoms_exporter_events_total",
     "samples_skipped_total": "atoms_exporter_samples_skipped_total",
@@ -79,7 +80,7 @@ class Page:
                 found[tuple(have.get(label, "") for label in labels)] += value
         return dict(found)
 
-    def total(self, name: str, **labels: str) -> float:
+    def total(self, name: str, /, **labels: str) -> float:
         """The sum over all series of one sample name that have these labels."""
         wanted = labels.items()
         return sum(value for pairs, value in self.samples.get(name, {}).items() if wanted <= dict(pairs).items())
@@ -111,16 +112,24 @@ def ledger_totals(ledger: Mapping[str, Any]) -> Totals:
 
 
 def differences(
-    ledger: Mapping[str, Any], page: Page, *, places: bool = True, busy: bool = True, nan: int = 0
+    ledger: Mapping[str, Any],
+    page: Page,
+    *,
+    places: bool = True,
+    busy: bool = True,
+    nan: int = 0,
+    log_names: Collection[str] = (),
 ) -> list[str]:
     """Whatever is not equal, one line each; empty when the books agree.
 
     :param places: compare by node; ``False``: only sums over all nodes (events came in an order that hides them).
     :param busy: tell ``busy`` from ``failed``, which only webhooks that come in time can.
+    :param log_names: names of the customer's own events that the exporter was told of.
     :param nan: turns whose latency was the literal NaN, outside the ledger and with timestamps of long ago: events
         that count, values that do not.
     """
     counted = ledger_totals(ledger)
+    counted[_LOGS] = _renamed(counted.get(_LOGS, {}), log_names)
     if nan:
         counted["atoms_exporter_events_total"]["turn_latency",] += nan
         skipped = counted.setdefault("atoms_exporter_samples_skipped_total", {})
@@ -146,6 +155,14 @@ def differences(
         found += _unequal(name, wanted, theirs, ours)
     found += _inside(page, _nameless(ledger))
     return found
+
+
+def _renamed(rows: Rows, names: Collection[str]) -> Rows:
+    """Events of names that nobody told the exporter of are ``other``."""
+    folded: defaultdict[tuple[str, ...], float] = defaultdict(float)
+    for (*where, name, severity), value in rows.items():
+        folded[*where, name if name in names else "other", severity] += value
+    return dict(folded)
 
 
 def _busy_as_failed(rows: Rows) -> Rows:

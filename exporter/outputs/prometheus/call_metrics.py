@@ -32,6 +32,7 @@ from exporter.calls.observations import (
     Observation,
     Place,
     ProcessorMeasured,
+    RecordingMade,
     SampleSkipped,
     Shown,
     SpeechSynthesised,
@@ -40,6 +41,7 @@ from exporter.calls.observations import (
     ToolFailed,
     ToolTimed,
     TurnAnswered,
+    TurnExplained,
     TurnUnanswered,
     UserSpoke,
     VariablesExtracted,
@@ -95,6 +97,7 @@ class CallMetrics:
             ProcessorMeasured: self._processor_measured,
             SampleSkipped: self._sample_skipped,
             TurnAnswered: self._turn_answered,
+            TurnExplained: self._turn_explained,
             SpeechSynthesised: self._speech_synthesised,
             TokensUsed: self._tokens_used,
             CharactersSpoken: self._characters_spoken,
@@ -107,6 +110,7 @@ class CallMetrics:
             FirstWordHeard: self._first_word_heard,
             NodeExited: self._node_exited,
             AgentLogged: self._agent_logged,
+            RecordingMade: self._recording_made,
             LoopClosed: self._counts("atoms_node_loops_total"),
             NodeLeft: self._node_left,
             Hopped: self._hopped,
@@ -135,8 +139,12 @@ class CallMetrics:
         turn.observe_with(fact.seconds, fact.at, _OwnSpan(fact, turn_span_id))
         for stage, took in fact.stages:
             self._stage(kept, where, stage, took, fact.at)
-        if fact.unattributed_seconds is not None:
-            self._stage(kept, where, "unattributed", fact.unattributed_seconds, fact.at)
+
+    def _turn_explained(self, fact: TurnExplained) -> None:
+        where = fact.where
+        kept = self._kept(where.place)
+        for stage, took in fact.stages:
+            self._stage(kept, where, stage, took, fact.at)
 
     def _stage(self, kept: _Kept, where: Where, stage: str, took: float, at: float) -> None:
         child = self._in(kept, "atoms_turn_stage_latency_seconds", where.place, stage)
@@ -270,6 +278,10 @@ class CallMetrics:
     def _node_exited(self, fact: NodeExited) -> None:
         place = fact.where.place
         self._in(self._kept(place), "atoms_node_exits_total", place, fact.reason).inc()
+
+    def _recording_made(self, fact: RecordingMade) -> None:
+        agent = fact.agent
+        self._store.counter("atoms_recordings_total", agent.agent_id, agent.name, fact.status).inc()
 
     def _agent_logged(self, fact: AgentLogged) -> None:
         place = fact.where.place

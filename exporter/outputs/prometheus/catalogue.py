@@ -141,7 +141,7 @@ CALL_METRICS: tuple[MetricSpec, ...] = (
     ),
     _latency(
         "atoms_turn_stage_latency_seconds",
-        "What the stages of a turn took; unattributed is the rest of the turn.",
+        "What the stages of a turn took, what ran in it beside them, and the rest, which is unattributed.",
         (*NODE, "stage"),
     ),
     _latency("atoms_tts_latency_seconds", "Until text had become speech.", NODE),
@@ -227,6 +227,7 @@ CALL_METRICS: tuple[MetricSpec, ...] = (
         "The version of the agent's latest call.",
         (*AGENT, "version"),
     ),
+    _counter("atoms_recordings_total", "What became of calls' recordings.", (*AGENT, "status")),
     _latency(
         "atoms_first_word_seconds",
         "From the connection to the first thing the agent said.",
