@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .panels import graph, number, rows
-from .queries import AGENT, BY_AGENT, INSTANCE, Query, increase, quantile, rate
+from .queries import AGENT, BY_AGENT, INSTANCE, Query, increase, quantile, rate, share
 
 _LIMIT = f"max(atoms_concurrency_limit{{{INSTANCE}}} > 0)"
 _ACTIVE = f"sum(atoms_calls_active{{{INSTANCE}}})"
@@ -99,6 +99,31 @@ def billed() -> list[Any]:
             ),
         ),
         graph(
+            "Cost per call by agent",
+            "Of answered calls. Alerts when the last hour costs twice what the hours of the day before did: look for "
+            "loops and for calls that do not end.",
+            "short",
+            Query(_per_call(*BY_AGENT), "{{agent_name}}"),
+        ),
+        graph(
+            "Cost per call by version",
+            "The same by the version in use at that time. A step where a version begins: the version is dearer.",
+            "short",
+            Query(_with_version(_per_call("agent_id")), "{{agent_name}} {{version}}"),
+        ),
+        graph(
+            "Cost per minute talked by agent",
+            "Level while the cost per call rises: calls became longer. Rising as well: a dearer voice or model.",
+            "short",
+            Query(
+                share(
+                    rate("atoms_call_cost_total", AGENT, *BY_AGENT),
+                    f"({rate('atoms_call_duration_seconds_sum', AGENT, *BY_AGENT)} / 60)",
+                ),
+                "{{agent_name}}",
+            ),
+        ),
+        graph(
             "Queueing and ringing",
             "From a call's creation to its connection, 95th percentile by agent.",
             "s",
@@ -114,3 +139,14 @@ def billed() -> list[Any]:
             width=12,
         ),
     ]
+
+
+def _per_call(*by: str) -> str:
+    answered = rate("atoms_calls_ended_total", f'{AGENT},outcome=~"completed|failed"', *by)
+    return share(rate("atoms_call_cost_total", AGENT, *by), f"({answered})")
+
+
+def _with_version(by_agent_id: str) -> str:
+    """With the version that was in use at the time; with both where exporters saw two at once."""
+    versions = f"max by (agent_id, agent_name, version) (atoms_agent_version_info{{{AGENT}}})"
+    return f"{versions} * on (agent_id) group_left () ({by_agent_id})"

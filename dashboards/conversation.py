@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .panels import graph, ranking
+from .colours import BAD_SHARE_STEPS
+from .panels import graph, ranking, rows
 from .queries import AGENT, BY_AGENT, BY_NODE, CHANNEL, NODE, NODE_LEGEND, Query, increase, quantile, rate, share
 
 _TURNS = "atoms_user_turns_total"
@@ -59,19 +60,26 @@ def silence() -> list[Any]:
 
 
 def endings() -> list[Any]:
-    """The row: where calls end, and who or what ends them."""
+    """The row: how far calls come, where they end, and who or what ends them."""
     exits = increase("atoms_node_exits_total", NODE, *BY_NODE, "reason")
     return [
+        ranking(
+            "How far calls come",
+            "Calls of the time range: begun; answered; those in which the agent was heard; ended without a failure; "
+            "handed over to a person. Where the bars become short, callers are lost.",
+            "short",
+            *_funnel(),
+        ),
         ranking(
             "Where calls end and why",
             "Of the time range. A node in which callers hang up is where they lose patience.",
             "short",
             Query(f"topk(15, {exits} > 0)", f"{NODE_LEGEND}: {{{{reason}}}}"),
-            width=12,
         ),
         graph(
             "End reasons",
-            "By who or what ended the call. Errors and timeouts are the platform's or the carrier's.",
+            "By who or what ended the call. Errors and timeouts are the platform's or the carrier's; alerts above a "
+            "fifth of the answered calls.",
             "percentunit",
             Query(
                 share(
@@ -80,8 +88,59 @@ def endings() -> list[Any]:
                 ),
                 "{{reason}}",
             ),
-            width=12,
             stacked=True,
             top=1.0,
         ),
+        _ends_by_node(),
     ]
+
+
+def _funnel() -> list[Query]:
+    """Calls by how far they came."""
+    steps = {
+        "begun": increase("atoms_calls_started_total", CHANNEL),
+        "answered": increase("atoms_calls_ended_total", f'{CHANNEL},outcome=~"completed|failed"'),
+        "agent heard": increase("atoms_first_word_seconds_count", CHANNEL),
+        "completed": increase("atoms_calls_ended_total", f'{CHANNEL},outcome="completed"'),
+        "handed over": increase("atoms_call_end_reasons_total", f'{CHANNEL},reason="transfer_complete"'),
+    }
+    return [Query(f"round({expr} or vector(0))", step) for step, expr in steps.items()]
+
+
+def _ends_by_node() -> Any:
+    visits = f"({increase('atoms_node_visits_total', NODE, *BY_NODE)} > 0)"
+    failing = "|".join(("connection_error", "system_error", "error", "timeout"))
+
+    def ends(reasons: str) -> str:
+        return increase("atoms_node_exits_total", f'{NODE},reason=~"{reasons}"', *BY_NODE)
+
+    every = f"({ends('.*')} > 0)"
+    return rows(
+        "Ends by node",
+        "Of the visits to a node, how many were the last of their call, and of those calls, how many the caller ended, "
+        "and how many an error or a timeout. A high share in a node that is no goal: read such calls.",
+        Query(f"round({visits})"),
+        Query(f"round({every})"),
+        Query(f"clamp_max({every} / {visits}, 1)"),
+        Query(f"({ends('user_hangup')} or 0 * {every}) / {every}"),
+        Query(f"({ends(failing)} or 0 * {every}) / {every}"),
+        columns={
+            "agent_id": "AgentId",
+            "node_id": "NodeId",
+            "agent_name": "Agent",
+            "node_name": "Node",
+            "Value #A": "Visits",
+            "Value #B": "Ends",
+            "Value #C": "End here",
+            "Value #D": "By the caller",
+            "Value #E": "By an error",
+        },
+        units={"Visits": "short", "Ends": "short"}
+        | dict.fromkeys(("End here", "By the caller", "By an error"), "percentunit"),
+        colours={"By an error": BAD_SHARE_STEPS},
+        decimals={"Visits": 0, "Ends": 0},
+        hidden=["AgentId", "NodeId"],
+        sort="Ends",
+        width=24,
+        height=8,
+    )

@@ -21,7 +21,10 @@ from .queries import BY_AGENT, BY_NODE, CHANNEL, HEARD, LATELY, NODE, Query, inc
 TURNS = "atoms_turn_latency_seconds"
 LEAST_TURNS, LEAST_CALLS = 5, 3
 """Below these a share says nothing: one slow turn of one is 100%."""
-_WHOM = ("alertname", "severity", "agent_name", "node_name", "function", "slo", "instance")
+_WHOM = (
+    "alertname", "severity", "agent_id", "agent_name", "node_id", "node_name", "function", "slo", "of", "instance",
+)  # fmt: skip
+"""Two agents of one name are two lines, and so are two nodes."""
 
 
 def alerts_now() -> list[Any]:
@@ -58,9 +61,12 @@ def alerts_now() -> list[Any]:
                 "alertname": "Alert",
                 "Value #A": "Since",
                 "agent_name": "Agent",
+                "agent_id": "Agent id",
                 "node_name": "Node",
+                "node_id": "NodeId",
                 "function": "Tool",
                 "slo": "Objective",
+                "of": "Of",
                 "instance": "Exporter",
             },
             units={"Since": "dateTimeFromNow"},
@@ -70,6 +76,7 @@ def alerts_now() -> list[Any]:
                 "Node": [("This node", node)],
                 "Objective": [("This objective", objective)],
             },
+            hidden=["NodeId"],
             nothing="Nothing fires",
             sort="Since",
             width=20,
@@ -81,7 +88,7 @@ def alerts_now() -> list[Any]:
 def _alerts(severity: str) -> str:
     """How many alerts of a severity fire; each once, though two Prometheis may evaluate it."""
     matcher = f'severity="{severity}"'
-    return f"count(count by (agent_id, {', '.join(_WHOM)}) ({firing_alerts(matcher)}))"
+    return f"count(count by ({', '.join(_WHOM)}) ({firing_alerts(matcher)}))"
 
 
 def _of(window: str) -> str:

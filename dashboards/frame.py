@@ -193,7 +193,18 @@ def _annotations() -> list[Any]:
     return [
         _annotation("Exporter restarts", restarts, "orange", "Exporter started", "{{instance}}", value_is_time=True),
         _annotation("Alerts", firing, "red", "{{alertname}}", "{{severity}} {{agent_name}} {{slo}}"),
+        _annotation(
+            "Versions", _new_versions(), "blue", "{{agent_name}}: version {{version}}", "A new version is in use"
+        ),
     ]
+
+
+def _new_versions() -> str:
+    """For five minutes, the version of an agent that was not in use before, where another one was."""
+    by = "agent_id, agent_name, version"
+    now = f"max by ({by}) (atoms_agent_version_info{{{AGENT}}})"
+    before = f"(atoms_agent_version_info{{{AGENT}}} offset 5m)"
+    return f"({now} unless max by ({by}) {before}) and on (agent_id) max by (agent_id) {before}"
 
 
 def firing_alerts(*matchers: str) -> str:

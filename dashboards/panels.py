@@ -121,18 +121,17 @@ def ranking(
     title: str,
     what: str,
     unit: str,
-    query: Query,
-    *,
+    *queries: Query,
     width: int = 8,
     height: int = 8,
     steps: Steps = PLAIN,
     links: Sequence[tuple[str, str]] = (),
 ) -> _Panel:
-    """Horizontal bars, one per label set."""
-    panel = _common(bargauge.Panel(), title, what, width, height, (query,), latest=True)
+    """Horizontal bars, one per label set; those of several queries in their order."""
+    panel = _common(bargauge.Panel(), title, what, width, height, queries, latest=True)
     panel.unit(unit).min(0).thresholds(_steps(steps)).orientation(looks.VizOrientation.HORIZONTAL)
     panel.display_mode(looks.BarGaugeDisplayMode.GRADIENT).show_unfilled(True)
-    nothing = NOTHING if query.expr.endswith("> 0)") else "–"
+    nothing = NOTHING if queries[0].expr.endswith("> 0)") else "–"
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).no_value(nothing)
     panel.color_scheme(builders.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
     if links:

@@ -46,7 +46,12 @@ class Alerts(Section):
         0.50, description="agent errors per call, and per visit to a node, that are too many"
     )
     minimum_errors: Least = Field(5, description="agent errors a page needs at least")
-    answered_ratio: Share = Field(0.10, description="share of answered turns below which callers count as unanswered")
+    answered_ratio: Share = Field(
+        0.10, description="share of turns with a latency, in calls that go on, below which callers count as unanswered"
+    )
+    unanswered_ratio: Share = Field(
+        0.50, description="share of turns nobody answered, or of calls without a word of the agent, that pages"
+    )
     minimum_spoken: Least = Field(
         10, description="things said by callers that need an answer before its absence is told"
     )
@@ -64,6 +69,21 @@ class Alerts(Section):
         30, description="turns a warning about interruptions, tokens or coverage needs at least"
     )
     tokens_rise_factor: Factor = Field(1.5, description="rise of the tokens per turn against the day before that warns")
+    failing_end_reason_ratio: Share = Field(
+        0.20, description="share of answered calls ended by errors or timeouts that warns"
+    )
+    first_word_seconds: Seconds = Field(
+        3.0, description="median from the connection to the agent's first word that warns, in seconds"
+    )
+    first_word_rise_factor: Factor = Field(
+        1.5, description="rise of that median against the day before, where known, below which it does not warn"
+    )
+    minimum_first_words: Least = Field(10, description="calls a warning about the first word needs at least")
+    cost_rise_factor: Factor = Field(2.0, description="rise of the cost per call against the day before that warns")
+    minimum_costed_calls: Least = Field(20, description="calls an hour a warning about their cost needs at least")
+    near_limit_warning: Share = Field(0.80, description="share of the limit of calls at once in use that warns")
+    near_limit_critical: Share = Field(0.95, description="share of the limit of calls at once in use that pages")
+    minimum_queued: Least = Field(10, description="calls by which a queue grows in half an hour that warn")
     rejected_event_ratio: Share = Field(0.01, description="share of unreadable events that warns")
     minimum_rejected: Least = Field(10, description="unreadable events a warning needs at least")
     coverage: Share = Field(0.50, description="share of turns with a latency below which a warning comes")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from .annotations import AGENT, Alert
-from .promql import DAY, HOUR, MINUTE, Ranges, duration, indented, number, quoted, selector, summed_increase
+from .promql import DAY, HOUR, MINUTE, Ranges, duration, number, quoted, selector, summed_increase
+from .shares import lasting, proven
 from .thresholds import AlertThresholds
 
 _AGENT = "agent_id"
@@ -21,8 +22,6 @@ ERRORS = 'atoms_agent_errors_total{severity!="warning"}'
 """Errors that hurt: a warning goes on with the call."""
 TILE = 5 * MINUTE
 _FAILED, _ANSWERED = 'outcome="failed"', 'outcome=~"completed|failed"'
-_RECENT_CALLS = 5
-"""Calls the short window needs before it can say that the trouble is over."""
 
 
 def call_records(ranges: Ranges) -> list[dict[str, Any]]:
@@ -68,36 +67,17 @@ def _ended(outcomes: str, window: float) -> str:
     return f"sum by (agent_id) ({counted('ended', window, outcomes)})"
 
 
-def _proven(bad: str, of: str, ratio: float, limits: AlertThresholds) -> str:
-    """A share of calls over a limit, if there are enough of them to say so."""
-    certainly = f"{bad} - {number(limits.certainty)} * sqrt({bad})"
-    return (
-        f"{bad} / {of}\n"
-        f"and on (agent_id) ({certainly} > {number(ratio)} * {of})\n"
-        f"and on (agent_id) ({of} >= {limits.minimum_calls})"
-    )
-
-
 def _call_failures(ratio: float, severity: str, limits: AlertThresholds) -> Alert:
     """One alert for both pairs of windows: an outage that is in both is one outage."""
-
-    def failing(long: float, *recently: float) -> str:
-        failed, answered = _ended(_FAILED, long), _ended(_ANSWERED, long)
-        expr = indented(_proven(failed, answered, ratio, limits))
-        for window in recently:
-            recent = _ended(_ANSWERED, window)
-            share = f"({_ended(_FAILED, window)} or 0 * {recent}) / {recent}"
-            over = f"({share} <= {number(ratio)}) and on (agent_id) ({recent} >= {_RECENT_CALLS})"
-            expr += f"\n  unless on (agent_id)\n  ({over})"
-        return f"(\n{expr}\n)"
-
     pairs: list[tuple[float, ...]] = [(6 * HOUR, 30 * MINUTE, 1 * HOUR)]
     if severity == "critical":
         pairs = [(30 * MINUTE, TILE), (1 * HOUR, TILE, 30 * MINUTE), *pairs]
     spans = " or ".join(duration(long) for long, *_ in pairs)
     return Alert(
         name="AtomsCallFailuresBurning",
-        expr="\nor on (agent_id)\n".join(failing(*windows) for windows in pairs),
+        expr=lasting(
+            lambda window: _ended(_FAILED, window), lambda window: _ended(_ANSWERED, window), ratio, limits, pairs
+        ),
         for_seconds=2 * MINUTE if severity == "critical" else 15 * MINUTE,
         keep_seconds=30 * MINUTE,
         severity=severity,
@@ -115,7 +95,7 @@ def _calls_lost(limits: AlertThresholds) -> Alert:
     lost, ended = _ended('outcome="lost"', 1 * HOUR), _ended('outcome=~".+"', 1 * HOUR)
     return Alert(
         name="AtomsCallsLost",
-        expr=_proven(lost, ended, limits.calls_lost_ratio, limits),
+        expr=proven(lost, ended, limits.calls_lost_ratio, limits),
         for_seconds=5 * MINUTE,
         keep_seconds=30 * MINUTE,
         severity="warning",

@@ -10,13 +10,15 @@ from .agents import agent_rules, visit_rules
 from .annotations import DEFAULT_DASHBOARDS_URL, DEFAULT_RUNBOOK_URL, Alert, Links
 from .burn import burn_alert, node_alert, nothing_alert, trickle_alert
 from .call_alerts import call_alerts, call_records
+from .capacity_alerts import capacity_alerts, capacity_records
+from .ended_alerts import ended_alerts, ended_records
 from .exporter_alerts import exporter_alerts
 from .node_alerts import node_alerts, node_records
 from .objectives import DEFAULT_OBJECTIVES, INDICATORS, Objective, check_objectives
 from .promql import DAY, HOUR, Ranges, to_yaml
 from .recording import FINE, calls_rule, constants, hour_begun_rule, node_rules, window_rules, windows
 from .self_alerts import self_alerts
-from .silence_alerts import silence_alerts
+from .silence_alerts import silence_alerts, silence_records
 from .thresholds import AlertThresholds
 
 PARTS = ("slo", "calls", "exporter")
@@ -151,10 +153,16 @@ def _calls(writing: Writing) -> list[Group]:
     limits, ranges = writing.limits, writing.ranges
     paging = [*call_alerts(limits, ranges), *silence_alerts(limits, ranges, writing.job)]
     return [
-        *writing.groups("atoms-calls-counted", _OFTEN, call_records(ranges)),
+        *writing.groups("atoms-calls-counted", _OFTEN, [*call_records(ranges), *silence_records(ranges)]),
         *writing.groups("atoms-calls", _OFTEN, writing.alerts(paging)),
         *writing.groups(
             "atoms-calls-nodes", _SELDOM, [*node_records(ranges), *writing.alerts(node_alerts(limits, ranges))]
+        ),
+        *writing.groups(
+            "atoms-calls-over", _OFTEN, [*ended_records(limits, ranges), *writing.alerts(ended_alerts(limits, ranges))]
+        ),
+        *writing.groups(
+            "atoms-capacity", _OFTEN, [*capacity_records(), *writing.alerts(capacity_alerts(limits, ranges))]
         ),
     ]
 

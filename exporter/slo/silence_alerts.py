@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .annotations import AGENT, Alert
 from .call_alerts import TILE, counted
 from .promql import DAY, HOUR, MINUTE, Ranges, duration, indented, number, quoted, summed_increase
@@ -11,6 +13,8 @@ _QUIET = ((20 * MINUTE, 3 * HOUR), (2 * HOUR, 6 * HOUR))
 """How long no call, and over which time before that a day without history is compared with."""
 _WEEK = 7 * DAY
 _USUALLY_ANSWERED = 0.5
+_LEAST_CALLS = 5
+"""Calls without a word of the agent; of fewer, all may be by accident."""
 _SPEAKS = 3
 """Turns in five minutes by which an agent shows that its turns are answered as a rule."""
 
@@ -62,7 +66,44 @@ def _stopped(limits: AlertThresholds, ranges: Ranges, job: str, by: str) -> Aler
     )
 
 
+def silence_records(ranges: Ranges) -> list[dict[str, Any]]:
+    """What is known of silence when a call is over: turns that nobody answered, calls in which the agent spoke."""
+    unanswered = summed_increase("agent_id", "atoms_unanswered_turns_total", ranges(TILE))
+    words = summed_increase("agent_id", "atoms_first_word_seconds_count", ranges(1 * HOUR))
+    tile, hour = {"window": duration(TILE)}, {"window": duration(1 * HOUR)}
+    return [
+        {"record": "atoms_calls:unanswered", "expr": unanswered, "labels": tile},
+        {"record": "atoms_calls:first_words", "expr": words, "labels": hour},
+    ]
+
+
 def _unanswered(limits: AlertThresholds, ranges: Ranges) -> Alert:
+    """Three signs of the same: turns without a latency while calls go on; then, of calls that are over, turns nobody
+    answered, and no word of the agent at all."""
+    signs = (_without_latency(limits, ranges), _not_answered(limits, ranges), _without_a_word(limits, ranges))
+    calls = summed_increase("agent_id", "atoms_calls_started_total", ranges(30 * MINUTE))
+    return Alert(
+        name="AtomsCallersUnanswered",
+        expr=(
+            "(\n"
+            + "\n  or on (agent_id)\n".join(indented(sign) for sign in signs)
+            + f"\n)\nunless on (agent_id) ({calls} < {limits.minimum_calls})"
+        ),
+        for_seconds=3 * MINUTE,
+        keep_seconds=15 * MINUTE,
+        severity="critical",
+        summary=f"Callers of {AGENT} are not answered",
+        description=(
+            "{{ $value | humanizePercentage }} of what callers said in the last minutes got no answer, or in so many "
+            "of the calls of the last hour the agent did not say a word. Speech synthesis or the model is the first "
+            "suspect; the calls may well end as completed."
+        ),
+        dashboard="atoms-node",
+        variables={"agent": AGENT},
+    )
+
+
+def _without_latency(limits: AlertThresholds, ranges: Ranges) -> str:
     """Callers speak and no turn has a latency, at an agent whose turns have one as a rule."""
 
     def silent(window: float) -> str:
@@ -78,23 +119,36 @@ def _unanswered(limits: AlertThresholds, ranges: Ranges) -> Alert:
         f"max_over_time(({covered})[{ranges(span)}:{ranges(step)}]) > {_USUALLY_ANSWERED}"
         for span, step in ((1 * DAY, 3 * TILE), (_WEEK, 1 * HOUR))
     )
-    calls = summed_increase("agent_id", "atoms_calls_started_total", ranges(30 * MINUTE))
-    return Alert(
-        name="AtomsCallersUnanswered",
-        expr=(
-            f"(\n{indented(silent(10 * MINUTE))}\n  or on (agent_id)\n{indented(silent(1 * HOUR))}\n)\n"
-            f"and on (agent_id) ({usual})\n"
-            f"unless on (agent_id) ({calls} < {limits.minimum_calls})"
-        ),
-        for_seconds=3 * MINUTE,
-        keep_seconds=15 * MINUTE,
-        severity="critical",
-        summary=f"Callers of {AGENT} speak and nobody answers",
-        description=(
-            "{{ $value | humanizePercentage }} of what callers said in the last minutes got no answer that could be "
-            "timed, at an agent whose turns are answered as a rule. Speech synthesis or the model is the first "
-            "suspect; the calls may well end as completed."
-        ),
-        dashboard="atoms-node",
-        variables={"agent": AGENT},
+    both = f"{indented(silent(10 * MINUTE))}\n  or on (agent_id)\n{indented(silent(1 * HOUR))}"
+    return f"(\n{both}\n)\nand on (agent_id) ({usual})"
+
+
+def _not_answered(limits: AlertThresholds, ranges: Ranges) -> str:
+    """Of what callers said, too much was answered too late or never; not in one long call alone."""
+    tiles = f"{counted('unanswered', TILE)}"
+    spoken = summed_increase("agent_id", "atoms_user_turns_total", ranges(30 * MINUTE))
+    missed = summed_increase("agent_id", "atoms_unanswered_turns_total", ranges(30 * MINUTE))
+    spread = f"count_over_time(({tiles} > 0)[{ranges(1 * HOUR)}:{ranges(TILE)}])"
+    return (
+        # A call is counted when it is over: its turns may have been spoken before.
+        f"clamp_max({missed} / {spoken}, 1) > {number(limits.unanswered_ratio)}\n"
+        f"and on (agent_id) ({missed} >= {limits.minimum_spoken})\n"
+        f"and on (agent_id) (sum by (agent_id) ({spread}) >= 3)"
+    )
+
+
+def _without_a_word(limits: AlertThresholds, ranges: Ranges) -> str:
+    """Calls that end well and in which the agent said nothing, at an agent that speaks as a rule."""
+    completed = 'outcome="completed"'
+    ended = f"sum by (agent_id) ({counted('ended', 1 * HOUR, completed)})"
+    spoke = f"sum by (agent_id) ({counted('first_words', 1 * HOUR)})"
+    mute = f"clamp_min({ended} - ({spoke} or 0 * {ended}), 0)"
+    usual = f"max_over_time(({spoke} / ({ended} >= {_SPEAKS}))[{ranges(1 * DAY)}:{ranges(1 * HOUR)}])"
+    # The error of a share: where all calls are mute there is none, and of six one may have had a word.
+    error = f"{number(limits.certainty)} * sqrt({mute} * (1 - {mute} / {ended}))"
+    return (
+        f"{mute} / {ended}\n"
+        f"and on (agent_id) ({mute} - {error} > {number(limits.unanswered_ratio)} * {ended})\n"
+        f"and on (agent_id) ({ended} >= {max(_LEAST_CALLS, limits.minimum_calls)})\n"
+        f"and on (agent_id) ({usual} > {_USUALLY_ANSWERED})"
     )

@@ -23,6 +23,7 @@ class AlertThresholds:
     errors_per_call: float = 0.50
     minimum_errors: int = 5
     answered_ratio: float = 0.10
+    unanswered_ratio: float = 0.50
     minimum_spoken: int = 10
     node_bad_ratio: float = 0.60
     minimum_node_turns: int = 5
@@ -36,6 +37,15 @@ class AlertThresholds:
     interruption_ratio: float = 0.30
     minimum_turns: int = 30
     tokens_rise_factor: float = 1.5
+    failing_end_reason_ratio: float = 0.20
+    first_word_seconds: float = 3.0
+    first_word_rise_factor: float = 1.5
+    minimum_first_words: int = 10
+    cost_rise_factor: float = 2.0
+    minimum_costed_calls: int = 20
+    near_limit_warning: float = 0.80
+    near_limit_critical: float = 0.95
+    minimum_queued: int = 10
     rejected_event_ratio: float = 0.01
     minimum_rejected: int = 10
     coverage: float = 0.50

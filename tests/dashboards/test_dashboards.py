@@ -166,10 +166,11 @@ def test_dashboards_are_linked_to_each_other_and_mark_restarts(document: Documen
     assert link["tags"] == ["atoms"]
     assert link["includeVars"]
     assert link["keepTime"]
-    restarts, _ = document["annotations"]["list"]
+    restarts, _, versions = document["annotations"]["list"]
     assert restarts["expr"].startswith("process_start_time_seconds")
     assert "atoms_exporter_build_info" in restarts["expr"], "only exporters' starts, not those of every job"
     assert restarts["useValueForTime"]
+    assert "atoms_agent_version_info" in versions["expr"]
 
 
 @every_dashboard

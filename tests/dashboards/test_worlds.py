@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,8 +37,8 @@ FIRST_SCREEN = {
     "Worst agents, the last 15 minutes",
     "Worst nodes, the last 15 minutes",
 }
-HARDLY_EVER = {"annotation Alerts", "Firing alerts"}
-"""Empty while nothing fires."""
+HARDLY_EVER = {"annotation Alerts", "Firing alerts", "annotation Versions"}
+"""Empty while nothing fires, and no version is new."""
 
 
 def every_question() -> list[Question]:
@@ -193,6 +194,18 @@ def test_after_fifteen_bad_minutes_now_is_bad_though_the_day_was_good(tmp_path: 
     pages = [sample for sample in now["Firing alerts", "A"] if sample.labels["alertname"] == "AtomsSLOBudgetBurn"]
     assert {sample.labels["agent_name"] for sample in pages} == {"Sales"}
     assert all(worse <= sample.value / 60_000 <= worse + 15 for sample in pages), "since when: within the bad minutes"
+
+
+def test_two_agents_of_one_name_are_two_lines_among_what_fires(tmp_path: Path) -> None:
+    slow = [Place(f"agent-{which}", "Sales", "n1", "Start", seconds=lambda minute: 8.0) for which in (1, 2)]
+    world = World(40).traffic(*slow, metrics={"atoms_turn_latency_seconds", "atoms_calls_started_total"})
+    (firing,) = {filled(one.expr, SHOWN) for one in every_question() if one.panel == "Firing alerts"}
+    found = world.answers(tmp_path, [firing])[firing]
+    burning = [sample.labels for sample in found if sample.labels["alertname"] == "AtomsSLOBudgetBurn"]
+    assert {labels["agent_id"] for labels in burning} == {"agent-1", "agent-2"}
+    assert {labels["agent_name"] for labels in burning} == {"Sales"}
+    (panel,) = [panel for panel in panels(DOCUMENTS["atoms-overview"]) if panel["title"] == "Firing alerts"]
+    assert '"agent_id": "Agent id"' in json.dumps(panel)
 
 
 def test_without_rules_the_first_number_says_so_and_with_them_it_is_zero(tmp_path: Path) -> None:

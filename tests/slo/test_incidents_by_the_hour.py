@@ -75,6 +75,33 @@ def test_what_callers_do_not_hear_and_calls_that_do_not_come_are_pages_that_say_
     assert (lost.labels["agent_id"], lost.labels["severity"]) == ("lost", "warning")
 
 
+def test_what_is_wrong_with_calls_that_are_over_is_told_once_each_and_unevenness_never() -> None:
+    found = played(worlds.over(), "calls", every=5 * MINUTE)
+    told = Counter((one.name, one.labels["severity"], one.labels["agent_id"]) for one in found)
+    wrong = {
+        "ended": ("AtomsEndReasonsFailing", "warning"),
+        "late": ("AtomsFirstWordSlow", "warning"),
+        "dear": ("AtomsCostPerCallJumped", "warning"),
+        "wordless": ("AtomsCallersUnanswered", "critical"),
+    }
+    assert told == {(*alert, agent): 1 for agent, alert in wrong.items()}
+    for one in found:
+        assert one.begun <= 10.5 * HOUR, one
+        assert 15 * HOUR < one.ended < 17.75 * HOUR, one
+
+
+def test_the_limit_is_told_when_near_and_when_reached_and_the_queue_while_it_grows() -> None:
+    found = played(worlds.full(), "calls", every=MINUTE)
+    told = [(one.name, one.labels["severity"]) for one in found if one.name.startswith(("AtomsNear", "AtomsQueue"))]
+    limit = "AtomsNearConcurrencyLimit"
+    assert told == [(limit, "warning"), (limit, "critical"), ("AtomsQueueGrowing", "warning")]
+    near, at, queue = found
+    assert 2 * HOUR < near.begun < 2.5 * HOUR
+    assert 4 * HOUR < at.begun < 4.25 * HOUR
+    assert 4.5 * HOUR < queue.begun < 5 * HOUR
+    assert all(6 * HOUR < one.ended < 7.25 * HOUR for one in (near, at, queue))
+
+
 def test_one_broken_node_of_a_hundred_is_named_within_the_hour() -> None:
     found = played(worlds.one_node_of_a_hundred(), "slo", "calls")
     assert {(one.name, one.labels.get("node_id")) for one in found} == {

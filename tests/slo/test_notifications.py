@@ -58,8 +58,15 @@ def test_twenty_agents_in_one_outage_are_one_notification_about_the_looser_objec
     assert {(one["labels"]["severity"], one["labels"]["loosest"]) for one in alerts} == {("critical", "true")}
 
 
-def test_a_list_that_cannot_be_read_silences_what_follows_from_it(tmp_path: Path) -> None:
+def test_what_follows_from_something_else_is_not_told_beside_it(tmp_path: Path) -> None:
     alerts = [
+        {"alertname": "AtomsNearConcurrencyLimit", "severity": "critical", "job": "atoms", "of": "limit"},
+        {"alertname": "AtomsNearConcurrencyLimit", "severity": "warning", "job": "atoms", "of": "limit"},
+        {"alertname": "AtomsQueueGrowing", "severity": "warning", "job": "atoms"},
+        {"alertname": "AtomsCallFailuresBurning", "severity": "warning", "agent_id": "a1"},
+        {"alertname": "AtomsEndReasonsFailing", "severity": "warning", "agent_id": "a1"},
+        {"alertname": "AtomsCallersUnanswered", "severity": "critical", "agent_id": "a2"},
+        {"alertname": "AtomsFirstWordSlow", "severity": "warning", "agent_id": "a2"},
         {"alertname": "AtomsListNotReadable", "severity": "critical", "instance": "x:9464"},
         {"alertname": "AtomsAllCallsStopped", "severity": "critical"},
         {"alertname": "AtomsCallsStopped", "severity": "critical", "agent_id": "a1"},
@@ -67,4 +74,10 @@ def test_a_list_that_cannot_be_read_silences_what_follows_from_it(tmp_path: Path
     ]
     with Rehearsal(tmp_path).routing() as stage:
         deliveries = told(stage, alerts)
-    assert [one["groupLabels"] for one in deliveries] == [{"alertname": "AtomsListNotReadable"}]
+    names = sorted(alert["labels"]["alertname"] for one in deliveries for alert in one["alerts"])  # type: ignore[attr-defined] # JSON
+    assert names == [
+        "AtomsCallFailuresBurning",
+        "AtomsCallersUnanswered",
+        "AtomsListNotReadable",
+        "AtomsNearConcurrencyLimit",
+    ]

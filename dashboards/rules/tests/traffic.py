@@ -10,6 +10,7 @@ from .harness import HOUR, World
 
 TURN_BOUNDS = (1.0, 2.0, 4.0)
 """Buckets enough for the default objectives."""
+WORD_BOUNDS = (1.0, 2.0, 4.0, 7.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,11 @@ class Call:
     """Whether what the caller says is answered at all."""
     errors: int = 0
     channel: str = "telephony_inbound"
+    reason: str = ""
+    """Why it ended, as its call log says; without one nobody knows."""
+    first_word_seconds: float | None = None
+    """None: it is not counted, or nothing was said."""
+    cost: float | None = None
 
     def but(self, **changes: object) -> Call:
         return replace(self, **changes)  # type: ignore[arg-type] # fields by name
@@ -71,12 +77,29 @@ def place(world: World, agent: Agent, at: float, call: Call) -> None:
     for _ in range(call.errors):
         world.count(over - 1, "atoms_agent_errors_total", **node, code="E1", severity="fatal")
     world.count(over, "atoms_calls_ended_total", **who, channel=call.channel, outcome=call.outcome)
+    _told_when_over(world, over, call, node)
 
 
 def traffic(world: World, agent: Agent, begins: Iterator[float], call: Call | Callable[[float], Call]) -> None:
     """Calls of one kind, or of the kind that ``call`` says for their beginning."""
     for at in begins:
         place(world, agent, at, call(at) if callable(call) else call)
+
+
+def _told_when_over(world: World, over: float, call: Call, node: dict[str, str]) -> None:
+    where = {name: node[name] for name in ("agent_id", "agent_name")} | {"channel": call.channel}
+    if not call.answered:
+        world.count(over, "atoms_unanswered_turns_total", float(call.turns), **node)
+    if call.reason:
+        world.count(over, "atoms_call_end_reasons_total", **where, reason=call.reason)
+    if call.cost is not None:
+        world.count(over, "atoms_call_cost_total", call.cost, **where)
+    if call.first_word_seconds is not None:
+        world.count(over, "atoms_first_word_seconds_count", **where)
+        for bound in WORD_BOUNDS:
+            early = float(call.first_word_seconds <= bound)
+            world.count(over, "atoms_first_word_seconds_bucket", early, **where, le=f"{bound:.1f}")
+        world.count(over, "atoms_first_word_seconds_bucket", **where, le="+Inf")
 
 
 def _answer(world: World, at: float, latency: float, node: dict[str, str]) -> None:

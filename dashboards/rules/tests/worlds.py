@@ -66,6 +66,52 @@ def unheard() -> World:
     return world
 
 
+def over() -> World:
+    """What is known when calls are over goes wrong for six hours; and elsewhere is as it should be, unevenly."""
+    world = World(18 * HOUR)
+    begin, end = 9 * HOUR, 15 * HOUR
+    well = Call(turns=2, reason="user_hangup", first_word_seconds=1.2, cost=0.10)
+    wrong = {
+        "ended": well.but(reason="connection_error"),
+        "late": well.but(first_word_seconds=5.0),
+        "dear": well.but(cost=0.30),
+        "wordless": well.but(turns=0, first_word_seconds=None),
+    }
+    for name, call in wrong.items():
+        agent = Agent(name, name.capitalize())
+        traffic(world, agent, at_random(24, 0, begin, 1), well)
+        traffic(world, agent, at_random(24, begin, end, 2), call)
+        traffic(world, agent, at_random(24, end, 18 * HOUR - 300, 3), well)
+    for rate in (60, 6):
+        chance = random.Random(rate)
+
+        def uneven(_: float, chance: random.Random = chance) -> Call:
+            """A call like any: long or short, one of twenty ended by an error, one of ten without a word."""
+            return Call(
+                turns=2,
+                reason="timeout" if chance.random() < 0.05 else "user_hangup",
+                first_word_seconds=None if chance.random() < 0.10 else chance.lognormvariate(0.3, 0.5),
+                cost=chance.expovariate(10.0),
+            )
+
+        traffic(world, Agent(f"uneven-{rate}", f"Uneven {rate}"), at_random(rate, 0, 18 * HOUR - 300, 9), uneven)
+    return world
+
+
+def full() -> World:
+    """Calls at once rise over the limit's four fifths, then to the limit, and fall; noisy, as calls come and go."""
+    world, chance = World(9 * HOUR), random.Random(3)
+    at = 0.0
+    while at < 9 * HOUR:
+        usual = 60 if at < 2 * HOUR or at >= 6 * HOUR else 85 if at < 4 * HOUR else 99
+        world.gauge(at, "atoms_calls_active", min(100.0, usual + chance.uniform(-6, 6)), agent_id="a", agent_name="A")
+        world.gauge(at, "atoms_concurrency_limit", 100.0)
+        queued = 0.0 if at < 4 * HOUR else (at - 4 * HOUR) / 60 if at < 6 * HOUR else 120 - (at - 6 * HOUR) / 30
+        world.gauge(at, "atoms_calls_queued", max(0.0, round(queued + chance.uniform(0, 3))))
+        at += MINUTE
+    return world
+
+
 def one_node_of_a_hundred() -> World:
     """One node of a hundred answers after eight seconds, one gives errors, one does not answer; the others are well."""
     world = World(4 * HOUR)
@@ -178,6 +224,8 @@ WORLDS: tuple[Callable[[], World], ...] = (
     failing,
     slow,
     unheard,
+    over,
+    full,
     one_node_of_a_hundred,
     away_and_renamed,
     naturally_failing,
