@@ -226,7 +226,7 @@ BOUNDS: tuple[Bound, ...] = (
     Bound(
         "recordings for `replay` and `explain`",
         ("files", "stdin"),
-        ("offline/replay.py", "receivers/recordings.py", "cli/printing.py", "overview.py"),
+        ("offline/replay.py", "receivers/recordings.py", "cli/printing.py", "overview/overview.py"),
         "1 GiB as one document, any number of lines of 1 MiB",
         "–",
         "a command, not the running exporter",

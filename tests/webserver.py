@@ -75,12 +75,13 @@ class Backstage:
     def _went_out(self) -> None:
         self.went_out += 1
 
-    def front(self, page: int, nodes_page: int) -> FrontView:
+    def front(self, page: int, nodes_page: int) -> Callable[[], FrontView]:
         self.asked_pages.append((page, nodes_page))
-        if self.front_view is not None:
-            return self.front_view
+        view = self.front_view
+        if view is not None:
+            return lambda: view
         going_on = sum(call.ended_at is None for call in self.calls)
-        return FrontView(
+        return lambda: FrontView(
             version="1.2.3",
             now_at=time.time(),
             ready=self.ready,

@@ -57,8 +57,8 @@ class Browsing:
         kept = self._fronts.get(pages)
         if kept is not None and now - kept[0] < _KEPT_SECONDS:
             return kept[1]
-        view = self._ports.front(*pages)
-        rendering = asyncio.create_task(asyncio.to_thread(front_page, view))
+        gathered = self._ports.front(*pages)
+        rendering = asyncio.create_task(asyncio.to_thread(lambda: front_page(gathered())))
         self._fronts.pop(pages, None)
         self._fronts[pages] = now, rendering
         while len(self._fronts) > _MOST_KEPT:

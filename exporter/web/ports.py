@@ -40,8 +40,9 @@ class WebPorts:
 
     ``render`` takes the Accept header, the metric names asked for (empty: all) and what is known of a scraper, and
     gives the page; its ``went_out`` is called when all of it was sent.
-    ``front`` takes the number of the page of calls and of nodes; ``call`` an id or a trace id, and knows a call or not
-    (AtomsExporterError: it does, but cannot learn more of it now). ``ready`` says whether the process does its job, and
+    ``front`` takes the number of the page of calls and of nodes, and gives what works the page out, in a thread;
+    ``call`` takes an id or a trace id, and knows a call or not (AtomsExporterError: it does, but cannot learn more of
+    it now). ``ready`` says whether the process does its job, and
     if not, why. ``webhook`` takes the raw body and ``X-Signature``; None means there is no secret and the endpoint
     does not exist. ``reload`` reads the configuration again, and says whether it could be used and what came of it;
     None where there is nothing to read. ``webhook_turned_away`` is told of
@@ -53,7 +54,7 @@ class WebPorts:
     render: Callable[[str, tuple[str, ...], Scrape | None], Awaitable[Page]]
     ready: Callable[[], tuple[bool, str]]
     calls: Callable[[], Sequence[CallView]]
-    front: Callable[[int, int], FrontView]
+    front: Callable[[int, int], Callable[[], FrontView]]
     call: Callable[[str], Awaitable[CallPage | None]]
     follow: Callable[[str], Awaitable[FollowAnswer]]
     webhook: Callable[[bytes, str | None], Awaitable[WebhookAnswer]] | None = None

@@ -12,9 +12,9 @@ import pytest
 
 from exporter.calls.observations import Place
 from exporter.errors import Interrupted
-from exporter.outputs.recent import Minute, NodeHour, Trouble
+from exporter.outputs.recent import Minute, NodeHour, Trouble, Version
 from exporter.outputs.spans import SpanRecord
-from exporter.web import CallPage, CallView, FrontView, Health
+from exporter.web import CallPage, CallView, Capacity, FrontView, Health, Spent
 from exporter.web.pages import call_page, front_page
 from exporter.web.pages.charts import hour_chart
 from exporter.web.pages.frame import seconds
@@ -245,3 +245,77 @@ async def test_a_call_that_is_known_has_its_page_and_one_that_is_not_is_a_404() 
         assert (await at.client.get(f"/calls/{'x' * 5000}")).status_code == 404
         backstage.call_trouble = Interrupted("down", reason="connect")
         assert (await at.client.get(f"/calls/{CALL}")).status_code == 502
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [
+        (
+            Trouble(
+                "slow", "a1", "Sales", "2", "Payment", 0.8, 25, 6.1, 12, CALL,
+                stage=("llm_api", 0.72), channels=(("telephony_inbound", 20, 22), ("webcall", 0, 3)),
+                version=Version("4", 80, "3"),
+            ),
+            "p95 6.10 s, mostly in llm_api (72% of their time). By channel: telephony_inbound 20 of 22, "
+            "webcall 0 of 3. Version 4, new 20 min ago (before: 3). Such a call:",
+        ),
+        (
+            Trouble("broken", "a1", "Sales", None, None, 0.5, 8, 0.0, 3, CALL, reasons=(("timeout", 4),)),
+            "Calls of Sales are ended by errors or timeouts since 14:10:20 UTC (3 min ago): 50% of 8, by timeout 4.",
+        ),
+        (
+            Trouble("unanswered", "a1", "Sales", "2", "Payment", 0.9, 20, 0.0, 3, ""),
+            "are not answered since 14:10:20 UTC (3 min ago): 90% of 20 turns, most of them in Payment.",
+        ),
+        (
+            Trouble("mute", "a1", "Sales", None, None, 1.0, 6, 0.0, 3, CALL),
+            "Sales says nothing since 14:10:20 UTC (3 min ago): not a word in 100% of 6 calls.",
+        ),
+        (
+            Trouble("late", "a1", "Sales", None, None, 1.0, 6, 5.5, 3, CALL),
+            "The first word of Sales comes late since 14:10:20 UTC (3 min ago): after 5.50 s in the middle of 6 calls.",
+        ),
+        (
+            Trouble("dear", "a1", "Sales", None, None, 2.4, 9, 0.0, 15, CALL),
+            "cost more than before since 13:58:20 UTC (15 min ago): 2.4 times as much in the last 15 minutes, 9 calls.",
+        ),
+    ],
+    ids=lambda given: given.kind if isinstance(given, Trouble) else "",
+)  # fmt: skip
+def test_each_trouble_says_what_an_on_call_asks_next(trouble: Trouble, told: str) -> None:
+    assert told in said(front_page(view(troubles=[trouble], minute=100)))
+
+
+def test_an_account_at_its_limit_is_said_first_and_one_with_room_is_a_number() -> None:
+    full = said(front_page(view(capacity=Capacity(99, 100, 40, 10, 7))))
+    assert (
+        "The account is at its limit: 99 of 100 calls the account may have at once. Inbound callers are dropped."
+        in full
+    )
+    assert "7 outbound calls wait." in full
+    near = said(front_page(view(capacity=Capacity(50, 100, 20, 17, None))))
+    assert "The account is near its limit: 17 of 20 calls that no agent has reserved for itself." in near
+    room = said(front_page(view(capacity=Capacity(10, 100, 20, 3, 0))))
+    assert "limit:" not in room
+    assert "15% of 100 calls at once 0 in the queue" in room
+    assert "at once" not in said(front_page(view(capacity=Capacity(10, None, None, 3, None))))
+
+
+def test_why_calls_ended_and_what_they_cost_stand_below() -> None:
+    text = said(
+        front_page(
+            view(
+                reasons_hour={"user_hangup": 6, "timeout": 2},
+                reasons_lately={"timeout": 2},
+                spent=[Spent("a1", "Sales", 8, 1.6, 4.0, Version("4", 80, None))],
+            )
+        )
+    )
+    assert "Who or what ended them Reason last hour share last 15 min user_hangup 6 75% 0 timeout 2 25% 2" in text
+    assert "Sales 8 1.60 0.2000 0.4000 4" in text
+
+
+def test_the_last_error_of_each_is_its_class_and_its_time() -> None:
+    health = [Health("Atoms API", True, "the list of calls can be read", ("poll: timeout", NOW - 180))]
+    text = said(front_page(view(health=health)))
+    assert "the list of calls can be read poll: timeout, 14:10:20 (3 min ago)" in text

@@ -6,6 +6,7 @@ Nothing here is shared between threads but the counters of the OTLP export, whic
 from __future__ import annotations
 
 import platform
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from threading import Lock
@@ -51,6 +52,8 @@ class Metrics:
         """The list of calls could be read once: what readiness means."""
         self.api_problem = ""
         """Why it cannot be read now; empty while it can, and before the first look."""
+        self.last_errors: dict[str, tuple[str, float]] = {}
+        """Of the API, the streams, the state and OTLP: the class of the last error and when it was, Unix time."""
         self._export_lock = Lock()
         self.state: Callable[[], tuple[bool, float]] | None = None
         """Whether what is counted is kept, and since how many seconds it was not; ``None``: nobody keeps it."""
@@ -133,10 +136,13 @@ class Metrics:
     def stream_failed(self, status: str) -> None:
         """An attempt to open a stream failed."""
         self.store.counter("atoms_exporter_stream_failures_total", status).inc()
+        self._error("streams", status)
 
     def discovery_request(self, source: str, outcome: str) -> None:
         """A request for calls or names was answered, or not."""
         self.store.counter("atoms_exporter_discovery_requests_total", source, outcome).inc()
+        if outcome != "ok":
+            self._error("api", f"{source}: {outcome}")
 
     def api_answered(self, good: bool, why: str = "") -> None:
         """Whether the list of calls could be read at its last look, and why not."""
@@ -163,6 +169,7 @@ class Metrics:
     def commit_failed(self) -> None:
         """What is counted could not be kept."""
         self.store.counter("atoms_exporter_checkpoint_failures_total").inc()
+        self._error("state", "not written")
 
     def committed(self, seconds: float) -> None:
         """What is counted was kept."""
@@ -206,15 +213,20 @@ class Metrics:
         """Spans were given up."""
         with self._export_lock:
             self.store.counter("atoms_exporter_spans_dropped_total", reason).inc(n)
+        self._error("otlp", f"dropped: {reason}")
 
     def export_failed(self, signal: str, reason: str) -> None:
         """An OTLP request failed."""
         with self._export_lock:
             self.store.counter("atoms_exporter_export_failures_total", signal, reason).inc()
+        self._error("otlp", f"{signal}: {reason}")
 
     def export_queue(self, n: int) -> None:
         """Spans that wait."""
         self._span_queue.set(n)
+
+    def _error(self, of: str, kind: str) -> None:
+        self.last_errors[of] = kind, time.time()
 
     # -- housekeeping
 

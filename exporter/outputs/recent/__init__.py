@@ -6,8 +6,25 @@ slow node to a call. It counts by our own clock, by the minute in which a fact a
 
 from __future__ import annotations
 
-from exporter.outputs.recent.calls import EndedCall, SlowTurn
+from exporter.outputs.recent.calls import EndedCall, SlowTurn, TurnsOf
 from exporter.outputs.recent.hour import Hour, Minute, NodeHour, quantiles, summed
-from exporter.outputs.recent.memory import Recent, Trouble
+from exporter.outputs.recent.look import Look, Version
+from exporter.outputs.recent.memory import Recent
+from exporter.outputs.recent.troubles import FAILING_REASONS, Trouble, troubles
 
-__all__ = ["EndedCall", "Hour", "Minute", "NodeHour", "Recent", "SlowTurn", "Trouble", "quantiles", "summed"]
+__all__ = [
+    "FAILING_REASONS",
+    "EndedCall",
+    "Hour",
+    "Look",
+    "Minute",
+    "NodeHour",
+    "Recent",
+    "SlowTurn",
+    "Trouble",
+    "TurnsOf",
+    "Version",
+    "quantiles",
+    "summed",
+    "troubles",
+]

@@ -35,14 +35,17 @@ class EndedCall(NamedTuple):
     last_turn_seconds: float | None
     slowest: SlowTurn | None
     end_reason: str | None = None
+    cost: float | None = None
+    """In the API's own unit."""
 
 
 class TurnsOf:
     """What is kept of one call that goes on."""
 
-    __slots__ = ("last_seconds", "slowest", "turns")
+    __slots__ = ("channel", "last_seconds", "slowest", "turns")
 
-    def __init__(self) -> None:
+    def __init__(self, channel: str = "unknown") -> None:
+        self.channel = channel
         self.turns = 0
         self.last_seconds = 0.0
         self.slowest: SlowTurn | None = None
@@ -68,14 +71,18 @@ class Calls:
         self._going_on: OrderedDict[str, TurnsOf] = OrderedDict()
         self._ended: OrderedDict[str, EndedCall] = OrderedDict()
 
-    def answered(self, fact: TurnAnswered) -> None:
-        """A turn of a call that goes on."""
-        turns = self._going_on.get(fact.where.call_id)
-        if turns is None:
-            turns = self._going_on[fact.where.call_id] = TurnsOf()
-            if len(self._going_on) > self._most:
-                self._going_on.popitem(last=False)
+    def begun(self, call_id: str, channel: str) -> TurnsOf:
+        """A call goes on; nothing of its turns is known yet."""
+        turns = self._going_on[call_id] = TurnsOf(channel)
+        if len(self._going_on) > self._most:
+            self._going_on.popitem(last=False)
+        return turns
+
+    def answered(self, fact: TurnAnswered) -> TurnsOf:
+        """A turn of a call that goes on; what is known of the call now."""
+        turns = self._going_on.get(fact.where.call_id) or self.begun(fact.where.call_id, "unknown")
         turns.add(fact)
+        return turns
 
     def ended(self, fact: CallEnded, now: float, wall: float) -> None:
         """A call is over; ``wall`` is Unix time, for people, ``now`` what ages are told by."""
@@ -94,12 +101,17 @@ class Calls:
             turns.last_seconds if turns.slowest is not None else None,
             turns.slowest,
             None if fact.account.end_reason == "unknown" else fact.account.end_reason,
+            fact.account.cost,
         )
         self._forget(now)
 
     def turns_of(self, call_id: str) -> TurnsOf | None:
         """What is known of a call that goes on."""
         return self._going_on.get(call_id)
+
+    def going_on(self) -> dict[str, TurnsOf]:
+        """What is known of the calls that go on, by id."""
+        return dict(self._going_on)
 
     def lately(self, now: float) -> list[EndedCall]:
         """The calls that ended within the hour, newest first."""

@@ -39,6 +39,11 @@ class NodeHour(NamedTuple):
     counts: tuple[int, ...]
     """Turns by bucket of ``BOUNDS``, the last for what is beyond them."""
 
+    @property
+    def place_labels(self) -> tuple[str, str, str, str]:
+        """Agent and node, by id and name."""
+        return self.place.agent_id, self.place.agent_name, self.place.node_id, self.place.node_name
+
 
 class _Slot:
     """One minute of one node."""
@@ -78,8 +83,11 @@ class Hour:
         if seconds > slot.slowest_seconds:
             slot.slowest_seconds, slot.slowest_call = seconds, call_id
 
-    def read(self, now: int, minutes: int = MINUTES) -> NodeHour | None:
-        """The last so many minutes; ``None`` when nobody was answered in them."""
+    def read(self, now: int, minutes: int = MINUTES, *, each: bool = True) -> NodeHour | None:
+        """The last so many minutes; ``None`` when nobody was answered in them.
+
+        :param each: every minute by itself as well, which costs more than all the rest.
+        """
         slots = [self._slot(minute) for minute in range(now - minutes + 1, now + 1)]
         there = [slot for slot in slots if slot is not None]
         together = summed(slot.counts for slot in there)
@@ -96,7 +104,7 @@ class Hour:
             p95,
             worst.slowest_seconds,
             worst.slowest_call,
-            tuple(_minute(slot) for slot in slots),
+            tuple(_minute(slot) for slot in slots) if each else (),
             tuple(together),
         )
 
@@ -113,11 +121,7 @@ def _minute(slot: _Slot | None) -> Minute:
 
 def summed(counts: Iterable[Sequence[int]]) -> list[int]:
     """Buckets of several added up."""
-    together = [0] * (len(BOUNDS) + 1)
-    for each in counts:
-        for index, number in enumerate(each):
-            together[index] += number
-    return together
+    return [sum(bucket) for bucket in zip(*counts, strict=True)] or [0] * (len(BOUNDS) + 1)
 
 
 def quantiles(counts: Iterable[int], slowest_seconds: float) -> tuple[float, float]:

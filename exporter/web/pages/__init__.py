@@ -8,14 +8,16 @@ from __future__ import annotations
 from exporter.web.pages.call import call_page
 from exporter.web.pages.frame import CONTENT_SECURITY_POLICY, message_page
 from exporter.web.pages.front import front_page
-from exporter.web.pages.view import CallPage, CallView, FrontView, Health
+from exporter.web.pages.view import CallPage, CallView, Capacity, FrontView, Health, Spent
 
 __all__ = [
     "CONTENT_SECURITY_POLICY",
     "CallPage",
     "CallView",
+    "Capacity",
     "FrontView",
     "Health",
+    "Spent",
     "call_page",
     "front_page",
     "message_page",

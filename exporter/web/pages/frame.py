@@ -6,8 +6,19 @@ import base64
 import hashlib
 from datetime import UTC, datetime
 from html import escape
+from urllib.parse import quote
 
-__all__ = ["CONTENT_SECURITY_POLICY", "ago", "clock_time", "message_page", "named", "page", "seconds", "table"]
+__all__ = [
+    "CONTENT_SECURITY_POLICY",
+    "ago",
+    "call_link",
+    "clock_time",
+    "message_page",
+    "named",
+    "page",
+    "seconds",
+    "table",
+]
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#59636e;--line:#d1d9e0;--paper:#fff;--panel:#f6f8fa;--link:#0b62c4;
@@ -78,6 +89,11 @@ def table(heads: tuple[str, ...], rows: str, numeric: frozenset[str] = frozenset
     cells = "".join(f'<th class="n">{head}</th>' if head in numeric else f"<th>{head}</th>" for head in heads)
     whole = f"<table><thead><tr>{cells}</tr></thead><tbody>\n{rows}\n</tbody></table>"
     return f'<div class="scroll" tabindex="0">{whole}</div>'
+
+
+def call_link(call_id: str) -> str:
+    """A call, with the way to its page from the one at ``/``."""
+    return f'<a href="calls/{quote(call_id, safe="")}"><code>{escape(call_id)}</code></a>'
 
 
 def named(name: str | None, identity: str | None = None) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from html import escape
 from urllib.parse import quote
 
-from exporter.outputs.recent import NodeHour, Trouble, quantiles, summed
+from exporter.outputs.recent import NodeHour, quantiles, summed
 from exporter.web.pages.charts import hour_chart
-from exporter.web.pages.frame import ago, clock_time, named, page, seconds, table
+from exporter.web.pages.foot import ends, health, spent
+from exporter.web.pages.frame import ago, call_link, clock_time, named, page, seconds, table
+from exporter.web.pages.told import FULL, NEAR, crowded, told
 from exporter.web.pages.view import CallView, FrontView
 
 _REFRESH_SECONDS = 10
@@ -41,8 +43,9 @@ def front_page(view: FrontView) -> str:
             _tiles(view),
             _nodes(view),
             _calls(view),
-            _outcomes(view),
-            _health(view),
+            ends(view),
+            spent(view),
+            health(view),
         )
     )
     return page("atoms-exporter", body, refresh_seconds=_REFRESH_SECONDS)
@@ -54,7 +57,8 @@ def front_page(view: FrontView) -> str:
 def _state(view: FrontView) -> str:
     ready, reason = view.ready
     said = [] if ready else [f'<p class="state bad"><b>This exporter is not ready:</b> {escape(reason)}</p>']
-    said += [f'<p class="state bad">{_trouble(trouble, view)}</p>' for trouble in view.troubles[:10]]
+    said += [f'<p class="state {kind}">{words}</p>' for kind, words in crowded(view)]
+    said += [f'<p class="state bad">{told(trouble, view)}</p>' for trouble in view.troubles[:10]]
     if len(view.troubles) > 10:
         said.append(f'<p class="state bad">… and {len(view.troubles) - 10} more places.</p>')
     if not said:
@@ -62,19 +66,6 @@ def _state(view: FrontView) -> str:
         calm = "Callers are being answered." if turns else "Nobody was answered in the last fifteen minutes."
         said.append(f'<p class="state{"" if turns or not view.going_on else " warn"}"><b>{calm}</b></p>')
     return "\n".join(said)
-
-
-def _trouble(trouble: Trouble, view: FrontView) -> str:
-    since = f"{clock_time(view.now_at - 60 * trouble.minutes_ago)} UTC ({ago(60 * trouble.minutes_ago)})"
-    call = _call_link(trouble.call_id)
-    agent = named(trouble.agent_name, trouble.agent_id)
-    if trouble.kind == "slow":
-        return (
-            f"<b>{agent} is slow in {named(trouble.node_name, trouble.node_id)}</b> since {since}: {trouble.share:.0%} "
-            f"of {trouble.of} turns took longer than {seconds(view.slow_seconds)}, p95 {seconds(trouble.seconds)}. "
-            f"Such a call: {call}"
-        )
-    return f"<b>Calls of {agent} fail</b> since {since}: {trouble.share:.0%} of {trouble.of}. Such a call: {call}"
 
 
 # -- the numbers of now
@@ -96,9 +87,22 @@ def _tiles(view: FrontView) -> str:
         (seconds(p95), "p95 turn, 15 min", _class_of(p95, view)),
         (str(over), "calls ended in 15 min", ""),
         (f"{bad / over:.0%}" if over else "–", "of them failed or lost", "bad" if bad else ""),
+        *_room(view),
     )
     items = "".join(f'<li><b class="{kind}">{text}</b><span>{label}</span></li>' for text, label, kind in tiles)
     return f'<ul class="tiles">{items}</ul>'
+
+
+def _room(view: FrontView) -> list[tuple[str, str, str]]:
+    capacity = view.capacity
+    if capacity is None or capacity.used is None:
+        return []
+    of = f"of {capacity.limit} calls at once" if capacity.limit else "of the shared calls"
+    kind = "bad" if capacity.used >= FULL else "warn" if capacity.used >= NEAR else ""
+    queue = (
+        [] if capacity.queued is None else [(str(capacity.queued), "in the queue", "warn" if capacity.queued else "")]
+    )
+    return [(f"{capacity.used:.0%}", of, kind), *queue]
 
 
 def _class_of(value: float | None, view: FrontView) -> str:
@@ -157,16 +161,12 @@ def _call_row(call: CallView, view: FrontView) -> str:
         state, last = f'<span class="{kind}">{escape(word)}</span>', f"ended {ago(view.now_at - call.ended_at)}"
     return (
         f'<tr><td class="n {_class_of(slowest, view)}">{seconds(slowest)}</td>'
-        f'<td class="name">{named(call.slowest_node_name)}</td><td>{_call_link(call.call_id)}</td>'
+        f'<td class="name">{named(call.slowest_node_name)}</td><td>{call_link(call.call_id)}</td>'
         f'<td class="name">{named(call.agent_name, call.agent_id)}</td>'
         f'<td class="name">{named(call.node_name, call.node_id)}</td><td>{state}</td>'
         f'<td class="n">{call.turns}</td><td class="n">{seconds(call.last_turn_seconds)}</td>'
         f"<td>{clock_time(call.since_at)}</td><td>{last}</td></tr>"
     )
-
-
-def _call_link(call_id: str) -> str:
-    return f'<a href="calls/{quote(call_id, safe="")}"><code>{escape(call_id)}</code></a>'
 
 
 def _pages(name: str, number: int, of: int, others: Mapping[str, int]) -> str:
@@ -177,28 +177,3 @@ def _pages(name: str, number: int, of: int, others: Mapping[str, int]) -> str:
     before = f'<a href="?{name}={number - 1}{rest}" rel="prev">before</a> · ' if number > 1 else ""
     after = f' · <a href="?{name}={number + 1}{rest}" rel="next">next</a>' if number < of else ""
     return f'<p class="pages">{before}page {number} of {of}{after}</p>'
-
-
-# -- how calls end, and the exporter itself
-
-
-def _outcomes(view: FrontView) -> str:
-    if not view.outcomes_hour:
-        return ""
-    total = sum(view.outcomes_hour.values())
-    rows = "\n".join(
-        f'<tr><td class="{"bad" if outcome in _BAD else ""}">{escape(outcome)}</td><td class="n">{number}</td>'
-        f'<td class="n">{number / total:.0%}</td><td class="n">{view.outcomes_lately.get(outcome, 0)}</td></tr>'
-        for outcome, number in sorted(view.outcomes_hour.items(), key=lambda pair: (-pair[1], pair[0]))
-    )
-    heads = ("Outcome", "last hour", "share", "last 15 min")
-    return f"<h2>How calls ended</h2>{table(heads, rows, frozenset(heads[1:]))}"
-
-
-def _health(view: FrontView) -> str:
-    words = {True: '<span class="good">good</span>', False: '<span class="bad">bad</span>', None: "off"}
-    rows = "\n".join(
-        f'<tr><td>{escape(each.name)}</td><td>{words[each.good]}</td><td class="name">{escape(each.says)}</td></tr>'
-        for each in view.health
-    )
-    return f"<h2>The exporter itself</h2>{table(('', 'State', ''), rows)}" if rows else ""

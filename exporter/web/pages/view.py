@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from exporter.outputs.recent import NodeHour, Trouble
+from exporter.outputs.recent import NodeHour, Trouble, Version
 from exporter.outputs.spans import SpanRecord
 
-__all__ = ["CallPage", "CallView", "FrontView", "Health"]
+__all__ = ["CallPage", "CallView", "Capacity", "FrontView", "Health", "Spent"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,11 +40,47 @@ class CallView:
 
 
 class Health(NamedTuple):
-    """One thing the exporter needs; ``good`` is None for what is switched off."""
+    """One thing the exporter needs; ``good`` is None for what is switched off.
+
+    ``last`` is the class of its last error and when that was, Unix time; nothing of what it said.
+    """
 
     name: str
     good: bool | None
     says: str
+    last: tuple[str, float] | None = None
+
+
+class Capacity(NamedTuple):
+    """Calls the account may have at once; None for what the API has not told."""
+
+    active: int
+    limit: int | None
+    shared: int | None
+    """What no agent has reserved for itself."""
+    shared_active: int
+    """Calls beyond what their agents have reserved."""
+    queued: int | None
+
+    @property
+    def used(self) -> float | None:
+        """The larger share in use: of the limit, or of what is shared."""
+        known = [
+            active / most for active, most in ((self.active, self.limit), (self.shared_active, self.shared)) if most
+        ]
+        return max(known, default=None)
+
+
+class Spent(NamedTuple):
+    """What the calls of an agent cost that ended within the hour, in the API's own unit, and its version."""
+
+    agent_id: str
+    agent_name: str
+    calls: int
+    cost: float
+    minutes: float
+    """Of talk."""
+    version: Version | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +101,12 @@ class FrontView:
     nodes_pages: int = 1
     outcomes_lately: Mapping[str, int] = dataclasses.field(default_factory=dict)
     outcomes_hour: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    reasons_lately: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    reasons_hour: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    capacity: Capacity | None = None
+    spent: Sequence[Spent] = ()
+    minute: int = 0
+    """The running minute, as versions and troubles number them."""
     going_on: int = 0
     ended: int = 0
     lines: Sequence[CallView] = ()

@@ -1,0 +1,227 @@
+"""Where callers are suffering now, as far as the last hour tells; with what an on-call asks next."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import fmean, median
+from typing import Final, NamedTuple
+
+from exporter.outputs.recent.calls import EndedCall
+from exporter.outputs.recent.look import Look, NodeMemory, Version, key_of
+
+_NOW_MINUTES: Final = 5
+_LATELY_MINUTES: Final = 15
+_FEWEST_TURNS: Final = 5
+_FEWEST_CALLS: Final = 3
+_FEWEST_COSTED: Final = 5
+_SLOW_SHARE: Final = 0.25
+_FAILED_SHARE: Final = 0.25
+_UNANSWERED_SHARE: Final = 0.5
+_HARDLY_ANSWERED: Final = 0.1
+_QUIET_MINUTES: Final = 3
+_DEAR: Final = 2.0
+LATE_SECONDS: Final = 3.0
+"""A first word after more than this is late."""
+BAD_OUTCOMES: Final = frozenset(("failed", "lost"))
+FAILING_REASONS: Final = frozenset(("connection_error", "system_error", "error", "timeout"))
+"""Neither side wanted these calls to end."""
+
+
+class Trouble(NamedTuple):
+    """Callers are suffering: where, since how many minutes, and a call that shows it.
+
+    ``kind`` is ``slow`` (``share`` of turns above the threshold, ``seconds`` their 95th percentile), ``failing``
+    (``share`` of ended calls that failed or were lost), ``broken`` (… that were ended by errors or timeouts),
+    ``unanswered`` (… of what callers said), ``mute`` (… of calls in which the agent said nothing), ``late``
+    (``seconds`` to the first word, in the middle), ``dear`` (``share`` is the cost per call over that of the time
+    before).
+    """
+
+    kind: str
+    agent_id: str
+    agent_name: str
+    node_id: str | None
+    node_name: str | None
+    share: float
+    of: int
+    seconds: float
+    minutes_ago: int
+    call_id: str
+    stage: tuple[str, float] | None = None
+    """Where the time of slow turns went, and which share of it."""
+    channels: tuple[tuple[str, int, int], ...] = ()
+    """Channel, bad ones, all."""
+    reasons: tuple[tuple[str, int], ...] = ()
+    """Why the bad calls ended, most frequent first."""
+    version: Version | None = None
+
+
+def troubles(look: Look) -> list[Trouble]:
+    """All there is, the worst first."""
+    found = [*_slow(look), *_ended_badly(look), *_unanswered(look), *_mute(look), *_late(look), *_dear(look)]
+    told = [trouble._replace(version=look.versions.get(trouble.agent_id)) for trouble in found]
+    return sorted(told, key=lambda trouble: -min(1.0, trouble.share))
+
+
+def _slow(look: Look) -> Iterable[Trouble]:
+    memories = {key_of(memory.hour.place): memory for memory in look.memories}
+    for node in look.nodes(_NOW_MINUTES):
+        share = node.slow / node.turns
+        if node.turns < _FEWEST_TURNS or share < _SLOW_SHARE:
+            continue
+        memory = memories[key_of(node.place)]
+        hour = memory.hour.read(look.minute)
+        minutes = [(minute.turns, minute.slow) for minute in hour.minutes] if hour is not None else []
+        yield Trouble(
+            "slow",
+            *node.place_labels,
+            share,
+            node.turns,
+            node.p95_seconds,
+            _since(minutes, _SLOW_SHARE),
+            node.slowest_call,
+            stage=memory.makeup.longest_stage(),
+            channels=memory.makeup.channels(),
+        )
+
+
+def _ended_badly(look: Look) -> Iterable[Trouble]:
+    for calls in _by_agent(look).values():
+        for kind, bad in (
+            ("failing", [call for call in calls if call.outcome in BAD_OUTCOMES]),
+            ("broken", [call for call in calls if call.end_reason in FAILING_REASONS]),
+        ):
+            if len(bad) >= _FEWEST_CALLS and len(bad) >= _FAILED_SHARE * len(calls):
+                ago = int((look.now - bad[-1].heard_at) // 60)
+                yield Trouble(
+                    kind,
+                    *_agent(bad[0]),
+                    len(bad) / len(calls),
+                    len(calls),
+                    0.0,
+                    ago,
+                    bad[0].call_id,
+                    channels=_channels(bad, calls),
+                    reasons=tuple(Counter(call.end_reason or "unknown" for call in bad).most_common(3)),
+                )
+                break  # calls that fail are mostly ended by errors: told once
+
+
+def _unanswered(look: Look) -> Iterable[Trouble]:
+    by_agent: dict[str, list[NodeMemory]] = defaultdict(list)
+    for memory in look.memories:
+        by_agent[memory.hour.place.agent_id].append(memory)
+    for memories in by_agent.values():
+        spoken, answered, missed = _totals(memories, look.minute, _LATELY_MINUTES)
+        share = min(1.0, missed / spoken) if spoken else 0.0
+        if missed < _FEWEST_TURNS or share < _UNANSWERED_SHARE:
+            # Turns nobody answered are told when their call is over. While it goes on: what used to have a latency.
+            if spoken < 2 * _FEWEST_TURNS or answered >= _HARDLY_ANSWERED * spoken:
+                continue
+            before, usual, _ = _totals(memories, look.minute, 45, _LATELY_MINUTES)
+            if usual < 0.5 * max(before, 1):
+                continue
+            share = 1 - answered / spoken
+        worst = max(memories, key=lambda memory: memory.answers.totals(look.minute, _LATELY_MINUTES)[2])
+        minutes = [_totals(memories, minute, 1) for minute in range(look.minute - 59, look.minute + 1)]
+        since = _since([(heard, max(lost, heard - told)) for heard, told, lost in minutes], _UNANSWERED_SHARE)
+        place = worst.hour.place
+        labels = place.agent_id, place.agent_name, place.node_id, place.node_name
+        yield Trouble("unanswered", *labels, share, spoken, 0.0, since, _latest_call(look, place.agent_id))
+
+
+def _mute(look: Look) -> Iterable[Trouble]:
+    """Calls end well and the agent said nothing, where it did before."""
+    words = {hour.place.agent_id: hour for hour in look.first_words}
+    for agent_id, hour in words.items():
+        completed = [call for call in look.ended if call.agent_id == agent_id and call.outcome == "completed"]
+        lately = [call for call in completed if look.now - call.heard_at <= 60 * _LATELY_MINUTES]
+        heard, before = hour.read(look.minute, _LATELY_MINUTES, each=False), hour.read(look.minute, each=False)
+        spoke = heard.turns if heard is not None else 0
+        spoke_before = (before.turns if before is not None else 0) - spoke
+        mute = len(lately) - spoke
+        if len(lately) < _FEWEST_TURNS or mute < _UNANSWERED_SHARE * len(lately):
+            continue
+        if spoke_before >= 0.5 * (len(completed) - len(lately)) and spoke_before:
+            ago = int((look.now - lately[-1].heard_at) // 60)
+            yield Trouble("mute", *_agent(lately[0]), mute / len(lately), len(lately), 0.0, ago, lately[0].call_id)
+
+
+def _late(look: Look) -> Iterable[Trouble]:
+    """The first word comes late, and later than before."""
+    for hour in look.first_words:
+        lately, whole = hour.read(look.minute, _LATELY_MINUTES, each=False), hour.read(look.minute)
+        if lately is None or whole is None or lately.turns < _FEWEST_TURNS or lately.p50_seconds <= LATE_SECONDS:
+            continue
+        minutes = [(minute.turns, minute.slow) for minute in whole.minutes]
+        ago = _since(minutes, 0.5)
+        early = sum(turns for turns, _ in minutes[:-_LATELY_MINUTES])
+        if early >= _FEWEST_TURNS and sum(slow for _, slow in minutes[:-_LATELY_MINUTES]) >= 0.5 * early and ago < 59:
+            continue
+        place = hour.place
+        labels = place.agent_id, place.agent_name, None, None
+        share, call_id = lately.slow / lately.turns, _latest_call(look, place.agent_id)
+        yield Trouble("late", *labels, share, lately.turns, lately.p50_seconds, ago, call_id)
+
+
+def _dear(look: Look) -> Iterable[Trouble]:
+    """Calls of the last quarter of an hour cost twice what those before them did."""
+    costs: dict[str, tuple[list[EndedCall], list[EndedCall]]] = defaultdict(lambda: ([], []))
+    for call in look.ended:
+        if call.cost is not None and call.outcome in ("completed", "failed"):
+            costs[call.agent_id][look.now - call.heard_at > 60 * _LATELY_MINUTES].append(call)
+    for lately, before in costs.values():
+        if min(len(lately), len(before)) < _FEWEST_COSTED:
+            continue
+        usual = median(call.cost or 0.0 for call in before)
+        dearest = max(lately, key=lambda call: call.cost or 0.0)
+        rest = fmean(call.cost or 0.0 for call in lately if call is not dearest)
+        if usual > 0 and rest >= _DEAR * usual:  # one call that does not end is not every call
+            yield Trouble("dear", *_agent(dearest), rest / usual, len(lately), 0.0, _LATELY_MINUTES, dearest.call_id)
+
+
+def _by_agent(look: Look) -> dict[str, list[EndedCall]]:
+    """Calls that ended lately, newest first."""
+    found: dict[str, list[EndedCall]] = defaultdict(list)
+    for call in look.ended:
+        if look.now - call.heard_at <= 60 * _LATELY_MINUTES:
+            found[call.agent_id].append(call)
+    return found
+
+
+def _agent(call: EndedCall) -> tuple[str, str, None, None]:
+    return call.agent_id, call.agent_name, None, None
+
+
+def _channels(bad: Sequence[EndedCall], calls: Sequence[EndedCall]) -> tuple[tuple[str, int, int], ...]:
+    every, wrong = Counter(call.channel for call in calls), Counter(call.channel for call in bad)
+    return tuple(sorted(((name, wrong[name], of) for name, of in every.items()), key=lambda each: (-each[1], each[0])))
+
+
+def _totals(memories: Iterable[NodeMemory], now: int, minutes: int, before: int = 0) -> tuple[int, int, int]:
+    rows = [memory.answers.totals(now, minutes, before) for memory in memories]
+    spoken, answered, missed = (sum(column) for column in zip(*rows, strict=True))
+    return spoken, answered, missed
+
+
+def _latest_call(look: Look, agent_id: str) -> str:
+    return next((call.call_id for call in look.ended if call.agent_id == agent_id), "")
+
+
+def _since(minutes: Sequence[tuple[int, int]], share: float) -> int:
+    """How many minutes ago the present trouble began: back to the last minute that was good, over quiet ones.
+
+    :param minutes: how many there were and how many of them bad, oldest first.
+    """
+    since = quiet = 0
+    for ago, (number, bad) in enumerate(reversed(minutes)):
+        if not number:
+            quiet += 1
+            if quiet > _QUIET_MINUTES:
+                break
+        elif bad < share * number:
+            break
+        else:
+            since, quiet = ago, 0
+    return since

@@ -1,0 +1,78 @@
+"""What the exporter needs, and how it has it: API, streams, state, OTLP; and the account's room for calls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from exporter.outputs.prometheus.metrics import Metrics
+from exporter.web import Capacity, Health
+
+
+def health(metrics: Metrics, ready: tuple[bool, str], state_says: str | None, *, traces_on: bool) -> Sequence[Health]:
+    """One line each.
+
+    :param state_says: where what is kept is kept, or None when nothing is.
+    """
+    last = metrics.last_errors
+    good, reason = ready
+    return [
+        Health("Atoms API", good, reason if not good else "the list of calls can be read", last.get("api")),
+        _streams(metrics),
+        _state(metrics, state_says),
+        _otlp(metrics, traces_on=traces_on),
+    ]
+
+
+def capacity(metrics: Metrics) -> Capacity:
+    """Calls at once, and how many there may be."""
+    active, reserved = Counter[str](), Counter[str]()
+    for labels, value in metrics.samples("atoms_calls_active"):
+        active[labels["agent_id"]] += round(value)
+    for labels, value in metrics.samples("atoms_concurrency_reserved"):
+        reserved[labels["agent_id"]] += round(value)
+    beyond = sum(max(0, number - reserved[agent_id]) for agent_id, number in active.items())
+    return Capacity(
+        sum(active.values()),
+        _known(metrics, "atoms_concurrency_limit"),
+        _known(metrics, "atoms_concurrency_unreserved"),
+        beyond,
+        _known(metrics, "atoms_calls_queued"),
+    )
+
+
+def _known(metrics: Metrics, name: str) -> int | None:
+    values = [round(value) for _, value in metrics.samples(name)]
+    return values[0] if values else None
+
+
+def _streams(metrics: Metrics) -> Health:
+    streams = {labels["state"]: value for labels, value in metrics.samples("atoms_exporter_streams")}
+    told = ", ".join(f"{round(number)} {state}" for state, number in streams.items() if number) or "none"
+    waiting = streams.get("waiting", 0) + streams.get("failing", 0)
+    good = not waiting or waiting < 0.1 * sum(streams.values())
+    return Health("Streams", good, told, metrics.last_errors.get("streams"))
+
+
+def _state(metrics: Metrics, state_says: str | None) -> Health:
+    if state_says is None:
+        return Health("State", None, "nothing is kept: counters begin at 0 with each start")
+    failures = _total(metrics, "atoms_exporter_checkpoint_failures_total")
+    last = metrics.last_errors.get("state")
+    if failures:
+        return Health("State", False, f"{state_says}; {round(failures)} times it could not be written", last)
+    return Health("State", True, state_says, last)
+
+
+def _otlp(metrics: Metrics, *, traces_on: bool) -> Health:
+    if not traces_on:
+        return Health("OTLP traces", None, "no endpoint is set")
+    sent = _total(metrics, "atoms_exporter_spans_exported_total")
+    dropped = _total(metrics, "atoms_exporter_spans_dropped_total")
+    waiting = _total(metrics, "atoms_exporter_span_queue")
+    says = f"{round(sent)} spans delivered, {round(waiting)} wait, {round(dropped)} dropped"
+    return Health("OTLP traces", not dropped, says, metrics.last_errors.get("otlp"))
+
+
+def _total(metrics: Metrics, name: str) -> float:
+    return sum(value for _, value in metrics.samples(name))
