@@ -110,13 +110,35 @@ class SeenEvents:
     300 KB. Two different events of one call are taken for the same with a probability of about 1e-11.
     """
 
-    __slots__ = ("_free", "_least", "_size", "_table")
+    __slots__ = ("_free", "_least", "_size", "_table", "_unread")
 
     def __init__(self) -> None:
         self._least = _FIRST_SLOTS
         self._size = _slots(_FIRST_SLOTS)
         self._table = array("Q", [0]) * self._size
         self._free = self._size // 4 * 3  # how many more until it grows
+        self._unread: bytes | None = None
+
+    @classmethod
+    def of(cls, identities: bytes) -> SeenEvents:
+        """Those of an earlier life, eight bytes each in this machine's order. They are put into a table when somebody
+        looks: a thousand calls of a thousand events would be a second of a start."""
+        seen = cls()
+        count = len(identities) // 8
+        if count:
+            seen._unread, seen._size, seen._free = identities[: count * 8], 0, -count
+        return seen
+
+    def _read(self) -> None:
+        identities = array("Q", self._unread or b"")
+        self._unread = None
+        while self._least // 4 * 3 <= len(identities):
+            self._least *= 2
+        self._size = _slots(self._least)
+        self._table = array("Q", [0]) * self._size
+        self._free = self._size // 4 * 3
+        for identity in identities:
+            self.add(identity)
 
     def __len__(self) -> int:
         return self._size // 4 * 3 - self._free
@@ -125,6 +147,8 @@ class SeenEvents:
         return (identity for identity in self._table if identity)
 
     def __contains__(self, identity: int) -> bool:
+        if self._unread is not None:
+            self._read()
         table, size = self._table, self._size
         identity = identity or 1
         slot = identity % size
@@ -137,7 +161,11 @@ class SeenEvents:
     def add(self, identity: int) -> bool:
         """Remember; ``True`` when it was not there yet."""
         table, size = self._table, self._size
-        slot = identity % size
+        try:
+            slot = identity % size
+        except ZeroDivisionError:  # no slots yet (``of``): this costs nothing where there are some
+            self._read()
+            return self.add(identity)
         while held := table[slot]:
             if held == identity:
                 return False

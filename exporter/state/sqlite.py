@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -270,11 +269,9 @@ def _call_row(call: CallNews, now: float) -> tuple[object, ...]:
 
 
 def _calls(db: sqlite3.Connection) -> list[SavedCall]:
-    counted: dict[str, SeenEvents] = {}
+    counted: dict[str, list[bytes]] = {}
     for call_id, blob in db.execute("SELECT call_id, identities FROM counted"):
-        seen = counted.setdefault(call_id, SeenEvents())
-        for identity in _identities(blob):
-            seen.add(identity)
+        counted.setdefault(call_id, []).append(blob[: len(blob) // 8 * 8])
     rows = db.execute(
         "SELECT call_id, agent_id, agent_name, single_prompt, channel, opened_at, waiting, form FROM calls"
     )
@@ -284,7 +281,7 @@ def _calls(db: sqlite3.Connection) -> list[SavedCall]:
             Agent(agent_id, agent_name, bool(single_prompt)),
             channel,
             opened_at,
-            counted.get(call_id, SeenEvents()),
+            SeenEvents.of(b"".join(counted.get(call_id, ()))),
             _waiting_from(blob),
             form,
         )
@@ -297,12 +294,6 @@ def _number(text: str | None) -> float:
         return float(text or 0)
     except ValueError:
         return 0.0
-
-
-def _identities(blob: bytes) -> Iterable[int]:
-    identities = array("Q")
-    identities.frombytes(blob[: len(blob) // 8 * 8])
-    return identities
 
 
 def _waiting_from(blob: bytes) -> dict[int, frozenset[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 import pytest
@@ -122,3 +123,24 @@ def test_what_was_seen_is_a_set_of_identities(identities: list[int]) -> None:
         known.add(identity or 1)
     assert len(seen) == len(known)
     assert all(identity in seen for identity in identities)
+
+
+_MANY = st.lists(st.integers(0, 5) | st.integers(0, 2**64 - 1), unique=True, max_size=300)
+
+
+@given(_MANY, _MANY)
+def test_events_of_an_earlier_life_are_known_though_nobody_has_looked_yet(kept: list[int], more: list[int]) -> None:
+    counted = set(map(_as_held, kept))
+    seen = SeenEvents.of(array("Q", kept).tobytes())
+    assert len(seen) >= len(counted)
+    for identity in more:
+        assert seen.add(identity) is (_as_held(identity) not in counted)
+        counted.add(_as_held(identity))
+    assert all(identity in seen for identity in kept)
+    assert len(seen) == len(counted) or not more
+    again = SeenEvents.of(array("Q", kept).tobytes())
+    assert all((identity in again) is (_as_held(identity) in set(map(_as_held, kept))) for identity in more)
+
+
+def _as_held(identity: int) -> int:
+    return identity or 1  # 0 marks a free slot
