@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .agents import AGENTS
+from .agents import AGENTS, QUIET
 from .call_logs import call_log as _call_log
 from .dialects import EPOCH_MS, Dialect, events_of, sse_bytes
 from .faults import FAULTS, Fault, parse_faults
@@ -22,6 +22,7 @@ __all__ = [
     "FAULTS",
     "LABELS",
     "NOTES",
+    "QUIET",
     "Agent",
     "Book",
     "Conditions",

@@ -55,6 +55,7 @@ FAULTS: Mapping[str, str] = {
     "slow_node": "node `node_id` (`*`: any; of `agent_id` when given): every latency times `factor` (default 4)",
     "silent_agent": "turn: what the caller says is transcribed and never answered",
     "agent_error": "turn: the agent reports an error beside its answer",
+    "quiet_agents": "call: is one of twenty more agents, each of which is seldom called",
     "no_calls": "call: begins only when this is over",
     "slow_tool": "tool `word` (`*`: any): its latency times `factor` (default 4)",
     "dead_air": "turn: after the answer nobody says a word for twelve seconds",
@@ -316,5 +317,6 @@ class Faults:
             recording_failure=rate("recording_failure"),
             new_version=rate("new_version"),
             slow_tools=tuple((fault.word, fault.factor) for fault in self._active.get("slow_tool", ())),
+            quiet_agents=rate("quiet_agents"),
             canary=self._canary,
         )

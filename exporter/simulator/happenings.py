@@ -81,8 +81,8 @@ class Conditions:
 
     The rates are probabilities: per tool call (``tool_failure``, replaces the tool's own rate when set), per call
     (``call_failure``, ``call_without_end``, ``never_ends``), per turn (``negative_latency``, ``unknown_event``,
-    ``silent_agent``, ``agent_error``, ``dead_air``, ``custom_event``); ``recording_failure`` and ``new_version`` are
-    per call. ``slow_tools`` are factors on the latency of tools, by function (``*``: of any).
+    ``silent_agent``, ``agent_error``, ``dead_air``, ``custom_event``); ``recording_failure``, ``new_version`` and
+    ``quiet_agents`` are per call. ``slow_tools`` are factors on the latency of tools, by function (``*``: of any).
     ``canary`` is appended to every free text, header, body, number, URL and variable of events and webhooks.
     """
 
@@ -100,6 +100,7 @@ class Conditions:
     recording_failure: float = 0.0
     new_version: float = 0.0
     slow_tools: tuple[tuple[str, float], ...] = ()
+    quiet_agents: float = 0.0
     canary: str = ""
 
     def pace_of(self, agent_id: str, node_id: str) -> float:

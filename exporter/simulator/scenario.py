@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-from .agents import AGENTS
+from .agents import AGENTS, QUIET
 from .conversation import Conversation
 from .happenings import CallScript, Conditions, Happening, Schedule
 from .measures import lognormal_ms
@@ -39,8 +39,10 @@ def script(seed: int, number: int, schedule: Schedule = PLAIN) -> CallScript:
     fault_rng = Random(f"fault/{seed}/{number}")
     account = Random(f"account/{seed}/{number}")
     agent = rng.choices(AGENTS, [agent.share for agent in AGENTS])[0]
-    channel = rng.choices([name for name, _ in agent.channels], [weight for _, weight in agent.channels])[0]
     first = schedule[0][1]
+    if first.quiet_agents:
+        agent = _seldom_called(first.quiet_agents, Random(f"quiet/{seed}/{number}")) or agent
+    channel = rng.choices([name for name, _ in agent.channels], [weight for _, weight in agent.channels])[0]
     fails, endless, silent = (fault_rng.random() for _ in range(3))
     plan = _plan(rng, channel)
     if fails < first.call_failure:
@@ -74,6 +76,10 @@ def script(seed: int, number: int, schedule: Schedule = PLAIN) -> CallScript:
         version=_NEXT_VERSION if account.random() < first.new_version else _VERSION,
         is_test=number % 16 == 5,
     )
+
+
+def _seldom_called(share: float, rng: Random) -> Agent | None:
+    return rng.choice(QUIET) if rng.random() < share else None
 
 
 def _plan(rng: Random, channel: str) -> str:

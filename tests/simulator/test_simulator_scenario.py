@@ -8,7 +8,7 @@ from statistics import median
 
 import pytest
 
-from exporter.simulator import AGENTS, Conditions, Slowdown, recorded, script, sse_bytes
+from exporter.simulator import AGENTS, QUIET, Conditions, Slowdown, recorded, script, sse_bytes
 from exporter.simulator.happenings import CallScript
 from exporter.simulator.workflow import END
 
@@ -250,6 +250,16 @@ def test_failures_on_demand():
     ]
     assert tools
     assert not any(event.facts.get("success") for event in tools)
+
+
+def test_agents_that_are_seldom_called_take_calls_only_where_they_are_asked_for():
+    plain = [script(5, number) for number in range(300)]
+    some = [script(5, number, ((0, Conditions(quiet_agents=0.2)),)) for number in range(300)]
+    quiet = {agent.id for agent in QUIET}
+    assert len(quiet) == 20
+    assert not quiet & {call.agent_id for call in plain}
+    assert len({call.agent_id for call in some} & quiet) > 10
+    assert all(now == before for now, before in zip(some, plain, strict=True) if now.agent_id not in quiet)
 
 
 def test_the_canary_is_in_every_free_text():

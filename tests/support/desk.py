@@ -89,6 +89,7 @@ class Desk:
         max_stale: float = 3600.0,
         latency_buckets: tuple[float, ...] = (),
         store: StateStore | None = None,
+        retention: float = 86_400.0,
     ) -> None:
         self.paper = Paper()
         self.now = 1000.0
@@ -104,7 +105,7 @@ class Desk:
             self.scrapers,
             instance_id="me",
             interval_seconds=interval,
-            retention_seconds=86_400,
+            retention_seconds=retention,
             max_stale_seconds=max_stale,
             clock=lambda: self.now,
             log=structlog.wrap_logger(structlog.testing.ReturnLogger(), processors=[self.log]),

@@ -13,7 +13,7 @@ from typing import Any
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as text_families
 
-from exporter.simulator import AGENTS, LABELS, NOTES
+from exporter.simulator import AGENTS, LABELS, NOTES, QUIET
 
 Rows = dict[tuple[str, ...], float]
 Totals = dict[str, Rows]
@@ -39,8 +39,8 @@ _SAME_COUNT = (
     ("atoms_calls_started_total", "atoms_calls_ended_total"),
 )
 """What the ledger does not keep apart: families whose counts must be equal inside the exporter."""
-_ROOMS = {agent.id: {node.id: node.name for node in agent.nodes} for agent in AGENTS}
-_AGENT_NAMES = {agent.id: agent.name for agent in AGENTS}
+_ROOMS = {agent.id: {node.id: node.name for node in agent.nodes} for agent in (*AGENTS, *QUIET)}
+_AGENT_NAMES = {agent.id: agent.name for agent in (*AGENTS, *QUIET)}
 
 
 class Page:

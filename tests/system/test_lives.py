@@ -6,18 +6,29 @@ import asyncio
 import contextlib
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from exporter.simulator import parse_faults
 from tests.system.books import Page, differences, report
 from tests.system.prometheus import Prometheus, prometheus
 from tests.system.world import Exporter, World, until, world
 
 _NOT_COUNTED = ("atoms_calls_active",)
 _TOKENS = "atoms_llm_tokens_total"
+_SAID = (
+    ("atoms_turn_latency_seconds_count", "turns"),
+    ("atoms_node_visits_total", "visits"),
+    ("atoms_node_duration_seconds_count", "durations"),
+    ("atoms_node_hops_total", "hops"),
+    (_TOKENS, "tokens"),
+    ("atoms_calls_started_total", "calls started"),
+    ("atoms_calls_ended_total", "ended"),
+)
 
 
 async def _scraped_thrice(servers: list[Prometheus]) -> None:
@@ -43,39 +54,51 @@ def _unequal(ledger: dict[str, Any], page: Page) -> list[str]:
     return lines
 
 
-async def _end(life: Exporter, how: int, state: Path) -> None:
-    """By a signal; or, for 0, by SIGKILL at the moment the state file was written: between a commit and its answer."""
+async def _end(life: Exporter, how: int, state: Path) -> bool:
+    """By a signal; or, for 0, by SIGKILL at the moment the state file was written: between a commit and its answer.
+    Whether that moment came."""
+    between = False
     if how == 0:
         log = state.with_name(f"{state.name}-wal")
         before = log.stat().st_mtime_ns
         deadline = time.monotonic() + 2
-        while log.stat().st_mtime_ns == before and time.monotonic() < deadline:
-            pass  # this holds the simulator up, too: nothing else happens at that moment
+        while not between and time.monotonic() < deadline:
+            between = log.stat().st_mtime_ns != before  # this holds the simulator up: nothing else happens meanwhile
         how = signal.SIGKILL
     life.signal(how)
     await life.ended()
+    return between
 
 
 async def _live(here: World, servers: list[Prometheus], lives: int, seconds: float, state: Path, seed: int) -> None:
     """So many lives, one after the other, while calls go on; then quiet, and everything compared."""
     rng = random.Random(seed)
     ways = [signal.SIGTERM, signal.SIGKILL, 0, signal.SIGINT]
+    between = 0
     life = await here.exporter(state__path=str(state))
     await _scraped_thrice(servers)  # what happened before a server's first scrape is not its to add up
     here.simulator.begin()
     for number in range(lives - 1):
         await asyncio.sleep(seconds * rng.uniform(0.5, 1.5))
-        await _end(life, ways[number % len(ways)], state)
+        between += await _end(life, ways[number % len(ways)], state)
         life = await here.exporter(state__path=str(state))
+    under_way = len(await life.calls())
     await here.played(600)
     await life.settled()
     await _scraped_thrice(servers)
     ledger = here.ledger
     shown = await life.page()
+    sys.stdout.write(
+        f"\n{lives} lives, {between} killed between a commit and its answer, {under_way} calls under way at the last; "
+        f"{here.simulator.switchboard.published} events\n"
+    )
     assert not (wrong := _unequal(ledger, shown)), f"on the page itself: {report(wrong)}"
     for server in servers:
+        added_up = await server.added_up()
+        told = ", ".join(f"{added_up.total(name):g} {what}" for name, what in _SAID)
+        sys.stdout.write(f"{await server.scrapes()} scrapes: {told}\n")
         assert not (fell := await server.steps_back()), report(fell)
-        assert not (wrong := _unequal(ledger, await server.added_up())), f"in Prometheus: {report(wrong)}"
+        assert not (wrong := _unequal(ledger, added_up)), f"in Prometheus: {report(wrong)}"
     assert await life.stop() == 0
 
 
@@ -95,18 +118,18 @@ async def test_what_prometheus_adds_up_over_five_lives_is_what_happened(tmp_path
     await _world_of(tmp_path, servers=["1s", "1s"], lives=5, seconds=1.5, calls=7, total_calls=14, speed=25.0)
 
 
+# Six busy agents, and twenty that have a call or two in all.
+_LONG: dict[str, Any] = {"lives": 20, "calls": 25, "total_calls": 160, "faults": parse_faults("quiet_agents=0.2")}
+
+
 @pytest.mark.lives
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_twenty_lives_scraped_every_second_by_two(seed: int, tmp_path: Path) -> None:
-    await _world_of(
-        tmp_path, servers=["1s", "1s"], lives=20, seconds=4.0, seed=seed, calls=20, total_calls=160, speed=10.0
-    )
+    await _world_of(tmp_path, servers=["1s", "1s"], seconds=4.0, seed=seed, speed=10.0, **_LONG)
 
 
 @pytest.mark.lives
 @pytest.mark.timeout(3600)
 async def test_twenty_lives_scraped_every_fifteen_seconds_by_two_and_every_second_by_one(tmp_path: Path) -> None:
-    await _world_of(
-        tmp_path, servers=["15s", "15s", "1s"], lives=20, seconds=20.0, calls=25, total_calls=160, speed=4.0
-    )
+    await _world_of(tmp_path, servers=["15s", "15s", "1s"], seconds=20.0, speed=4.0, **_LONG)
