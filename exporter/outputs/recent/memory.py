@@ -82,8 +82,8 @@ class Recent:
             return
         memory.hour.add(minute, fact.seconds, fact.where.call_id)
         stages = fact.stages
-        if fact.unattributed_seconds is not None:
-            stages = (*stages, ("unattributed", fact.unattributed_seconds))
+        if fact.unreported_seconds is not None:
+            stages = (*stages, ("unattributed", fact.unreported_seconds))
         memory.makeup.add(minute, channel, fact.seconds > self.slow_seconds, stages)
 
     def _first_word(self, fact: FirstWordHeard) -> None:
