@@ -15,12 +15,14 @@ from exporter.calls.observations import (
     Observation,
     Place,
     TurnAnswered,
+    TurnExplained,
     TurnUnanswered,
     UserSpoke,
 )
 from exporter.outputs.recent.calls import Calls, EndedCall, TurnsOf
 from exporter.outputs.recent.hour import MINUTES, Hour, NodeHour
 from exporter.outputs.recent.look import Look, NodeMemory, Version, key_of
+from exporter.outputs.recent.rings import UNATTRIBUTED
 from exporter.outputs.recent.troubles import LATE_SECONDS, Trouble, troubles
 
 _MOST_PLACES: Final = 1000
@@ -58,6 +60,7 @@ class Recent:
             CallResumed: self._begun,
             UserSpoke: self._spoken,
             TurnAnswered: self._answered,
+            TurnExplained: self._explained,
             TurnUnanswered: self._unanswered,
             FirstWordHeard: self._first_word,
             CallEnded: self._ended,
@@ -83,8 +86,13 @@ class Recent:
         memory.hour.add(minute, fact.seconds, fact.where.call_id)
         stages = fact.stages
         if fact.unreported_seconds is not None:
-            stages = (*stages, ("unattributed", fact.unreported_seconds))
+            stages = (*stages, (UNATTRIBUTED, fact.unreported_seconds))
         memory.makeup.add(minute, channel, fact.seconds > self.slow_seconds, stages)
+
+    def _explained(self, fact: TurnExplained) -> None:
+        """Where unattributed time went, said when the call is over. Of turns that were slow for this reason alone."""
+        if sum(took for _, took in fact.stages) > self.slow_seconds:
+            self._memory(fact.where.place).makeup.explain(self._minute(), fact.stages)
 
     def _first_word(self, fact: FirstWordHeard) -> None:
         agent = fact.agent

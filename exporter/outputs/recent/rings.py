@@ -10,6 +10,8 @@ from exporter.outputs.recent.hour import MINUTES
 
 _SPAN_MINUTES: Final = 5
 _MOST_NAMES: Final = 32
+UNATTRIBUTED: Final = "unattributed"
+"""What a turn took beyond the stages that the platform reports, until it is known what ran meanwhile."""
 
 
 class Ring:
@@ -70,6 +72,16 @@ class Makeup:
         for stage, took in stages:
             if stage in seconds or len(seconds) < _MOST_NAMES:
                 seconds[stage] += took  # type: ignore[assignment] # a counter takes fractions
+
+    def explain(self, minute: int, stages: tuple[tuple[str, float], ...]) -> None:
+        """What a slow turn's unattributed time turned out to be."""
+        if minute // _SPAN_MINUTES != self._span:
+            return
+        seconds = self._now[2]
+        for stage, took in stages:
+            if stage != UNATTRIBUTED and (stage in seconds or len(seconds) < _MOST_NAMES):
+                seconds[stage] += took  # type: ignore[assignment] # as above
+                seconds[UNATTRIBUTED] = max(0.0, seconds[UNATTRIBUTED] - took)  # type: ignore[assignment] # as above
 
     def channels(self) -> tuple[tuple[str, int, int], ...]:
         """Channel, slow turns, turns: most slow ones first."""

@@ -10,6 +10,7 @@ from exporter.calls.observations import (
     FirstWordHeard,
     Place,
     TurnAnswered,
+    TurnExplained,
     TurnUnanswered,
     UserSpoke,
     Where,
@@ -94,6 +95,14 @@ def test_a_slow_node_tells_the_stage_the_channel_and_the_version() -> None:
     assert (trouble.stage[0], round(trouble.stage[1], 2)) == ("llm_api", 0.9)
     assert trouble.channels == (("telephony_inbound", 8, 8), ("webcall", 0, 8))
     assert trouble.version is not None
+
+
+def test_a_slow_tool_is_the_stage_once_its_call_is_over() -> None:
+    line = Line().well()
+    for _ in range(6):
+        name = line.call(place=PAYMENT, turns=1, seconds=7.0, stages=(("llm_api", 1.0), ("unattributed", 6.0)))
+        line.say(TurnExplained(Where(name, PAYMENT, "v", 0), 5.0, (("tool", 5.5), ("unattributed", 0.5))))
+    assert line.only().stage == ("tool", 33 / 42)
 
 
 def test_the_version_is_that_of_the_latest_call_and_since_when() -> None:
