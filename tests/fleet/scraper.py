@@ -34,6 +34,7 @@ class Scraper:
         self._fleet = here
         self._interval = interval
         self._last: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        self._gauges: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self._grown: defaultdict[str, float] = defaultdict(float)
         self.fell: list[str] = []
         """Counters that fell, one line each: whatever fell was added once more."""
@@ -85,12 +86,16 @@ class Scraper:
             self.seen_at[replica.name].setdefault(call_id, time.monotonic())
 
     def _take(self, name: str, text: str) -> None:
-        last = self._last[name]
+        last, gauges = self._last[name], self._gauges[name]
+        gauges.clear()
         for series, value in _samples(text):
+            if not series.startswith("atoms_"):
+                continue
+            if not series.partition("{")[0].endswith(_COUNTERS):
+                gauges[series] = value
+                continue
             before = last.get(series)
             last[series] = value
-            if not series.partition("{")[0].endswith(_COUNTERS):
-                continue
             if before is None:  # a series' first value is where it begins
                 continue
             if value < before:
@@ -109,12 +114,12 @@ class Scraper:
     def added_up(self) -> Page:
         """All counters' growth over all replicas; gauges as they are now, added up."""
         sums: defaultdict[str, float] = defaultdict(float, self._grown)
-        for name, last in self._last.items():
-            for series, value in last.items():
-                if series.partition("{")[0].endswith(_COUNTERS):
-                    sums[series] += 0.0  # shown, and never grown
-                elif name in {replica.name for replica in self._fleet.alive}:
-                    sums[series] += value
+        for last in self._last.values():
+            for series in last:
+                sums[series] += 0.0  # shown, and perhaps never grown
+        for replica in self._fleet.alive:
+            for series, value in self._gauges[replica.name].items():
+                sums[series] += value
         return Page("".join(f"{series} {value!r}\n" for series, value in sums.items()))
 
     def shared_for_longer_than(self, seconds: float, *, unless: Iterable[str] = ()) -> list[str]:

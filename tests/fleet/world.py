@@ -30,8 +30,7 @@ class FrontDoor:
     def __init__(self, *, everybody: bool = False) -> None:
         self.everybody = everybody
         self.port = free_port()
-        self.behind: list[int] = []
-        """Ports of the replicas."""
+        self.behind: list[Replica] = []
         self.lost = 0
         self._turn = 0
 
@@ -51,7 +50,7 @@ class FrontDoor:
     async def _take(self, request: web.Request) -> web.Response:
         body, signed = await request.read(), {"X-Signature": request.headers["X-Signature"]}
         if self.everybody:
-            answers = [await self._pass_on(port, body, signed) for port in list(self.behind)]
+            answers = [await self._pass_on(replica, body, signed) for replica in list(self.behind)]
             return web.Response(status=202 if 202 in answers else 503)
         for _ in range(len(self.behind)):
             self._turn += 1
@@ -60,10 +59,11 @@ class FrontDoor:
         self.lost += 1
         return web.Response(status=503)
 
-    async def _pass_on(self, port: int, body: bytes, headers: Mapping[str, str]) -> int:
+    async def _pass_on(self, replica: Replica, body: bytes, headers: Mapping[str, str]) -> int:
+        if not replica.url:
+            return 0
         try:
-            url = f"http://{LOOPBACK}:{port}/webhooks/atoms"
-            async with self._session.post(url, data=body, headers=headers) as answer:
+            async with self._session.post(f"{replica.url}/webhooks/atoms", data=body, headers=headers) as answer:
                 return answer.status
         except (ClientError, TimeoutError):
             return 0
@@ -74,7 +74,6 @@ class Replica:
     """One name and its lives; ``settings`` are its own."""
 
     name: str
-    port: int
     settings: dict[str, str]
     lives: list[Exporter] = dataclasses.field(default_factory=list)
     paused: bool = False
@@ -87,11 +86,12 @@ class Replica:
     @property
     def alive(self) -> bool:
         """A process is there and may answer."""
-        return bool(self.lives) and self.life.process.poll() is None and not self.paused
+        return bool(self.url) and self.life.process.poll() is None and not self.paused
 
     @property
     def url(self) -> str:
-        return f"http://{LOOPBACK}:{self.port}"
+        """Of the last life; empty before it serves."""
+        return self.lives[-1].url if self.lives else ""
 
 
 @dataclasses.dataclass
@@ -108,8 +108,8 @@ class Fleet:
     def add(self, name: str, **settings: str) -> Replica:
         """A replica that is not started yet; ``settings`` are configuration keys with ``__`` for the dots."""
         own = {key.replace("__", "."): value for key, value in settings.items()}
-        made = self.replicas[name] = Replica(name, free_port(), own)
-        self.door.behind.append(made.port)
+        made = self.replicas[name] = Replica(name, own)
+        self.door.behind.append(made)
         return made
 
     async def start(self, *names: str, listening: bool = True) -> None:
@@ -119,7 +119,7 @@ class Fleet:
             given = self.settings | replica.settings
             command = [sys.executable, "-m", "exporter", "run"]
             command += ["--api.base-url", self.simulator.base_url]
-            command += ["--web.listen-address", f"{LOOPBACK}:{replica.port}"]
+            command += ["--web.listen-address", f"{LOOPBACK}:0"]  # what it had may be taken by now
             command += [part for key, value in given.items() for part in ("--set", f"{key}={value}")]
             replica.lives.append(Exporter(command, self.env, self.folder / f"{replica.name}.log"))
             replica.paused = False
@@ -147,7 +147,7 @@ class Fleet:
 
     async def leave(self, name: str) -> int:
         """SIGTERM for good: nobody sends it webhooks any more; its exit code."""
-        self.door.behind.remove(self.replicas[name].port)
+        self.door.behind.remove(self.replicas[name])
         return await self.stop(name)
 
     @property
