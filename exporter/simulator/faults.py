@@ -62,6 +62,10 @@ FAULTS: Mapping[str, str] = {
     "custom_event": "turn: the agent logs an event of the customer's own (`escalated`, `consent`, `voicemail`)",
     "recording_failure": "call: its recording fails",
     "new_version": "call: answered by the agent's next version",
+    "no_greeting": "call: the agent does not say its greeting (with `silent_agent`: not a word)",
+    "late_greeting": "call: the agent's greeting comes `seconds` late (default 6)",
+    "broken_end": "call: a completed one is ended by an error or a timeout, as its end and its log say",
+    "dear": "call: costs `factor` times as much (default 4)",
     "limit": "account: at most `calls` at once (default 10); beyond that an outbound one waits in the queue, any other "
     "rings for 30 s and is dropped, without any event or log",
     "tool_failure": "tool call: fails with this probability",
@@ -318,5 +322,13 @@ class Faults:
             new_version=rate("new_version"),
             slow_tools=tuple((fault.word, fault.factor) for fault in self._active.get("slow_tool", ())),
             quiet_agents=rate("quiet_agents"),
+            no_greeting=rate("no_greeting"),
+            late_greeting=rate("late_greeting"),
+            greeting_late_ms=max(
+                (round(1000 * (f.seconds or 6)) for f in self._active.get("late_greeting", ())), default=0
+            ),
+            broken_end=rate("broken_end"),
+            dear=rate("dear"),
+            dear_factor=max((fault.factor for fault in self._active.get("dear", ())), default=1.0),
             canary=self._canary,
         )

@@ -82,7 +82,8 @@ class Conditions:
     The rates are probabilities: per tool call (``tool_failure``, replaces the tool's own rate when set), per call
     (``call_failure``, ``call_without_end``, ``never_ends``), per turn (``negative_latency``, ``unknown_event``,
     ``silent_agent``, ``agent_error``, ``dead_air``, ``custom_event``); ``recording_failure``, ``new_version`` and
-    ``quiet_agents`` are per call. ``slow_tools`` are factors on the latency of tools, by function (``*``: of any).
+    ``quiet_agents``, ``no_greeting``, ``late_greeting`` (by ``greeting_late_ms``), ``broken_end`` and ``dear`` (by
+    ``dear_factor``) are per call. ``slow_tools`` are factors on the latency of tools, by function (``*``: of any).
     ``canary`` is appended to every free text, header, body, number, URL and variable of events and webhooks.
     """
 
@@ -101,6 +102,12 @@ class Conditions:
     new_version: float = 0.0
     slow_tools: tuple[tuple[str, float], ...] = ()
     quiet_agents: float = 0.0
+    no_greeting: float = 0.0
+    late_greeting: float = 0.0
+    greeting_late_ms: int = 0
+    broken_end: float = 0.0
+    dear: float = 0.0
+    dear_factor: float = 1.0
     canary: str = ""
 
     def pace_of(self, agent_id: str, node_id: str) -> float:
@@ -162,8 +169,10 @@ class CallScript:
     attempt: int = 0
     version: int = 3
     is_test: bool = False
+    dear: float = 1.0
+    """How many times the usual price it costs."""
 
     @property
     def cost(self) -> float:
         """What the call log says it cost when it is over."""
-        return round(self.ended_ms / 60_000 * 0.07, 4)
+        return round(self.ended_ms / 60_000 * 0.07 * self.dear, 4)

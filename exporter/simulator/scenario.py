@@ -49,10 +49,13 @@ def script(seed: int, number: int, schedule: Schedule = PLAIN) -> CallScript:
         plan = "failed"
     never_ends = endless < first.never_ends
     talk = Conversation(agent, schedule, rng, fault_rng)
-    reason = _play(talk, plan, rng)
+    over = Random(f"over/{seed}/{number}")
+    reason = _play(talk, plan, rng, over)
     ended = talk.now
     outcome = "completed" if plan in ("agent_hangup", "user_hangup") else plan
     talked = plan in ("agent_hangup", "user_hangup", "failed")
+    if outcome == "completed" and over.random() < first.broken_end:
+        reason = over.choice(("connection_error", "connection_error", "system_error", "timeout"))
     if not never_ends:
         _end(talk, outcome, reason, without_end=silent < first.call_without_end, talked=talked)
     return CallScript(
@@ -75,6 +78,7 @@ def script(seed: int, number: int, schedule: Schedule = PLAIN) -> CallScript:
         attempt=account.choices((0, 1, 2, 3), (85, 9, 4, 2))[0] if channel == "telephony_outbound" else 0,
         version=_NEXT_VERSION if account.random() < first.new_version else _VERSION,
         is_test=number % 16 == 5,
+        dear=first.dear_factor if over.random() < first.dear else 1.0,
     )
 
 
@@ -96,7 +100,7 @@ def _plan(rng: Random, channel: str) -> str:
     return "user_hangup" if chance < 0.3 else "agent_hangup"
 
 
-def _play(talk: Conversation, plan: str, rng: Random) -> str:
+def _play(talk: Conversation, plan: str, rng: Random, over: Random) -> str:
     """Everything up to the end; returns the disconnection reason."""
     talk.metrics(5, *talk.pipeline.initial_zeros())
     if talk.agent.before_call_api:
@@ -112,7 +116,11 @@ def _play(talk: Conversation, plan: str, rng: Random) -> str:
         return "agent_hangup"
     payload = {"name": "session", "severity": "info", "message": talk.words("session ready"), "tags": ["boot"]}
     talk.emit(260, "agent_log", metadata=payload)
-    talk.greet()
+    first = talk.conditions()
+    mute, late = over.random() < first.no_greeting, over.random() < first.late_greeting
+    talk.now += first.greeting_late_ms if late else 0
+    if not mute:
+        talk.greet()
     return _converse(talk, plan, rng)
 
 

@@ -10,6 +10,9 @@ import pytest
 from simulator_client import FAST, Receiver, a_live_call, api, frames, ids, until
 
 from exporter.simulator import AGENTS, FAULTS, Fault, book_of, parse_faults
+from exporter.simulator.happenings import Conditions
+from exporter.simulator.ledger import Book
+from exporter.simulator.scenario import script
 
 SLOWLY = FAST | {"speed": 40.0}
 LIVE = {"calls": 3, "speed": 4.0, "ramp_seconds": 0.0, "starts_at": 1_767_225_600.0}
@@ -184,3 +187,44 @@ def test_the_same_seed_draws_the_same_fates():
     assert fates[0] == fates[1]
     assert {fate.name for fate in fates[0] if fate} == {"drop", "silence"}
     assert None in fates[0]
+
+
+# -- what is known when calls are over
+
+WORDS = "atoms_first_word_seconds"
+
+
+def totals_of(**conditions: float) -> Book:
+    """The books of forty calls, summed."""
+    together = Book()
+    for number in range(40):
+        together.add_book(book_of(script(3, number, ((0, Conditions(**conditions)),))))
+    return together
+
+
+def test_a_mute_agent_says_nothing_in_a_call_and_one_without_a_greeting_speaks_later():
+    usual, mute = totals_of(), totals_of(no_greeting=1.0, silent_agent=1.0)
+    later = totals_of(no_greeting=1.0)
+    assert mute.total(f"{WORDS}_count") == 0
+    assert 0 < later.total(f"{WORDS}_count") <= usual.total(f"{WORDS}_count")
+    assert later.total(f"{WORDS}_sum") > 3 * usual.total(f"{WORDS}_sum")
+
+
+def test_a_late_greeting_moves_the_first_word_and_nothing_before_it():
+    usual, late = totals_of(), totals_of(late_greeting=1.0, greeting_late_ms=6000)
+    calls = usual.total(f"{WORDS}_count")
+    assert late.total(f"{WORDS}_count") == calls
+    assert late.total(f"{WORDS}_sum") - usual.total(f"{WORDS}_sum") == pytest.approx(6 * calls)
+
+
+def test_calls_with_a_broken_end_are_completed_and_say_why_they_ended():
+    broken = totals_of(broken_end=1.0)
+    reasons = "atoms_call_end_reasons_total"
+    assert sum(broken.total(reasons, reason=why) for why in ("connection_error", "system_error", "timeout")) > 20
+    assert broken.total(reasons, reason="user_hangup") == 0
+    assert broken.total("atoms_calls_ended_total", outcome="completed") > 20
+
+
+def test_dear_calls_cost_so_many_times_as_much():
+    usual, dear = totals_of(), totals_of(dear=1.0, dear_factor=4.0)
+    assert dear.total("atoms_call_cost_total") == pytest.approx(4 * usual.total("atoms_call_cost_total"), rel=0.01)
