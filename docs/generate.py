@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import sys
@@ -20,10 +21,13 @@ import yaml
 from exporter.cli.app import app
 from exporter.config import reference
 from exporter.outputs.prometheus.catalogue import AGENT, CALL_METRICS, NODE, PROCESSOR, SELF_METRICS, MetricSpec
+from exporter.outputs.prometheus.groups import GROUPS
 from exporter.simulator.faults import FAULTS
 
 DOCS = Path(__file__).resolve().parent
 _TABLE = runpy.run_path(str(DOCS / "bounds.py"))
+_SIZING = runpy.run_path(str(DOCS / "sizing.py"))
+_DASHBOARDS = DOCS.parent / "dashboards"
 SECURITY = DOCS.parent / "SECURITY.md"
 _BASES = ((PROCESSOR, "processor labels"), (NODE, "node labels"), (AGENT, "agent labels"))
 
@@ -124,6 +128,34 @@ def _bounds() -> str:
     return _table(head, rows)
 
 
+def _sizes(what: str) -> Callable[[], str]:
+    return lambda: _table(_SIZING[f"{what.upper()}_HEAD"], iter(_SIZING[f"{what}_table"]()))
+
+
+def _needed() -> str:
+    """What shows or alerts on the metrics of each group: rules by way of the series they record, too."""
+    boards = {path: path.read_text(encoding="utf-8") for path in sorted((_DASHBOARDS / "grafana").glob("*.json"))}
+    rules = [
+        rule
+        for path in sorted((_DASHBOARDS / "rules").glob("*.yml"))
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+    ]
+    rows = []
+    for group, names in GROUPS.items():
+        names = {*names}
+        while more := {rule["record"] for rule in rules if "record" in rule and _mentions(rule["expr"], names)} - names:
+            names |= more
+        shown = [json.loads(text)["title"] for text in boards.values() if _mentions(text, names)]
+        alerts = sorted({rule["alert"] for rule in rules if "alert" in rule and _mentions(rule["expr"], names)})
+        rows.append((f"`{group}`", ", ".join(shown) or "–", ", ".join(f"`{alert}`" for alert in alerts) or "–"))
+    return _table(("group", "dashboards with panels of it", "alerts that need it"), iter(rows))
+
+
+def _mentions(text: str, names: set[str]) -> bool:
+    return any(re.search(rf"(?<![\w:]){re.escape(name)}(_bucket|_sum|_count)?(?![\w:])", text) for name in names)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "call metrics": lambda: _metrics(CALL_METRICS),
     "self metrics": lambda: _metrics(SELF_METRICS),
@@ -133,6 +165,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "commands": _commands,
     "faults": _faults,
     "bounds": _bounds,
+    "groups": _sizes("groups"),
+    "accounts": _sizes("accounts"),
+    "switches": _sizes("switches"),
+    "needed": _needed,
     "memory": lambda: f"**{_TABLE['MOST_MEMORY_MIB']} MiB**",
 }
 

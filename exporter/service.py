@@ -111,6 +111,7 @@ class Service:
             latency_buckets=config.metrics.latency_buckets,
             max_series_per_metric=config.metrics.max_series_per_metric,
             created_timestamps=config.metrics.created_timestamps,
+            without=config.metrics.disable,
         )
         self.metrics.store.begin(clock)
         self._store = self._open_store(env)

@@ -114,7 +114,7 @@ def _turn(
 def speech_synthesised(call: Call, event: wire.TTSCompleted, at: float) -> None:
     answer_heard(call, at)
     call.signs.agent_spoke(call.visit, at)
-    words = len(event.tts_text.split()) if event.tts_text else 0
+    words = len(event.tts_text.split()) if event.tts_text and call.limits.count_words else 0
     latency: float | Skip = Skip.MISSING
     if event.tts_latency is not None:
         latency = seconds(event.tts_latency, call.units.tts_latency, event.timestamp)

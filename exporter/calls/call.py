@@ -14,7 +14,7 @@ import msgspec
 from exporter.calls.identity import milliseconds_of
 from exporter.calls.observations import Agent, Content, Hopped, Located, Observation, SampleSkipped
 from exporter.calls.signs import STOCK_LIMITS, Limits, Signs
-from exporter.calls.stages import Stages
+from exporter.calls.stages import NO_STAGES, Stages
 from exporter.calls.visits import NO_NODE, NOWHERE, Spent, Visit, WaitingRoom
 from exporter.protocol.units import Skip, UnitRules
 
@@ -132,7 +132,7 @@ class Call:
         self.identity = 0
         self.limits = limits
         self.signs = Signs(limits)
-        self.stages = Stages()
+        self.stages = Stages() if limits.explain_turns else NO_STAGES
 
     @property
     def ended(self) -> bool:

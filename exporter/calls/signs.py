@@ -30,6 +30,9 @@ class Limits(NamedTuple):
     unanswered_after: float = 10.0
     dead_air_after: float = 5.0
     log_names: frozenset[str] = frozenset()
+    count_words: bool = True
+    explain_turns: bool = True
+    """Whether what a turn's time went into beside the reported stages is worked out."""
 
 
 STOCK_LIMITS = Limits()

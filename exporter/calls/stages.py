@@ -166,6 +166,34 @@ class Stages:
         return runs, sorted(unended)
 
 
+class _NoStages(Stages):
+    """Nobody asks."""
+
+    __slots__ = ()
+
+    def turned(self, visit: Visit, at: float, seconds: float, reported: float | None) -> list[Shares]:
+        return []
+
+    def tool_began(self, key: str, at: float) -> None:
+        """Not kept."""
+
+    def tool_ended(self, key: str | None, at: float, took: float | None) -> None:
+        """Not kept."""
+
+    def ran(self, kind: int, at: float, took: float) -> None:
+        """Not kept."""
+
+    def api_called(self, at: float) -> None:
+        """Not kept."""
+
+    def milestone(self, at: float) -> None:
+        """Not kept."""
+
+
+NO_STAGES = _NoStages()
+"""For all calls, where turns are not explained."""
+
+
 def _shares(
     turn: _Turn,
     runs: Sequence[tuple[int, int, int]],

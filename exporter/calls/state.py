@@ -87,7 +87,7 @@ _NOTHING: list[Observation] = []
 
 def _user_spoke(call: Call, event: wire.UserTranscription, at: float) -> None:
     text = event.user_transcription_text
-    call.say(UserSpoke(call.visit.where, len(text.split()) if text else 0))
+    call.say(UserSpoke(call.visit.where, len(text.split()) if text and call.limits.count_words else 0))
     call.signs.caller_spoke(call.visit, at)
     call.stages.milestone(at)
 

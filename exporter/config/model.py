@@ -28,6 +28,7 @@ from exporter.config.types import (
     Texts,
     TextsByName,
 )
+from exporter.outputs.prometheus.groups import GROUPS
 
 __all__ = ["Alerts", "Api", "Config", "Discovery", "Fleet", "History", "Log", "Metrics", "Poll", "Section", "SloEntry"]
 __all__ += ["State", "Traces", "Units", "Web", "Webhook"]
@@ -175,6 +176,9 @@ class Metrics(Section):
     )
     agent_log_names: Annotated[tuple[str, ...], BeforeValidator(Texts())] = Field(
         (), description="names of your own `agent_log` events that may become labels; every other is `other`"
+    )
+    disable: Annotated[tuple[str, ...], BeforeValidator(Texts(Choice(tuple(GROUPS))))] = Field(
+        (), description="groups of metrics that are switched off, such as `stages, processors, words`; docs/metrics.md"
     )
 
 

@@ -16,4 +16,10 @@ def unit_rules(config: Config) -> UnitRules:
 def call_limits(config: Config) -> Limits:
     """What counts as unanswered and as dead air, and which of the customer's own events may be named."""
     metrics = config.metrics
-    return Limits(metrics.unanswered_after, metrics.dead_air_after, frozenset(metrics.agent_log_names))
+    return Limits(
+        metrics.unanswered_after,
+        metrics.dead_air_after,
+        frozenset(metrics.agent_log_names),
+        count_words="words" not in metrics.disable,
+        explain_turns="stages" not in metrics.disable,
+    )

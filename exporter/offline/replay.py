@@ -172,6 +172,7 @@ def replay(
         version=__version__,
         latency_buckets=config.metrics.latency_buckets,
         max_series_per_metric=config.metrics.max_series_per_metric,
+        without=config.metrics.disable,
     )
     traces = trace_export(env, metrics, max_queue_spans=None)
     where = endpoint(env, "traces")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -48,9 +48,10 @@ class Life:
         capture_content: bool = False,
         budget: int = 2000,
         limits: Limits = STOCK_LIMITS,
+        without: Collection[str] = (),
     ) -> None:
         self.spans: list[SpanRecord] = []
-        self.metrics = Metrics(version="0", max_series_per_metric=budget)
+        self.metrics = Metrics(version="0", max_series_per_metric=budget, without=without)
         self.tracker = Tracker(
             Outputs(self.metrics, built(self.spans.append)), units=units, capture_content=capture_content, limits=limits
         )

@@ -86,6 +86,40 @@ class _OwnSpan:
         return self._fact.where.call_id
 
 
+_TOOLS = ("atoms_tool_calls_total", "atoms_tool_call_failures_total")
+_COUNTED_IN: dict[type[Observation], tuple[str, ...]] = {
+    TurnExplained: ("atoms_turn_stage_latency_seconds",),
+    ProcessorMeasured: tuple(_BY_KIND.values()),
+    SpeechSynthesised: ("atoms_tts_latency_seconds", "atoms_words_total"),
+    TokensUsed: ("atoms_llm_tokens_total", "atoms_llm_token_details_total", "atoms_llm_request_tokens"),
+    CharactersSpoken: ("atoms_tts_characters_total",),
+    AudioTranscribed: ("atoms_stt_audio_seconds_total",),
+    TurnUnanswered: ("atoms_unanswered_turns_total",),
+    DeadAir: ("atoms_dead_air_seconds",),
+    FirstWordHeard: ("atoms_first_word_seconds",),
+    WordsSaid: ("atoms_words_total",),
+    NodeExited: ("atoms_node_exits_total",),
+    NodeLeft: ("atoms_node_duration_seconds",),
+    LoopClosed: ("atoms_node_loops_total",),
+    Hopped: ("atoms_node_hops_total",),
+    HopAnswered: ("atoms_hop_response_seconds",),
+    ToolCalled: _TOOLS,
+    ToolFailed: _TOOLS,
+    ToolTimed: ("atoms_tool_call_latency_seconds",),
+    KnowledgebaseQueried: ("atoms_knowledgebase_queries_total",),
+    VariablesExtracted: ("atoms_variable_extractions_total",),
+    ApiCalled: ("atoms_api_calls_total",),
+    AgentLogged: ("atoms_agent_logs_total",),
+    RecordingMade: ("atoms_recordings_total",),
+    DispositionGiven: ("atoms_disposition_results_total", "atoms_disposition_value"),
+}
+"""Facts of which nothing is to be done where all these are switched off."""
+
+
+def _not_counted(fact: Any) -> None:
+    """Its group is switched off."""
+
+
 class CallMetrics:
     """Counts facts. ``recorders`` has a way to count for every class of them."""
 
@@ -127,6 +161,10 @@ class CallMetrics:
             CallEnded: self._call_ended,
             DispositionGiven: self._disposition_given,
         }
+        self._stages = not store.is_off("atoms_turn_stage_latency_seconds")
+        for fact, names in _COUNTED_IN.items():
+            if all(store.is_off(name) for name in names):
+                self.recorders[fact] = _not_counted
 
     def sweep(self) -> None:
         """Forget series that did not change since the last sweep."""
@@ -137,8 +175,9 @@ class CallMetrics:
         where, kept = fact.where, self._kept(fact.where.place)
         turn = self._in(kept, "atoms_turn_latency_seconds", where.place, "true" if fact.interrupted else "false")
         turn.observe_with(fact.seconds, fact.at, _OwnSpan(fact, turn_span_id))
-        for stage, took in fact.stages:
-            self._stage(kept, where, stage, took, fact.at)
+        if self._stages:
+            for stage, took in fact.stages:
+                self._stage(kept, where, stage, took, fact.at)
 
     def _turn_explained(self, fact: TurnExplained) -> None:
         where = fact.where
@@ -388,7 +427,7 @@ class CallMetrics:
         family = self._store[name]
         values = (place.agent_id, place.agent_name, place.node_id, place.node_name, *labels)
         child = family.labels(*values)
-        if values in family.children:
+        if values in family.children or self._store.is_off(name):
             if not kept:
                 if len(self._places) >= _MOST_KEPT_PLACES:
                     self._places.clear()

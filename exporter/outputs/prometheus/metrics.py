@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from threading import Lock
 
 from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCollector
@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCol
 from exporter.calls.observations import Observation
 from exporter.outputs.prometheus.call_metrics import CallMetrics
 from exporter.outputs.prometheus.catalogue import CATALOGUE
+from exporter.outputs.prometheus.groups import metrics_of
 from exporter.outputs.prometheus.series import Counter, Store, View
 from exporter.protocol.capacity import Concurrency
 from exporter.protocol.events import WIRE_NAMES, Event
@@ -28,6 +29,7 @@ class Metrics:
 
     :param latency_buckets: bounds in seconds for the adjustable histograms; empty for the catalogue's.
     :param max_series_per_metric: label sets a metric may hold before they are folded into ``__other__``.
+    :param without: groups of metrics that are switched off.
     :param created_timestamps: write ``_created`` in OpenMetrics.
     """
 
@@ -38,9 +40,14 @@ class Metrics:
         latency_buckets: tuple[float, ...] = (),
         max_series_per_metric: int = 2000,
         created_timestamps: bool = False,
+        without: Collection[str] = (),
     ) -> None:
         self.store = Store(
-            CATALOGUE, budget=max_series_per_metric, bounds=latency_buckets, created_lines=created_timestamps
+            CATALOGUE,
+            budget=max_series_per_metric,
+            bounds=latency_buckets,
+            created_lines=created_timestamps,
+            without=metrics_of(without),
         )
         self.others = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.others)

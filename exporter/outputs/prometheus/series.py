@@ -275,9 +275,23 @@ class Family:
             self.forgotten.append(longest)
 
 
+class _Off(Family):
+    """A family that is switched off: whatever is counted in it goes nowhere, and has no series."""
+
+    def __init__(self, spec: MetricSpec) -> None:
+        super().__init__(spec)
+        self.children.clear()
+        self._sink = self.blank()
+
+    def labels(self, *values: str) -> Child:
+        """The same for all."""
+        return self._sink
+
+
 class Store:
     """Every family of a catalogue. A prometheus_client collector.
 
+    :param without: names of families that are switched off.
     :param budget: series a metric may hold.
     :param bounds: bucket bounds, in seconds, for the histograms whose buckets can be adjusted.
     :param created_lines: write ``_created`` in OpenMetrics.
@@ -290,7 +304,10 @@ class Store:
         budget: int = 2000,
         bounds: tuple[float, ...] = (),
         created_lines: bool = False,
+        without: Collection[str] = (),
     ) -> None:
+        catalogue = tuple(catalogue)
+        self._off = {spec.name: _Off(spec) for spec in catalogue if spec.name in without}
         self.moment = Moment()
         self.families = {
             spec.name: Family(
@@ -301,7 +318,12 @@ class Store:
                 created_lines=created_lines,
             )
             for spec in catalogue
+            if spec.name not in self._off
         }
+
+    def is_off(self, name: str) -> bool:
+        """The family is switched off."""
+        return name in self._off
 
     def begin(self, clock: Callable[[], float]) -> None:
         """From now on there is a clock (Unix time): series know when they began."""
@@ -311,23 +333,23 @@ class Store:
                 child.created_at = clock()
 
     def __getitem__(self, name: str) -> Family:
-        return self.families[name]
+        return self.families.get(name) or self._off[name]
 
     def counter(self, name: str, *labels: str) -> Counter:
         """A counter's child."""
-        child = self.families[name].labels(*labels)
+        child = self[name].labels(*labels)
         assert isinstance(child, Counter)
         return child
 
     def gauge(self, name: str, *labels: str) -> Gauge:
         """A gauge's child."""
-        child = self.families[name].labels(*labels)
+        child = self[name].labels(*labels)
         assert isinstance(child, Gauge)
         return child
 
     def histogram(self, name: str, *labels: str) -> Histogram:
         """A histogram's child."""
-        child = self.families[name].labels(*labels)
+        child = self[name].labels(*labels)
         assert isinstance(child, Histogram)
         return child
 
@@ -344,4 +366,4 @@ class Store:
     def sweep(self, names: Iterable[str]) -> None:
         """Lay idle series of the metrics named to rest."""
         for name in names:
-            self.families[name].sweep()
+            self[name].sweep()
