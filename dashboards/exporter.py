@@ -96,8 +96,8 @@ def _streams() -> list[Any]:
     return [
         graph(
             "Streams by state",
-            "waiting: backing off after a failure; failing: several tries have failed in a row. Many of those: see the "
-            "failures on the right.",
+            "pending: more calls than api.max_streams, they wait for their first stream; waiting: backing off after a "
+            "failure; failing: several tries have failed in a row. Many of those: see the failures on the right.",
             "short",
             Query(f"sum by (state) (atoms_exporter_streams{{{INSTANCE}}})", "{{state}}"),
             stacked=True,

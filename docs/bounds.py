@@ -13,7 +13,18 @@ from exporter.network import codings, trust
 from exporter.outputs.otlp import http as otlp
 from exporter.outputs.otlp import settings as otlp_settings
 from exporter.protocol import api, events, labels
-from exporter.receivers import client, connection, deliveries, shares, webhook
+from exporter.receivers import (
+    around,
+    client,
+    connection,
+    deliveries,
+    discovery,
+    following,
+    places,
+    room,
+    shares,
+    webhook,
+)
 from exporter.web import app, passwords, sending, serving, tls
 
 MOST_MEMORY_MIB = 512
@@ -64,11 +75,23 @@ BOUNDS: tuple[Bound, ...] = (
         "more calls than streams",
         ("GET /conversation",),
         (),
-        "–",
-        "`api.max_streams`",
-        "until a stream is free",
-        "they wait, shown as pending",
-        "`streams`",
+        "some hundred bytes a call",
+        f"`api.max_streams`; {following.WITHOUT_A_STREAM} more are followed by their log; {places.LONGEST_LINE:,} wait "
+        f"in line; of those that are over by then {following.LOOKED_UP:,} are looked up at once",
+        "until a stream is free, or the call is over",
+        'they are shown (`atoms_exporter_streams{state="pending"}`, the page, the log); what is behind the line is '
+        "found again by a later look",
+        "`streams`, `calls`",
+    ),
+    Bound(
+        "the list of calls",
+        ("GET /conversation",),
+        (),
+        "as its pages",
+        f"{discovery.MOST_CALLS:,} calls or {discovery.MOST_PAGES:,} pages a look",
+        f"{discovery.AT_ONCE} calls a turn of the loop",
+        "what is behind them is not seen, and the log says so",
+        "`listed`",
     ),
     Bound(
         "a stream or answer that comes compressed",
@@ -115,7 +138,7 @@ BOUNDS: tuple[Bound, ...] = (
         ("GET /conversation", "GET /agent", "GET /concurrency"),
         ("receivers/client.py", "network/transport.py"),
         f"{_bytes(client.MOST_OF_A_PAGE.body_bytes)} unpacked; texts 512 characters, call ids {api.LONGEST_CALL_ID}",
-        f"{client.MOST_OF_A_PAGE.commas:,} items; pages until one brings nothing new",
+        f"{client.MOST_OF_A_PAGE.commas:,} items",
         "`api.request_timeout`",
         "the answer is none; asked again at pauses that grow",
         "`answer_bytes`",
@@ -124,10 +147,12 @@ BOUNDS: tuple[Bound, ...] = (
         "a call's history",
         ("GET /conversation/{id}",),
         ("receivers/client.py", "network/transport.py"),
-        f"{_bytes(client.MOST_OF_A_HISTORY.body_bytes)} unpacked; beyond {_bytes(client.LARGE_BYTES)} one at a time",
-        f"{client.MOST_OF_A_HISTORY.commas:,} items; `history.concurrency` at once, `history.max_pending` waiting",
+        f"{_bytes(client.MOST_OF_A_HISTORY.body_bytes)} unpacked; beyond {_bytes(room.LARGE_BYTES)} one at a time, "
+        f"until it is counted; {_bytes(around.KEPT_LOG_BYTES)} of all that wait for the end of their calls",
+        f"{client.MOST_OF_A_HISTORY.commas:,} items; `history.concurrency` at once until they are counted, "
+        "`history.max_pending` waiting",
         f"`api.request_timeout` to read; taken {_seconds(shares.SLICE_SECONDS)} of a turn of the loop at a time",
-        "the call is not reconciled: `lost`, unless one unbroken stream showed its end",
+        "not asked for again; the call is not reconciled: `lost`, unless one unbroken stream showed its end",
         "`answer_bytes`",
     ),
     Bound(

@@ -194,6 +194,8 @@ class Service:
             clock=clock,
             state_says=str(self._store.path) if self._store is not None else None,
             traces_on=self._traces is not None,
+            shares=self._api.shares,
+            max_streams=self._places.streams,
         )
         self._deliveries = self._make_deliveries()
         self._reloading = Reloading(config, reread, self._applicable(), log=log) if reread is not None else None
@@ -356,6 +358,7 @@ class Service:
                 self._log.info("draining", calls=len(self.following), timeout_seconds=self._config.shutdown_timeout)
                 if self._deliveries is not None:
                     self._deliveries.draining = True
+                self.following.drain()
                 for task in self._tasks:
                     task.cancel()
         finally:

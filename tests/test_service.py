@@ -159,7 +159,7 @@ async def test_a_call_is_followed_once_whoever_finds_it() -> None:
         found = followed.found
         for source in ("static", "poll", "webhook", "api"):
             assert not here.service.following.follow(FoundCall(found.call_id, source=source))
-        (call,) = here.service.overview.calls()
+        (call,) = here.service.overview.going_on()
         assert call.call_id == found.call_id
         await until(lambda: not len(here.service.following), 60)
         assert not here.service.following.follow(found), "nor a second time, when it is over"

@@ -19,6 +19,7 @@ from exporter.outputs.prometheus.pages import Page
 from exporter.outputs.prometheus.scrapers import Scrape
 from exporter.web import (
     CallPage,
+    CallsView,
     CallView,
     FollowAnswer,
     FrontView,
@@ -75,6 +76,11 @@ class Backstage:
     def _went_out(self) -> None:
         self.went_out += 1
 
+    async def listed(self, page: int, size: int) -> CallsView:
+        self.asked_pages.append((page, size))
+        shown, total = self.calls[(page - 1) * size : page * size], len(self.calls)
+        return CallsView(shown, page, -(-total // size), total)
+
     def front(self, page: int, nodes_page: int) -> Callable[[], FrontView]:
         self.asked_pages.append((page, nodes_page))
         view = self.front_view
@@ -110,7 +116,7 @@ class Backstage:
             version="1.2.3",
             render=self.render,
             ready=lambda: self.ready,
-            calls=lambda: self.calls,
+            calls=self.listed,
             front=self.front,
             call=self.call,
             follow=self.follow,

@@ -497,7 +497,7 @@ class Tracker:
         those the stream gave are left out, by value.
         """
         call = tracked.call
-        if tracked.finished or tracked.partial or (log.events and call.turns > len(tracked.filled)):
+        if tracked.finished or tracked.partial or (log.event_count and call.turns > len(tracked.filled)):
             return 0
         begun_at = call.connected_at or call.first_at or log.created_at or created_at_in(call.call_id)
         before = call.turns

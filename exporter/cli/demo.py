@@ -187,7 +187,7 @@ class Demo:
         table.add_column("node", no_wrap=True, overflow="ellipsis", ratio=1)
         table.add_column("events", justify="right", no_wrap=True, min_width=6)
         table.add_column("last turn", justify="right", no_wrap=True, min_width=9)
-        going_on = [call for call in service.overview.calls() if call.events and call.ended_at is None]
+        going_on = [call for call in service.overview.going_on() if call.events]
         calls = sorted(going_on, key=lambda call: call.since_at)
         for call in calls[-min(_MOST_ROWS, max(1, self._console.height - _OTHER_LINES)) :]:
             turn = self._latest.get(call.call_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from exporter.calls.identity import trace_id
 from exporter.outputs.recent import EndedCall, TurnsOf
+from exporter.receivers.discovery import FoundCall
 from exporter.receivers.following import Followed
 from exporter.web import CallView
 
@@ -12,13 +13,7 @@ def followed_view(followed: Followed, turns: TurnsOf | None, now: float) -> Call
     """A call that is being followed; ``turns`` is what is remembered of its turns."""
     found, tracked = followed.found, followed.tracked
     if tracked is None:
-        return CallView(
-            found.call_id,
-            followed.state,
-            found.created_at or now,
-            agent_id=found.agent_id,
-            trace_id=trace_of(found.call_id),
-        )
+        return found_view(found, followed.state, now)
     call, slowest = tracked.call, turns.slowest if turns is not None else None
     return CallView(
         call_id=found.call_id,
@@ -36,6 +31,12 @@ def followed_view(followed: Followed, turns: TurnsOf | None, now: float) -> Call
         slowest_turn_seconds=slowest.seconds if slowest is not None else None,
         slowest_node_name=slowest.place.node_name if slowest is not None else None,
     )
+
+
+def found_view(found: FoundCall, state: str, now: float) -> CallView:
+    """A call of which no more is known than that there is one."""
+    since = found.created_at or now
+    return CallView(found.call_id, state, since, agent_id=found.agent_id, trace_id=trace_of(found.call_id))
 
 
 def ended_view(call: EndedCall) -> CallView:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from exporter.outputs.recent import EndedCall, Look, troubles
-from exporter.overview.calls import ended_view, followed_view
+from exporter.overview.calls import ended_view, followed_view, found_view
+from exporter.receivers.discovery import FoundCall
 from exporter.receivers.following import Followed
+from exporter.receivers.places import PENDING
 from exporter.web import Capacity, FrontView, Health, Spent
 
 CALLS_ON_A_PAGE: Final = 50
@@ -21,13 +23,18 @@ _T = TypeVar("_T")
 
 
 class Gathered(NamedTuple):
-    """What was there at one moment; nothing of it is worked out."""
+    """What was there at one moment; nothing of it is worked out.
+
+    ``waiting`` is how many calls wait to be followed; ``behind`` are those that the page shows behind the others.
+    """
 
     version: str
     now_at: float
     ready: tuple[bool, str]
     look: Look
     followed: Sequence[Followed]
+    waiting: int
+    behind: Sequence[FoundCall]
     capacity: Capacity
     health: Sequence[Health]
 
@@ -37,8 +44,9 @@ class Gathered(NamedTuple):
         known: list[Followed | EndedCall] = [*self.followed, *look.ended]
         known.sort(key=lambda each: -_slowest(each, look))
         nodes = look.nodes()
-        page, pages = _within(page, len(known), CALLS_ON_A_PAGE)
-        nodes_page, nodes_pages = _within(nodes_page, len(nodes), NODES_ON_A_PAGE)
+        page, pages = within(page, len(known) + self.waiting, CALLS_ON_A_PAGE)
+        shown = _piece(known, page, CALLS_ON_A_PAGE)
+        nodes_page, nodes_pages = within(nodes_page, len(nodes), NODES_ON_A_PAGE)
         return FrontView(
             version=self.version,
             now_at=self.now_at,
@@ -56,13 +64,16 @@ class Gathered(NamedTuple):
             capacity=self.capacity,
             spent=_spent(look),
             minute=look.minute,
-            going_on=len(self.followed),
+            going_on=len(self.followed) + self.waiting,
             ended=len(look.ended),
             lines=[
-                ended_view(each)
-                if isinstance(each, EndedCall)
-                else followed_view(each, look.going_on.get(each.found.call_id), self.now_at)
-                for each in _piece(known, page, CALLS_ON_A_PAGE)
+                *(
+                    ended_view(each)
+                    if isinstance(each, EndedCall)
+                    else followed_view(each, look.going_on.get(each.found.call_id), self.now_at)
+                    for each in shown
+                ),
+                *(found_view(each, PENDING, self.now_at) for each in self.behind[: CALLS_ON_A_PAGE - len(shown)]),
             ],
             page=page,
             pages=pages,
@@ -95,7 +106,8 @@ def _spent(look: Look) -> list[Spent]:
     return sorted(spent, key=lambda each: -each.cost)[:_MOST_SPENDERS]
 
 
-def _within(page: int, number: int, size: int) -> tuple[int, int]:
+def within(page: int, number: int, size: int) -> tuple[int, int]:
+    """The nearest page there is, and how many there are."""
     pages = max(1, -(-number // size))
     return min(max(1, page), pages), pages
 

@@ -9,7 +9,9 @@ from exporter.outputs.prometheus.metrics import Metrics
 from exporter.web import Capacity, Health
 
 
-def health(metrics: Metrics, ready: tuple[bool, str], state_says: str | None, *, traces_on: bool) -> Sequence[Health]:
+def health(
+    metrics: Metrics, ready: tuple[bool, str], state_says: str | None, *, traces_on: bool, max_streams: int
+) -> Sequence[Health]:
     """One line each.
 
     :param state_says: where what is kept is kept, or None when nothing is.
@@ -18,7 +20,7 @@ def health(metrics: Metrics, ready: tuple[bool, str], state_says: str | None, *,
     good, reason = ready
     return [
         Health("Atoms API", good, reason if not good else "the list of calls can be read", last.get("api")),
-        _streams(metrics),
+        _streams(metrics, max_streams),
         _state(metrics, state_says),
         _otlp(metrics, traces_on=traces_on),
     ]
@@ -46,11 +48,13 @@ def _known(metrics: Metrics, name: str) -> int | None:
     return values[0] if values else None
 
 
-def _streams(metrics: Metrics) -> Health:
+def _streams(metrics: Metrics, most: int) -> Health:
     streams = {labels["state"]: value for labels, value in metrics.samples("atoms_exporter_streams")}
     told = ", ".join(f"{round(number)} {state}" for state, number in streams.items() if number) or "none"
     waiting = streams.get("waiting", 0) + streams.get("failing", 0)
     good = not waiting or waiting < 0.1 * sum(streams.values())
+    if pending := round(streams.get("pending", 0)):
+        good, told = False, f"{told}; more calls than streams: {pending:,} wait for one, api.max_streams is {most:,}"
     return Health("Streams", good, told, metrics.last_errors.get("streams"))
 
 

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Final, NamedTuple
 
 from exporter.calls.observations import Agent
-from exporter.calls.tracker import Tracker, natural_outcome
+from exporter.calls.tracker import Steps, Tracker, natural_outcome
 from exporter.outputs.prometheus.metrics import Metrics
-from exporter.outputs.recent import Recent
+from exporter.outputs.recent import EndedCall, Recent
 from exporter.outputs.recorder import SpansOnly
 from exporter.outputs.spans import SpanRecord
-from exporter.overview.calls import ended_view, followed_view, trace_of
-from exporter.overview.front import Gathered
+from exporter.overview.calls import ended_view, followed_view, found_view, trace_of
+from exporter.overview.front import CALLS_ON_A_PAGE, Gathered, within
 from exporter.overview.health import capacity, health
 from exporter.protocol.api import CallLog
 from exporter.protocol.labels import name_label
 from exporter.protocol.units import UnitRules
+from exporter.receivers.discovery import FoundCall
 from exporter.receivers.following import Followed, Following
-from exporter.web import CallPage, CallView, FrontView
+from exporter.receivers.places import PENDING
+from exporter.receivers.shares import Shares
+from exporter.web import CallPage, CallsView, CallView, FrontView
 
 _MOST_PAGES_KEPT: Final = 64
 _FETCHES: Final = 2
@@ -41,6 +45,7 @@ class Overview:
     :param fetch: a call's log from the API; raises AtomsExporterError.
     :param ready: whether the exporter does its job, and if not, why.
     :param state_says: where what is kept is kept, or None when nothing is.
+    :param shares: the loop's time: long lists of calls are gathered in slices, one at a time.
     """
 
     def __init__(
@@ -56,6 +61,8 @@ class Overview:
         clock: Callable[[], float],
         state_says: str | None,
         traces_on: bool,
+        shares: Shares,
+        max_streams: int,
     ) -> None:
         self._following = following
         self._recent = recent
@@ -67,26 +74,56 @@ class Overview:
         self._clock = clock
         self._state_says = state_says
         self._traces_on = traces_on
+        self._shares = shares
+        self._max_streams = max_streams
+        self._one = asyncio.Lock()
         self._slots = asyncio.Semaphore(_FETCHES)
         self._kept: dict[str, _Kept] = {}
 
-    def calls(self) -> list[CallView]:
-        """Every call being followed, then those that ended within the hour."""
+    def going_on(self) -> list[CallView]:
+        """The calls being followed."""
         now = self._clock()
-        going_on = [self._followed(each, now) for each in self._following.calls()]
-        return [*going_on, *(ended_view(each) for each in self._recent.ended())]
+        return [self._followed(each, now) for each in self._following.calls()]
+
+    async def calls(self, page: int, size: int) -> CallsView:
+        """Some of the calls: those being followed, then those that wait to be, then those that ended within the hour.
+        A page out of range is the nearest there is."""
+        async with self._one:
+            return await self._shares.run(self._calls(page, size))
+
+    def _calls(self, page: int, size: int) -> Steps[CallsView]:
+        now = self._clock()
+        followed, ended, waiting = self._following.calls(), self._recent.ended(), len(self._following.waiting)
+        total = len(followed) + waiting + len(ended)
+        page, pages = within(page, total, size)
+        begin, end = (page - 1) * size, page * size
+        found: list[Followed | FoundCall | EndedCall] = list(followed[begin:end])
+        begin, end = max(0, begin - len(followed)), max(0, end - len(followed))
+        found += islice(self._following.waiting, begin, end)
+        found += ended[max(0, begin - waiting) : max(0, end - waiting)]
+        views = []
+        for each in found:
+            views.append(self._view(each, now))
+            yield
+        return CallsView(views, page, pages, total)
 
     def front(self, page: int, nodes_page: int) -> Callable[[], FrontView]:
         """The page at ``/`` as it is now: gathered here, in a moment, and worked out when it is called, in a thread."""
-        ready = self._ready()
+        ready, look, followed = self._ready(), self._recent.look(), self._following.calls()
+        waiting, known = len(self._following.waiting), len(followed) + len(look.ended)
+        begin = max(0, (within(page, known + waiting, CALLS_ON_A_PAGE)[0] - 1) * CALLS_ON_A_PAGE - known)
         gathered = Gathered(
             self._version,
             self._clock(),
             ready,
-            self._recent.look(),
-            self._following.calls(),
+            look,
+            followed,
+            waiting,
+            list(islice(self._following.waiting, begin, begin + CALLS_ON_A_PAGE)),
             capacity(self._metrics),
-            health(self._metrics, ready, self._state_says, traces_on=self._traces_on),
+            health(
+                self._metrics, ready, self._state_says, traces_on=self._traces_on, max_streams=self._max_streams
+            ),
         )
         return partial(gathered.front, page, nodes_page)
 
@@ -121,9 +158,17 @@ class Overview:
             found = each.found.call_id
             if found in (call_id, name) or (call_id is None and len(name) == 32 and trace_of(found) == name.lower()):
                 return self._followed(each, now)
+        waiting = self._following.waiting.get(call_id or name)
+        if waiting is not None:
+            return found_view(waiting, PENDING, now)
         if call_id is None:
             return None
         return next((ended_view(each) for each in self._recent.ended() if each.call_id == call_id), None)
+
+    def _view(self, each: Followed | FoundCall | EndedCall, now: float) -> CallView:
+        if isinstance(each, EndedCall):
+            return ended_view(each)
+        return found_view(each, PENDING, now) if isinstance(each, FoundCall) else self._followed(each, now)
 
     def _followed(self, followed: Followed, now: float) -> CallView:
         return followed_view(followed, self._recent.turns_of(followed.found.call_id), now)

@@ -70,11 +70,12 @@ class CallSummary(msgspec.Struct, frozen=True):
 
 
 class CallPage(Answer, frozen=True):
-    """One page of ``GET /conversation``; ``unreadable`` entries had no call id."""
+    """One page of ``GET /conversation``; ``unreadable`` entries had no call id. ``total`` counts all pages' calls."""
 
     calls: list[CallSummary]
     has_more: bool
     unreadable: int = 0
+    total: int | None = None
 
 
 class LoggedTurn(NamedTuple):
@@ -89,8 +90,9 @@ class LoggedTurn(NamedTuple):
 class CallLog(Answer, frozen=True):
     """``GET /conversation/{id}``: everything the API keeps about one call.
 
-    ``events`` are the raw bytes of the call's events in the order of the answer. ``outcome`` is None while the call
-    goes on. ``turn_latencies`` are the turns in order.
+    ``events`` are the raw bytes of the call's events in the order of the answer; ``taken`` of them are here no more.
+    ``outcome`` is None while the call goes on. ``turn_latencies`` are the turns in order. ``size_bytes`` is what the
+    answer had.
     """
 
     call_id: str
@@ -111,6 +113,18 @@ class CallLog(Answer, frozen=True):
     version: str | None = None
     is_test: bool | None = None
     retry: int | None = None
+    taken: int = 0
+    size_bytes: int = 0
+
+    @property
+    def event_count(self) -> int:
+        """How many events the answer had."""
+        return len(self.events) + self.taken
+
+
+def without_events(log: CallLog) -> CallLog:
+    """The same, its events let go: they can be as large as all the rest of the process."""
+    return msgspec.structs.replace(log, events=[], taken=log.event_count)
 
 
 def created_at_in(call_id: str) -> float | None:
@@ -140,9 +154,10 @@ def decode_call_page(body: bytes) -> CallPage:
         raise Malformed("a list of conversations without logs", reason="no_logs")
     logs = data.objects("logs")
     calls = [summary for log in logs if (summary := _summary(log)) is not None]
-    has_more = data.inside("pagination").field("hasMore", bool) or False
+    pagination = data.inside("pagination")
+    has_more = pagination.field("hasMore", bool) or False
     unreadable = len(logs) - len(calls)
-    return CallPage(calls, has_more, unreadable, surprises=data.surprises)
+    return CallPage(calls, has_more, unreadable, pagination.field("total", int), surprises=data.surprises)
 
 
 def _summary(log: Fields) -> CallSummary | None:
@@ -191,6 +206,7 @@ def decode_call_log(body: bytes, call_id: str) -> CallLog:
         version=log.text("versionNumber") or log.text("versionId"),
         is_test=log.field("isTest", bool),
         retry=log.field("retryAttemptNumber", int),
+        size_bytes=len(body),
     )
     return msgspec.structs.replace(call_log, surprises=log.surprises)
 

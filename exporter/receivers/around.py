@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -16,41 +14,10 @@ from exporter.calls.tracker import Tracker
 from exporter.receivers.client import AtomsApi
 from exporter.receivers.directory import Directory
 from exporter.receivers.history import History
+from exporter.receivers.places import Places
 
-
-class Places:
-    """The streams there may be. Who has to wait is counted; the log says when that begins and ends.
-
-    :param bound_hit: told ``streams`` when somebody has to wait.
-    """
-
-    def __init__(self, number: int, *, bound_hit: Callable[[str], None], log: FilteringBoundLogger) -> None:
-        self._number = number
-        self._free = asyncio.Semaphore(number)
-        self._bound_hit = bound_hit
-        self._log = log
-        self._waiting = 0
-
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """One place, for as long as a stream is open or being opened."""
-        waits = self._free.locked()
-        if waits:
-            self._bound_hit("streams")
-            if not self._waiting:
-                self._log.warning("more calls than streams: calls wait", max_streams=self._number)
-            self._waiting += 1
-        try:
-            await self._free.acquire()
-        finally:
-            if waits:
-                self._waiting -= 1
-                if not self._waiting:
-                    self._log.info("no call waits for a stream any more")
-        try:
-            yield
-        finally:
-            self._free.release()
+KEPT_LOG_BYTES: Final = 32 << 20
+"""Call logs with their events that wait for the end of their calls, of all calls together."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +57,7 @@ class Around:
     limits: Limits
     durable: bool = False
     reconciling: int = 0
+    kept_log_bytes: int = 0
 
     def __post_init__(self) -> None:
         self._strange: set[str] = set()
@@ -119,6 +87,17 @@ class Around:
     def leave_reconciling(self) -> None:
         """It has it, or waits no more."""
         self.reconciling -= 1
+
+    def keep_log(self, size_bytes: int) -> bool:
+        """Whether there is room to keep one more call log with its events."""
+        if self.kept_log_bytes + size_bytes > KEPT_LOG_BYTES:
+            return False
+        self.kept_log_bytes += size_bytes
+        return True
+
+    def let_go_of_log(self, size_bytes: int) -> None:
+        """It is kept no more."""
+        self.kept_log_bytes -= size_bytes
 
     def strange_status(self, status: str | None) -> None:
         """A call has a status nobody knows: counted, and each word said once."""

@@ -22,6 +22,7 @@ from exporter.network.trust import Trust
 from exporter.protocol import api
 from exporter.receivers.answers import failure_label, judge, media_type, transport_failure
 from exporter.receivers.api_time import ApiTime
+from exporter.receivers.room import LARGE_BYTES, NO_ROOM, Hold, Room
 from exporter.receivers.shares import Shares
 from exporter.receivers.token import Token
 from exporter.receivers.transport import PushTransport
@@ -41,8 +42,8 @@ MOST_OF_A_HISTORY: Final = Most(32 << 20, 1_000_000)
 MOST_OF_A_PAGE: Final = Most(16 << 20, 300_000)
 """A page has 500 calls at most, or 100 agents."""
 
-LARGE_BYTES: Final = 4 << 20
-"""Larger answers are read one at a time: eight at once would take eight times the memory."""
+OVERSIZE: Final = "oversize"
+"""The reason of a refusal by these bounds: the same answer would be refused again."""
 
 FAILURES_BEFORE_A_WORD: Final = 5
 """So many streams in a row that cannot be opened are worth a warning; one may be anything."""
@@ -107,7 +108,7 @@ class AtomsApi:
         # Thousands of calls may be found at once, and httpx takes 0.3 ms to make and send a request: a few at a
         # time between two turns of the loop keep the open streams running (449 ms of stall without, measured).
         self._building = asyncio.Semaphore(4)
-        self._large = asyncio.Semaphore(1)
+        self.room = Room()
         headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
         environment = {} if env is None else env
         proxies = Proxies.of(environment)
@@ -200,31 +201,42 @@ class AtomsApi:
         return await ask({"Authorization": f"Bearer {self.token.value}"})
 
     async def get(
-        self, *path: str, source: str, read: Callable[[bytes], Answer], params: Mapping[str, Any] | None = None
+        self,
+        *path: str,
+        source: str,
+        read: Callable[[bytes], Answer],
+        params: Mapping[str, Any] | None = None,
+        hold: Hold | None = None,
     ) -> Answer:
         """An ordinary answer, read within bounds and within ``read_timeout``.
 
         ``path`` are the segments, unquoted. ``source`` names the asker in the metrics. ``read`` makes sense of the
-        body, or raises Malformed. Raises Refused, Interrupted, Malformed.
+        body, or raises Malformed. ``hold`` is for who needs the answer for longer than ``read``: as long as it lasts no
+        other large one is had. Raises Refused, Interrupted, Malformed.
         """
         outcome = "error"
         try:
             where = "/" + "/".join(quote(segment, safe="") for segment in path)
             most = MOST_OF_A_HISTORY if source == "history" else MOST_OF_A_PAGE
-            answer = read(
-                await self._authenticated(lambda authorization: self._get(where, params, authorization, most))
-            )
+            async with AsyncExitStack() as own:
+                held: Hold = hold if hold is not None else await own.enter_async_context(self.room.hold(waits=True))
+                answer = read(
+                    await self._authenticated(lambda authorization: self._get(where, params, authorization, most, held))
+                )
         except Refused as refused:
             outcome = _OUTCOMES_BY_STATUS.get(refused.status, "error")
             self._learn(source, refused.status, refused)
             raise
         except Interrupted as interrupted:
+            if interrupted.reason == NO_ROOM:
+                outcome = "ok"
+                raise
             outcome = _OUTCOMES.get(interrupted.reason, "error")
             self._learn(source, None, interrupted)
             raise
         except Malformed as malformed:
             outcome = "unreadable"
-            if malformed.reason == "oversize":
+            if malformed.reason == OVERSIZE:
                 self.telemetry.bound_hit("answer_bytes")
             self._learn(source, None, malformed)
             raise
@@ -238,7 +250,12 @@ class AtomsApi:
         return answer
 
     async def _get(
-        self, path: str, params: Mapping[str, Any] | None, authorization: Mapping[str, str], most: Most
+        self,
+        path: str,
+        params: Mapping[str, Any] | None,
+        authorization: Mapping[str, str],
+        most: Most,
+        hold: Hold,
     ) -> bytes:
         try:
             async with (
@@ -248,27 +265,26 @@ class AtomsApi:
                 self.time.heard(response.headers.get("date"))
                 if (problem := judge(response, now=self.clock()) or _unfit(response, "json")) is not None:
                     raise problem
-                return await self._body(response, most)
+                return await self._body(response, most, hold)
         except (httpx.RequestError, TimeoutError) as error:
             raise transport_failure(error) from error
 
-    async def _body(self, response: httpx.Response, most: Most) -> bytes:
+    async def _body(self, response: httpx.Response, most: Most, hold: Hold) -> bytes:
         body = bytearray()
-        async with AsyncExitStack() as large:
-            try:
-                async with aclosing(decoded(response)) as pieces:
-                    async for piece in pieces:
-                        if len(body) <= LARGE_BYTES < len(body) + len(piece):
-                            await large.enter_async_context(self._large)
-                        body += piece
-                        if len(body) > most.body_bytes:
-                            raise Malformed(f"an answer of more than {most.body_bytes} bytes", reason="oversize")
-                        await asyncio.sleep(0)  # a bomb brings many pieces without anything to wait for
-            except BrokenCoding as error:
-                raise Interrupted(f"the API answered with {error}", reason="content_coding") from None
-            if body.count(b",") > most.commas:
-                raise Malformed(f"an answer of more than {most.commas} items", reason="oversize")
-            return bytes(body)
+        try:
+            async with aclosing(decoded(response)) as pieces:
+                async for piece in pieces:
+                    if len(body) <= LARGE_BYTES < len(body) + len(piece):
+                        await hold.becomes_large()
+                    body += piece
+                    if len(body) > most.body_bytes:
+                        raise Malformed(f"an answer of more than {most.body_bytes} bytes", reason=OVERSIZE)
+                    await asyncio.sleep(0)  # a bomb brings many pieces without anything to wait for
+        except BrokenCoding as error:
+            raise Interrupted(f"the API answered with {error}", reason="content_coding") from None
+        if body.count(b",") > most.commas:
+            raise Malformed(f"an answer of more than {most.commas} items", reason=OVERSIZE)
+        return bytes(body)
 
     def _learn(self, source: str, status: int | None, problem: AtomsExporterError | None) -> None:
         """What an answer says about the API and about us. Where no list is read, 400, 403 and 404 are about one call:

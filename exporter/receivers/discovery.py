@@ -23,7 +23,11 @@ MANY_PAGES: Final = 100
 """A list longer than this is said to be long; it is read on. A larger ``limit`` helps who has so many calls."""
 
 MOST_PAGES: Final = 2_000
-"""One look must end: with pages of 500 this is a million calls."""
+MOST_CALLS: Final = 100_000
+"""One look must end: after so many pages, or so many calls. What is behind them is counted, and the log says so."""
+
+AT_ONCE: Final = 50
+"""Calls of a page that are told of between two turns of the loop."""
 
 LONGEST_PAUSE_SECONDS: Final = 300.0
 """The longest ``Retry-After`` that the list is left alone for: who asks for a day would have us blind for a day."""
@@ -133,6 +137,7 @@ class Poll:
         self._half_read: set[str] = set()  # calls first seen since the last look that came to its end
         self._failing = False
         self._looks = 0
+        self._is_long = self._is_cut = False
 
     @property
     def reports_since(self) -> float | None:
@@ -175,27 +180,51 @@ class Poll:
         whole = not self._ended and self._looks % WHOLE_EVERY == 0
         if len(self._half_read) > self._remember:
             self._half_read.clear()
-        before = len(self._half_read)
+        before, read = len(self._half_read), 0
         for page in range(1, MOST_PAGES + 1):
             answer = await self._page(page)
-            unseen = [call.call_id for call in answer.calls if self._told(call)]
+            read += len(answer.calls)
+            unseen = await self._tell(answer.calls)
             # The list is sorted by last change: a page without anything new has nothing new behind it, unless calls
             # that ended between two pages moved the rest up, or a look that failed had come no further than here.
             goes_on = bool(unseen or whole or any(call.call_id in self._half_read for call in answer.calls))
             self._half_read.update(unseen)
-            if not answer.has_more or not goes_on:
+            if not answer.has_more:
+                self._is_long, self._is_cut = page > MANY_PAGES, False
+            if not answer.has_more or not goes_on or not (answer.calls or answer.unreadable):
                 break
-            if page in (MANY_PAGES, MOST_PAGES):
+            if page == MANY_PAGES and not self._is_long:
+                self._is_long = True
                 self._log.warning(
                     "the list of calls is long",
                     pages_read=page,
-                    reads_on=page < MOST_PAGES,
                     hint="a larger discovery.poll.limit takes fewer requests",
                 )
+            if page == MOST_PAGES or read >= MOST_CALLS:
+                self._beyond(page, read, answer.total)
+                break
         new = len(self._half_read) - before
         self._half_read.clear()
         self._first = False
         return new
+
+    async def _tell(self, calls: Sequence[CallSummary]) -> list[str]:
+        """Tell of the calls of a page, a few in each turn of the loop; which of them are news."""
+        unseen: list[str] = []
+        for begin in range(0, len(calls), AT_ONCE):
+            if begin:
+                await asyncio.sleep(0)
+            unseen += [call.call_id for call in calls[begin : begin + AT_ONCE] if self._told(call)]
+        return unseen
+
+    def _beyond(self, pages: int, read: int, total: int | None) -> None:
+        """The list goes on behind what one look reads."""
+        self._api.telemetry.bound_hit("listed")
+        if not self._is_cut:
+            self._is_cut = True
+            self._log.warning(
+                "the list of calls goes on behind what one look reads", pages_read=pages, calls_read=read, calls=total
+            )
 
     def _past(self, page: CallPage) -> None:
         """What was over at the first look is the past, whatever its times say."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from math import inf
 from typing import Final
 
@@ -25,11 +26,12 @@ from exporter.calls.judge import AskTheLog, NotOursForNow, Over, Verdict, may_op
 from exporter.calls.observations import Agent
 from exporter.calls.tracker import Progress, TrackedCall, natural_outcome
 from exporter.errors import AtomsExporterError, Interrupted, Malformed, Refused
-from exporter.protocol.api import UNKNOWN, CallLog
+from exporter.protocol.api import UNKNOWN, CallLog, without_events
 from exporter.receivers.around import Around
 from exporter.receivers.backoff import Backoff
-from exporter.receivers.discovery import FoundCall
-from exporter.receivers.resume import Earlier, Resume
+from exporter.receivers.client import OVERSIZE
+from exporter.receivers.places import Newcomer
+from exporter.receivers.resume import Resume
 from exporter.receivers.stream import Subscription, within
 
 _RESUME_SECONDS: Final = 20.0
@@ -46,7 +48,7 @@ class Followed:
     """One call, from being found to its end.
 
     :param around: what all calls share.
-    :param first: what is known of it already.
+    :param newcomer: the call, and what is known of it already.
     """
 
     __slots__ = (
@@ -56,16 +58,19 @@ class Followed:
         "_changed",
         "_channel",
         "_earlier",
-        "_final",
         "_held",
         "_held_bytes",
+        "_kept_bytes",
         "_known",
+        "_last_log",
         "_logged",
         "_news_at",
         "_parted",
         "_resume",
         "_resuming",
         "_strange",
+        "_too_large",
+        "_tried",
         "_under_way",
         "_verdict",
         "agent_id",
@@ -75,9 +80,8 @@ class Followed:
         "tracked",
     )
 
-    def __init__(
-        self, around: Around, found: FoundCall, *, earlier: Earlier | None, under_way: bool, first: Evidence | None
-    ) -> None:
+    def __init__(self, around: Around, newcomer: Newcomer) -> None:
+        found = newcomer.found
         self.found = found
         self.state = "pending"
         self.agent_id = found.agent_id
@@ -85,15 +89,16 @@ class Followed:
         self.subscription: Subscription | None = None
         self._around = around
         self._channel = found.channel
-        self._earlier = earlier
-        self._under_way = under_way
+        self._earlier = newcomer.earlier
+        self._under_way = newcomer.under_way
         self._case = Case(around.monotonic())
-        if first is not None:
-            self._case = hear(self._case, first)
+        for said in newcomer.said:
+            self._case = hear(self._case, said)
         self._verdict: Verdict | None = None
         self._changed: asyncio.Event | None = None
         self._asking = False
-        self._final: CallLog | None = None
+        self._last_log: CallLog | None = None
+        self._kept_bytes = 0
         self._known = 0
         self._news_at = -inf
         self._logged = 0
@@ -102,6 +107,8 @@ class Followed:
         self._strange = False
         self._held: list[bytes] | None = None
         self._held_bytes = 0
+        self._too_large = False  # its log goes beyond our bound: it will not become smaller
+        self._tried = False
         self._parted = False  # a stream has ended, and nothing has made good yet what it missed since
 
     @property
@@ -133,6 +140,8 @@ class Followed:
     def weigh(self) -> None:
         """What follows from all that was said."""
         if self._verdict is not None:
+            if self._changed is not None:
+                self._changed.set()
             return
         verdict = weigh(self._case, self._around.patience, self._around.monotonic())
         if isinstance(verdict, Over | NotOursForNow):
@@ -162,8 +171,8 @@ class Followed:
                     return
                 if (pause := verdict.at - self._around.monotonic()) > 0:
                     await self._change_within(pause)
-                elif (call_log := await self._ask_once()) is not None:
-                    await self._take_meanwhile(call_log)
+                else:
+                    await self._ask_once(then=self._take_meanwhile)
         finally:
             self._asking = False
 
@@ -191,17 +200,29 @@ class Followed:
         except TimeoutError:
             pass
 
-    async def _ask_once(self) -> CallLog | None:
-        """One question to the log, its answer reported; the log, if there was one."""
+    async def _ask_once(self, *, then: Callable[[CallLog], Awaitable[None]] | None = None) -> CallLog | None:
+        """One question to the log, its answer reported; the log, if there was one.
+
+        ``then`` is given the log while it is in hand. What is returned holds its events only if there is room for them.
+        """
         asked_at = self._around.monotonic()
-        try:
-            call_log = await self._around.history.look(self.found.call_id)
-        except Refused as refused:
-            self.report(LogAway(asked_at) if refused.status == 401 else LogUnknown(asked_at))
-            return None
-        except (Interrupted, Malformed):
+        if self._too_large:
             self.report(LogAway(asked_at))
             return None
+        try:
+            async with self._around.history.look(self.found.call_id) as call_log:
+                return await self._had(call_log, asked_at, then)
+        except Refused as refused:
+            self.report(LogAway(asked_at) if refused.status == 401 else LogUnknown(asked_at))
+        except (Interrupted, Malformed) as problem:
+            self._is_too_large(problem)
+            self.report(LogAway(asked_at))
+        return None
+
+    async def _had(
+        self, call_log: CallLog, asked_at: float, then: Callable[[CallLog], Awaitable[None]] | None
+    ) -> CallLog:
+        """What a log says, while it is in hand."""
         self._learn(call_log)
         if len(call_log.events) > max(self._logged, self.news()):  # news, though no stream has brought them
             self._logged = len(call_log.events)
@@ -210,10 +231,36 @@ class Followed:
         if word.standing is Standing.STRANGE and not self._strange:
             self._strange = True
             self._around.strange_status(word.status)
-        if word.standing is Standing.OVER:
-            self._final = call_log
+        if word.standing is Standing.OVER or self._verdict is not None:
+            call_log = self._last_log = await self._kept(call_log)
         self.report(LogSaid(word))
+        if then is not None:
+            await then(call_log)
         return call_log
+
+    async def _kept(self, call_log: CallLog) -> CallLog:
+        """The log for the end of the call: with its events where there is room for them, else they are taken now."""
+        self._let_go_of_log()
+        if self._around.keep_log(call_log.size_bytes):
+            self._kept_bytes = call_log.size_bytes
+            return call_log
+        resume = await self._begun(ask=False)
+        await resume.take(call_log, self._around.clock())
+        return without_events(call_log)
+
+    def _let_go_of_log(self) -> None:
+        self._around.let_go_of_log(self._kept_bytes)
+        self._last_log, self._kept_bytes = None, 0
+
+    def _is_too_large(self, problem: Exception) -> None:
+        """A refusal by our own bound is none that passes: the log is not asked for again."""
+        if isinstance(problem, Malformed) and problem.reason == OVERSIZE and not self._too_large:
+            self._too_large = True
+            self._around.log.warning(
+                "a call's history is beyond our bound and is not asked for again",
+                call_id=self.found.call_id,
+                bound=str(problem),
+            )
 
     def _learn(self, call_log: CallLog) -> None:
         """Who answers, where nobody has said so yet."""
@@ -271,29 +318,35 @@ class Followed:
         elif self._parted and self.subscription is not None and not self.subscription.says_the_last_id:
             resume.gap = True
         self._parted = False
-        if not self._around.patience.log_answers or (connection == 1 and resume.is_new and self._is_young()):
+        young = connection == 1 and resume.is_new and self._is_young()
+        if young or self._too_large or not self._around.patience.log_answers:
             await resume.settled()
             return
-        try:
-            async with asyncio.timeout(_RESUME_SECONDS if self._verdict is None else 0.0) as self._resuming:
-                call_log = await self._around.history.fetch(self.found.call_id)
-        except (TimeoutError, AtomsExporterError):
-            self._around.log.debug("no history to resume from", call_id=self.found.call_id, connection=connection)
-            await resume.settled()
-            if self._verdict is not None:  # its history is asked for once more, at its end
-                self._held = self._held or []
-            return
-        finally:
-            self._resuming = None
-        await resume.take(call_log, self._around.clock())
+        async with AsyncExitStack() as turn:
+            try:
+                async with asyncio.timeout(_RESUME_SECONDS if self._verdict is None else 0.0) as self._resuming:
+                    call_log = await turn.enter_async_context(self._around.history.had(self.found.call_id))
+            except (TimeoutError, AtomsExporterError) as problem:
+                self._is_too_large(problem)
+                self._around.log.debug("no history to resume from", call_id=self.found.call_id, connection=connection)
+                await resume.settled()
+                if self._verdict is not None:  # its history is asked for once more, at its end
+                    self._held = self._held or []
+                return
+            finally:
+                self._resuming = None
+            await resume.take(call_log, self._around.clock())
 
     def _is_young(self) -> bool:
         now, began_at = self._around.api_time(), self.found.created_at
         return now is not None and began_at is not None and now - began_at < _YOUNG_SECONDS
 
-    async def _begun(self) -> Resume:
-        """The call's state. Who answers is asked before anything is counted: a call's labels never change under way."""
-        agent = await self._who() if self._resume is None else Agent()
+    async def _begun(self, *, ask: bool = True) -> Resume:
+        """The call's state. Who answers is asked before anything is counted: a call's labels never change under way.
+
+        :param ask: the log may be asked for that: not by who has it in hand.
+        """
+        agent = await self._who(ask=ask) if self._resume is None else Agent()
         if self._resume is None:  # somebody else may have begun it meanwhile
             now = self._around.clock()
             self.tracked = self._around.tracker.open(
@@ -311,18 +364,18 @@ class Followed:
             )
         return self._resume
 
-    async def _who(self) -> Agent:
+    async def _who(self, *, ask: bool) -> Agent:
         """Who answers: as the earlier life had it, if it has counted anything under that name."""
         if self._earlier is not None and len(self._earlier.counted):
             return self._earlier.agent
-        if self.agent_id is None and self._case.log is None and self._around.patience.log_answers:
+        if ask and self.agent_id is None and self._case.log is None and self._around.patience.log_answers:
             await self._ask_once()
         return await self._around.directory.resolve(self.agent_id) if self.agent_id else Agent()
 
     # -- its life
 
-    async def run(self) -> bool:
-        """Follow it to its end; ``False`` when it turned out to be none of ours."""
+    async def follow(self) -> bool:
+        """Follow it until it is over; ``False`` when it turned out to be none of ours."""
         if self._earlier is not None:
             await self._begun()
         around = self._around
@@ -330,7 +383,7 @@ class Followed:
             around.api,
             self.found.call_id,
             self,
-            place=around.places.one,
+            place=self._place,
             backoff=Backoff(around.rng),
             log=around.log,
             idle_timeout=around.idle_timeout,
@@ -344,10 +397,17 @@ class Followed:
             around.log.warning("not a call we can see", call_id=self.found.call_id)
             return False
         self.state = "reconciling"
-        await self._conclude()
         return True
 
-    async def _conclude(self) -> None:
+    def _place(self) -> AbstractAsyncContextManager[None]:
+        again, self._tried = self._tried, True
+        return self._around.places.one(again=again)
+
+    def close(self) -> None:
+        """Nobody follows it any more."""
+        self._let_go_of_log()
+
+    async def conclude(self) -> None:
         """Its history, then its end."""
         around = self._around
         call_log = await self._last_word() if around.patience.log_answers else None
@@ -355,8 +415,8 @@ class Followed:
         tracked = self.tracked
         assert tracked is not None, "it was begun a line ago"
         gap, heard = self._has_gap(), bool(self._held) or len(tracked.seen) > 0
-        history = call_log is not None and (bool(call_log.events) or not gap or not heard)
-        if call_log is not None:
+        history = call_log is not None and (call_log.event_count > 0 or not gap or not heard)
+        if call_log is not None and not call_log.taken:
             await resume.take(call_log, around.clock())
         if self._held:
             self._let_go()
@@ -386,11 +446,11 @@ class Followed:
     async def _last_word(self) -> CallLog | None:
         """The log of the call that has ended: looked for until it is final and whole, or patience is at its end."""
         around = self._around
-        if self._final is not None and self._is_whole(self._final):
-            return self._final
+        if self._last_log is not None and self._is_whole(self._last_log):
+            return self._last_log
         if not around.enter_reconciling():
             self._unreconciled(reason="too many ended at once")
-            return self._final
+            return self._last_log
         try:
             return await self._look_for_the_end()
         finally:
@@ -402,29 +462,39 @@ class Followed:
         backoff = Backoff(around.rng)
         if self.news():
             await asyncio.sleep(around.patience.settle)
-        looks, best = 0, self._final
+        looks = 0
         while True:
             call_log = await self._ask_once()
             case, now = self._case, around.monotonic()
             away = call_log is None and case.log_away_at > case.log_unknown_at
             looks += not away
-            best = call_log or best
             if call_log is not None and self._is_enough(call_log, looks):
                 return call_log
+            if self._too_large:
+                await self._word_of_another(now + 2 * around.patience.grace)
+                self._unreconciled(reason="its log is beyond our bound")
+                return self._last_log
             if away and now >= until:
                 self._unreconciled(reason="its log cannot be had")
-                return best
+                return self._last_log
             if not away and call_log is None and looks >= _LOOKS_FOR_WHAT_IS_NOT_THERE:
                 self._unreconciled(reason="its log is unknown")
-                return best
+                return self._last_log
             await asyncio.sleep(min(backoff.delay(), max(0.0, until - now) if away else 30.0))
+
+    async def _word_of_another(self, until: float) -> None:
+        """Waits for a list or a webhook to say how a call ended whose log cannot tell."""
+        while self._case.webhook is None and self._case.list_over is None:
+            if (left := until - self._around.monotonic()) <= 0:
+                return
+            await self._change_within(left)
 
     def _is_whole(self, call_log: CallLog) -> bool:
         """It holds all that the stream has brought: nothing is missing that the API still has to write."""
-        return len(call_log.events) >= self.news()
+        return call_log.event_count >= self.news()
 
     def _is_enough(self, call_log: CallLog, looks: int) -> bool:
-        if not call_log.events and self.news() and self._has_gap():
+        if not call_log.event_count and self.news() and self._has_gap():
             return looks >= max(_LOOKS_FOR_WHAT_IS_NOT_THERE, self._around.end_looks)
         if isinstance(self._verdict, Over) and self._verdict.outcome == "lost":
             return True

@@ -14,12 +14,13 @@ from exporter.calls.evidence import Evidence, ListSaid, Standing, WebhookSaid, W
 from exporter.calls.judge import Patience
 from exporter.calls.tracker import Tracker
 from exporter.protocol.api import outcome_of
-from exporter.receivers.around import Around, Limits, Places
+from exporter.receivers.around import Around, Limits
 from exporter.receivers.client import AtomsApi
 from exporter.receivers.directory import Directory
 from exporter.receivers.discovery import FoundCall
 from exporter.receivers.followed import Followed
 from exporter.receivers.history import History
+from exporter.receivers.places import Line, Newcomer, Places
 from exporter.receivers.resume import Earlier
 
 __all__ = ["Earlier", "Followed", "Following", "Limits"]
@@ -32,6 +33,12 @@ _LOOK_SECONDS: Final = 2.5
 """How often the calls are looked at for silence."""
 _AT_ONCE: Final = 500
 """Calls looked at between two turns of the loop."""
+
+WITHOUT_A_STREAM: Final = 256
+"""So many calls beyond the streams there may be are followed by their log alone until there is one for them; those
+behind them wait in line."""
+LOOKED_UP: Final = 1_000
+"""Calls at one time that were over before anybody followed them."""
 
 
 class Following:
@@ -67,6 +74,9 @@ class Following:
         self._on_finished = on_finished
         self._ours = ours
         self._monotonic = monotonic
+        places = Places(limits.max_streams, telemetry=api.telemetry, log=log)
+        self.waiting = Line(places, api.telemetry.bound_hit)
+        """The calls that are not followed yet."""
         self._around = Around(
             api=api,
             tracker=tracker,
@@ -78,26 +88,33 @@ class Following:
             clock=clock,
             monotonic=monotonic,
             api_time=api.time.now,
-            places=Places(limits.max_streams, bound_hit=api.telemetry.bound_hit, log=log),
+            places=places,
             patience=Patience(settle=limits.reconcile_delay, idle=limits.call_idle_limit, log_answers=limits.reconcile),
             limits=limits,
             durable=durable,
         )
         self._followed: dict[str, Followed] = {}
+        self._with_stream: set[str] = set()  # ids of those that have one, or look for one
+        self._looked_up: set[str] = set()  # ids of those that were over before
+        self._draining = False
         self._forgotten: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self.past_is_known = False
         """What an earlier life counted was restored: no call is left out because one may have counted it."""
 
     def __len__(self) -> int:
-        return len(self._followed)
+        return len(self._followed) + len(self.waiting)
 
     def calls(self) -> list[Followed]:
         """The calls on their way."""
         return list(self._followed.values())
 
+    def drain(self) -> None:
+        """Follow none any more that is not followed yet: those that are, are about to be let go."""
+        self._draining = True
+
     def knows(self, call_id: str) -> bool:
-        """The call is being followed, or was."""
-        return call_id in self._followed or self._tracker.known(call_id)
+        """The call is being followed, or was, or waits to be."""
+        return call_id in self._followed or call_id in self.waiting or self._tracker.known(call_id)
 
     def follow(
         self,
@@ -107,7 +124,7 @@ class Following:
         under_way: bool = False,
         first: Evidence | None = None,
     ) -> bool:
-        """Follow a call from now on; ``False`` when that is being done, or was, or is not ours to do.
+        """Follow a call from now on, or when it is its turn; ``False`` when that is being done, or was, or is not ours.
 
         :param earlier: what an earlier life of the process counted of it.
         :param under_way: an earlier life may have counted what its history holds, and nobody can tell.
@@ -116,24 +133,55 @@ class Following:
         if self.knows(found.call_id) or not self._ours(found.call_id):
             return False
         under_way = under_way or (found.under_way and not self.past_is_known)
-        followed = Followed(self._around, found, earlier=earlier, under_way=under_way, first=first)
-        self._followed[found.call_id] = followed
-        self._around.spawn(self._guarded(followed))
+        newcomer = Newcomer(found, earlier, under_way, (first,) if first is not None else ())
+        if not self._has_room(newcomer.is_over):
+            return self.waiting.add(newcomer)
+        self._begin(newcomer)
         return True
+
+    def _has_room(self, is_over: bool) -> bool:
+        if is_over:
+            return len(self._looked_up) < LOOKED_UP
+        return len(self._with_stream) < self._around.limits.max_streams + WITHOUT_A_STREAM
+
+    def _begin(self, newcomer: Newcomer) -> None:
+        found = newcomer.found
+        (self._looked_up if newcomer.is_over else self._with_stream).add(found.call_id)
+        followed = self._followed[found.call_id] = Followed(self._around, newcomer)
+        self._around.spawn(self._guarded(followed))
+
+    def _next(self) -> None:
+        """Whoever waits for the room that there is now."""
+        for is_over, taken in ((True, self.waiting.next_that_is_over), (False, self.waiting.next_that_goes_on)):
+            while not self._draining and self._has_room(is_over) and (newcomer := taken()) is not None:
+                self._begin(newcomer)
 
     def listed(self, found: FoundCall) -> None:
         """A list names a call that is news: it is followed, or the judge hears of it."""
         said = self._said(found)
-        followed = self._followed.get(found.call_id)
-        if followed is not None:
-            followed.report(said)
-        elif not self._is_forgotten(found.call_id):
+        if not self._hears(found.call_id, said) and not self._is_forgotten(found.call_id):
             self.follow(found, first=said)
 
     def listed_again(self, found: FoundCall) -> None:
-        """A list names a call that is none: the judge hears of it, and what was forgotten is looked for again."""
-        if found.call_id in self._followed or found.call_id in self._forgotten:
-            self.listed(found)
+        """A list names a call that is none: the judge hears of it. One that goes on and that nobody follows (it was
+        forgotten, or there was no room for it) is looked for again."""
+        said = self._said(found)
+        if self._hears(found.call_id, said) or self._is_forgotten(found.call_id):
+            return
+        if found.call_id in self._forgotten or (found.status and said.word.standing is Standing.GOES_ON):
+            self.follow(found, first=said)
+
+    def _hears(self, call_id: str, said: Evidence) -> bool:
+        """Whether the call is followed, or will be: then it is said of it."""
+        followed = self._followed.get(call_id)
+        if followed is not None:
+            followed.report(said)
+        elif call_id in self.waiting:
+            self.waiting.hear(call_id, said)
+            self._next()
+        else:
+            return False
+        return True
 
     def _said(self, found: FoundCall) -> ListSaid:
         outcome = outcome_of(found.status)
@@ -146,10 +194,7 @@ class Following:
         said = WebhookSaid(
             Word(Standing.OVER, self._monotonic(), outcome, ended_at=ended_at, lasted_seconds=lasted_seconds)
         )
-        followed = self._followed.get(found.call_id)
-        if followed is not None:
-            followed.report(said)
-        else:
+        if not self._hears(found.call_id, said):
             self.follow(found, first=said)
 
     async def watch(self) -> NoReturn:
@@ -166,7 +211,10 @@ class Following:
         """A call's outermost edge: whatever goes wrong in one call stays in it."""
         call_id = followed.found.call_id
         try:
-            if await followed.run():
+            if await followed.follow():
+                self._with_stream.discard(call_id)  # what is left of it needs none
+                self._next()
+                await followed.conclude()
                 self._on_finished(call_id)
             else:
                 self._forget(call_id)
@@ -175,7 +223,11 @@ class Following:
             log.exception("following a call failed")
             self._abandon(call_id, log)
         finally:
+            followed.let_go()
             self._followed.pop(call_id, None)
+            self._with_stream.discard(call_id)
+            self._looked_up.discard(call_id)
+        self._next()
 
     def _abandon(self, call_id: str, log: FilteringBoundLogger) -> None:
         """End a call that has failed; its state may be what failed."""

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from heapq import heappop, heappush
 from typing import Final, TypeVar
@@ -16,6 +16,7 @@ from exporter.protocol.api import CallLog, CallPage, CallSummary, decode_call_lo
 from exporter.receivers.attempts import AttemptFilter
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
+from exporter.receivers.room import NO_ROOM
 
 T = TypeVar("T")
 
@@ -79,13 +80,23 @@ class History:
 
     async def fetch(self, call_id: str, *, attempts: int = 6) -> CallLog:
         """The call's log as it is now. Raises Refused, Malformed, or Interrupted when all attempts failed."""
-        return await self._patiently(attempts, partial(decode_call_log, call_id=call_id), call_id)
+        async with self.had(call_id, attempts=attempts) as call_log:
+            return call_log
 
-    async def look(self, call_id: str) -> CallLog:
+    @asynccontextmanager
+    async def had(self, call_id: str, *, attempts: int = 6) -> AsyncIterator[CallLog]:
+        """The same, for as long as its events are needed: no more are in hand at one time than may be asked for, and of
+        large ones one."""
+        read = partial(decode_call_log, call_id=call_id)
+        async with AsyncExitStack() as until:
+            yield await self._patiently(attempts, read, call_id, until=until)
+
+    @asynccontextmanager
+    async def look(self, call_id: str) -> AsyncIterator[CallLog]:
         """The same with one try, when it is its turn."""
-        async with self._lanes.one():
-            read = partial(decode_call_log, call_id=call_id)
-            return await self._api.get("conversation", call_id, source="history", read=read)
+        read = partial(decode_call_log, call_id=call_id)
+        async with AsyncExitStack() as until:
+            yield await self._ask(read, call_id, until=until)
 
     async def recent(self, count: int, *, statuses: str = "") -> AsyncIterator[CallSummary]:
         """The calls that changed last, newest first; ``statuses`` is a comma-separated filter."""
@@ -108,23 +119,31 @@ class History:
         """A page of the list, retries among them where the API takes that."""
         more = self._attempts.parameters
         try:
-            return await self._patiently(6, decode_call_page, params={**params, **more})
+            return await self._page({**params, **more})
         except Refused as refused:
             if refused.status != 400 or not more:
                 raise
         self._attempts.refused()
-        return await self._patiently(6, decode_call_page, params=params)
+        return await self._page(params)
+
+    async def _page(self, params: dict[str, str]) -> CallPage:
+        async with AsyncExitStack() as until:
+            return await self._patiently(6, decode_call_page, params=params, until=until)
 
     async def _patiently(
-        self, attempts: int, read: Callable[[bytes], T], *path: str, params: dict[str, str] | None = None
+        self,
+        attempts: int,
+        read: Callable[[bytes], T],
+        *path: str,
+        until: AsyncExitStack,
+        params: dict[str, str] | None = None,
     ) -> T:
         """An answer, after so many failures at most. To be told to come later is none: it says nothing of a call."""
         backoff = Backoff(self._rng)
         failures, waited = 0, 0.0
         while True:
             try:
-                async with self._lanes.one():
-                    return await self._api.get("conversation", *path, source="history", read=read, params=params)
+                return await self._ask(read, *path, until=until, params=params)
             except Interrupted as interrupted:
                 delay = backoff.delay(at_least_seconds=interrupted.retry_after_seconds)
                 failures += interrupted.reason != "rate_limited"
@@ -132,3 +151,31 @@ class History:
                 if failures >= attempts or waited > self._patience:
                     raise
             await self._sleep(delay)
+
+    async def _ask(
+        self,
+        read: Callable[[bytes], T],
+        *path: str,
+        until: AsyncExitStack,
+        params: dict[str, str] | None = None,
+    ) -> T:
+        """One question in its turn, which lasts until ``until`` ends. What turns out to be large while another large
+        answer is in hand is asked for again when it is its turn among these: it keeps no lane from the small ones."""
+        ask = partial(self._api.get, "conversation", *path, source="history", read=read, params=params)
+        async with AsyncExitStack() as turn:
+            await turn.enter_async_context(self._lanes.one())
+            hold = await turn.enter_async_context(self._api.room.hold())
+            try:
+                answer = await ask(hold=hold)
+            except Interrupted as interrupted:
+                if interrupted.reason != NO_ROOM:
+                    raise
+            else:
+                until.push_async_exit(turn.pop_all())
+                return answer
+        async with AsyncExitStack() as turn:
+            hold = await turn.enter_async_context(self._api.room.hold())
+            await hold.take_room()
+            answer = await ask(hold=hold)
+            until.push_async_exit(turn.pop_all())
+        return answer

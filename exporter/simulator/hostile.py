@@ -30,10 +30,12 @@ HOSTILE: Mapping[str, str] = {
     "packed_history": "its log is 1 GB in gzip of 1 MB",
     "agent": "its agent's id has 70 KB",
     "goodbyes": "its stream says goodbye with an event id, and goes on",
+    "crowd": "one of very many on the list; its stream brings nothing",
 }
 """Name and meaning of every kind."""
 
 AGENT = "hostile"
+CROWD = "crowd"
 _QUIET = frozenset({"large_history", "long_history", "packed_history", "agent"})
 """Kinds whose stream brings nothing."""
 _GARBAGE = b"data: 0\n\n" * 1000
@@ -56,6 +58,7 @@ class Hostile:
 
     def __init__(self) -> None:
         self._attacks: dict[str, Attack] = {}
+        self._crowds: list[list[Attack]] = []
         self._numbers = itertools.count(1)
         self._packed: dict[str, bytes] = {}
 
@@ -69,6 +72,8 @@ class Hostile:
             for number in itertools.islice(self._numbers, calls)
         ]
         self._attacks.update((attack.call_id, attack) for attack in begun)
+        if kind == CROWD and begun:
+            self._crowds.append(begun)
         return [attack.call_id for attack in begun]
 
     def get(self, call_id: str) -> Attack | None:
@@ -83,15 +88,33 @@ class Hostile:
         return asyncio.get_running_loop().time() >= attack.ends_at
 
     def entries(self, statuses: set[str]) -> list[dict[str, Any]]:
-        """Hostile calls as the list shows them."""
-        found = [self._entry(attack) for attack in self._attacks.values()]
+        """Hostile calls as the first page of the list shows them, a crowd aside."""
+        found = [self._entry(attack) for attack in self._attacks.values() if attack.kind != CROWD]
         return [entry for entry in found if not statuses or entry["status"] in statuses]
+
+    def crowd(self, statuses: set[str]) -> int:
+        """How many calls of crowds the list has."""
+        return sum(len(crowd) for crowd in self._listed(statuses))
+
+    def crowd_entries(self, statuses: set[str], begin: int, end: int) -> list[dict[str, Any]]:
+        """Some of them, as the list shows them: page by page, so that fifty thousand cost no more than a page does."""
+        found: list[Attack] = []
+        for crowd in self._listed(statuses):
+            found += crowd[max(0, begin) : max(0, end)]
+            begin, end = begin - len(crowd), end - len(crowd)
+        return [self._entry(attack) for attack in found]
+
+    def _listed(self, statuses: set[str]) -> list[list[Attack]]:
+        return [crowd for crowd in self._crowds if not statuses or self._status(crowd[0]) in statuses]
+
+    def _status(self, attack: Attack) -> str:
+        return "completed" if self._over(attack) else "in_progress"
 
     def _entry(self, attack: Attack) -> dict[str, Any]:
         over = self._over(attack)
         return {
             "callId": attack.call_id,
-            "status": "completed" if over else "in_progress",
+            "status": self._status(attack),
             "agentId": "x" * 70_000 if attack.kind == "agent" else AGENT,
             "type": "webcall",
             "createdAt": iso(attack.began_ms),
@@ -114,6 +137,9 @@ class Hostile:
             while not self._over(attack):
                 if transport is None or transport.is_closing():
                     break
+                if attack.kind == CROWD:
+                    await asyncio.sleep(attack.ends_at - asyncio.get_running_loop().time())
+                    continue
                 if attack.kind in _QUIET:
                     await asyncio.sleep(0.1)
                     continue

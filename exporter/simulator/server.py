@@ -335,12 +335,16 @@ class Simulator:
         found = [call for call in found if _ATTEMPTS[attempts or "initial"](call.attempt)]
         if query.get("sortOrder", "desc") != "asc":
             found.reverse()
+        begin, end = (page - 1) * limit, page * limit
         waiting = self._waiting(query.get("statusFilter", ""), attempts)
-        shown = [self.switchboard.entry(call) for call in found[(page - 1) * limit : page * limit]]
-        shown += waiting[max(0, (page - 1) * limit - len(found)) : max(0, page * limit - len(found))]
-        if page == 1 and not query.get("agentIds"):
-            shown += self.hostile.entries({status for status in query.get("statusFilter", "").split(",") if status})
+        shown = [self.switchboard.entry(call) for call in found[begin:end]]
+        shown += waiting[max(0, begin - len(found)) : max(0, end - len(found))]
         total = len(found) + len(waiting)
+        if not query.get("agentIds"):
+            statuses = {status for status in query.get("statusFilter", "").split(",") if status}
+            shown += self.hostile.crowd_entries(statuses, begin - total, end - total)
+            total += self.hostile.crowd(statuses)
+            shown += self.hostile.entries(statuses) if page == 1 else []
         pages = -(-total // limit)
         pagination = {
             "total": total,

@@ -9,13 +9,14 @@ from exporter.address import ListenAddress
 from exporter.protocol.webhooks import WebhookAnswer
 from exporter.web.access import WebConfigFile
 from exporter.web.app import build_app
-from exporter.web.pages import CallPage, CallView, Capacity, FrontView, Health, Spent
+from exporter.web.pages import CallPage, CallsView, CallView, Capacity, FrontView, Health, Spent
 from exporter.web.ports import FollowAnswer, WebPorts
 from exporter.web.serving import Limits, RunningWeb, serve
 
 __all__ = [
     "CallPage",
     "CallView",
+    "CallsView",
     "Capacity",
     "FollowAnswer",
     "FrontView",

@@ -17,7 +17,7 @@ from exporter.web.access import WebConfigFile
 from exporter.web.browsing import Browsing, html
 from exporter.web.gatekeeper import Gatekeeper, cross_origin
 from exporter.web.pages import message_page
-from exporter.web.ports import FollowAnswer, WebhookAnswer, WebPorts
+from exporter.web.ports import CallsView, FollowAnswer, WebhookAnswer, WebPorts
 from exporter.web.scraping import scrape_of
 from exporter.web.sending import Bodies, BodyTooLarge, NoRoomForBody, Pages
 
@@ -25,6 +25,8 @@ __all__ = ["build_app"]
 
 MAX_WEBHOOK_BYTES = 1 << 20
 MAX_API_BYTES = 16 << 10
+CALLS_ON_A_PAGE = 1_000
+MOST_CALLS_ON_A_PAGE = 5_000
 SLOW_BODY_SECONDS = 10.0
 _GZIP_LEVEL = 1
 _GZIP_FROM_BYTES = 1_400
@@ -158,12 +160,14 @@ class _Site:
             running.add_done_callback(lambda _: self._gzipping.pop(id(page), None))
         return await asyncio.shield(self._gzipping[id(page)][1])
 
-    async def calls(self, request: web.Request) -> web.Response:
-        calls = [dataclasses.asdict(call) for call in self._ports.calls()]
-        for call in calls:
-            if call["last_event_age_seconds"] is not None:
-                call["last_event_age_seconds"] = round(call["last_event_age_seconds"], 3)
-        return _json({"calls": calls})
+    async def calls(self, request: web.Request) -> web.StreamResponse:
+        asked = [_number(request.query.get(name), usual) for name, usual in (("page", 1), ("limit", CALLS_ON_A_PAGE))]
+        if None in asked:
+            return _problem(400, "page and limit are whole numbers from 1")
+        page, limit = (number for number in asked if number is not None)
+        view = await self._ports.calls(page, min(limit, MOST_CALLS_ON_A_PAGE))
+        headers = {**_PLAIN_HEADERS, "Content-Type": "application/json; charset=utf-8"}
+        return await self._pages.send(request, await asyncio.to_thread(_listed, view), headers)
 
     async def follow(self, request: web.Request) -> web.Response:
         if not (self._api_open or self._access.current.authenticates):
@@ -211,6 +215,22 @@ class _Site:
         if status == 202:
             return _json({"status": answer.value}, status)
         return _problem(status, answer.value.replace("_", " "))
+
+
+def _listed(view: CallsView) -> bytes:
+    """In a thread: a thousand calls are half a megabyte."""
+    calls = [dataclasses.asdict(call) for call in view.calls]
+    for call in calls:
+        if call["last_event_age_seconds"] is not None:
+            call["last_event_age_seconds"] = round(call["last_event_age_seconds"], 3)
+    answer = {"calls": calls, "page": view.page, "pages": view.pages, "total": view.total}
+    return (json.dumps(answer, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+
+
+def _number(given: str | None, usual: int) -> int | None:
+    if given is None:
+        return usual
+    return int(given) if given.isascii() and given.isdigit() and len(given) <= 9 and int(given) else None
 
 
 _FOLLOW_SAYS = MappingProxyType(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
 from exporter.outputs.prometheus.pages import Page
 from exporter.outputs.prometheus.scrapers import Scrape
 from exporter.protocol.webhooks import WebhookAnswer
-from exporter.web.pages import CallPage, CallView, FrontView
+from exporter.web.pages import CallPage, CallsView, CallView, FrontView
 
-__all__ = ["CallView", "FollowAnswer", "WebPorts", "WebhookAnswer"]
+__all__ = ["CallView", "CallsView", "FollowAnswer", "WebPorts", "WebhookAnswer"]
 
 
 class FollowAnswer(StrEnum):
@@ -40,6 +40,7 @@ class WebPorts:
 
     ``render`` takes the Accept header, the metric names asked for (empty: all) and what is known of a scraper, and
     gives the page; its ``went_out`` is called when all of it was sent.
+    ``calls`` takes the number of a page and how many calls it has, and gives those there are.
     ``front`` takes the number of the page of calls and of nodes, and gives what works the page out, in a thread;
     ``call`` takes an id or a trace id, and knows a call or not (AtomsExporterError: it does, but cannot learn more of
     it now). ``ready`` says whether the process does its job, and
@@ -53,7 +54,7 @@ class WebPorts:
     version: str
     render: Callable[[str, tuple[str, ...], Scrape | None], Awaitable[Page]]
     ready: Callable[[], tuple[bool, str]]
-    calls: Callable[[], Sequence[CallView]]
+    calls: Callable[[int, int], Awaitable[CallsView]]
     front: Callable[[int, int], Callable[[], FrontView]]
     call: Callable[[str], Awaitable[CallPage | None]]
     follow: Callable[[str], Awaitable[FollowAnswer]]

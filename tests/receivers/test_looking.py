@@ -230,17 +230,58 @@ async def test_an_api_that_refuses_to_list_retries_is_asked_without_them_for_a_w
     assert attempts.parameters == {"callAttemptFilter": "all"}
 
 
-async def test_an_endless_list_is_not_read_endlessly() -> None:
+async def test_an_endless_list_is_not_read_endlessly_and_what_is_behind_is_counted_and_said_once() -> None:
     async def play(exchange: Exchange) -> None:
         await page(f"c{len(upstream.requests)}", more=True)(exchange)
 
     upstream = Upstream(play)
     with structlog.testing.capture_logs() as logs, pytest.MonkeyPatch.context() as patch:
         patch.setattr("exporter.receivers.discovery.MOST_PAGES", 150)
+        _, _, heard = await poll(upstream, 2)
+    assert len(upstream.requests) == 300
+    assert heard.counts["bound", "listed"] == 2
+    told = [(log["event"], log["pages_read"]) for log in logs if "pages_read" in log]
+    assert told == [("the list of calls is long", 100), ("the list of calls goes on behind what one look reads", 150)]
+
+
+async def test_a_look_reads_so_many_calls_at_most_whatever_the_pages_have() -> None:
+    async def play(exchange: Exchange) -> None:
+        number = len(upstream.requests)
+        rows = [{"callId": f"c{number}-{row}", "status": "active"} for row in range(400)]
+        await json_of({"logs": rows, "pagination": {"hasMore": True, "total": 5000}})(exchange)
+
+    upstream = Upstream(play)
+    with structlog.testing.capture_logs() as logs, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exporter.receivers.discovery.MOST_CALLS", 1000)
+        found, _, _ = await poll(upstream, 1)
+    assert len(upstream.requests) == 3
+    assert len(found) == 1200
+    assert [log["calls"] for log in logs if "calls" in log] == [5000]
+
+
+async def test_empty_pages_that_promise_more_are_not_turned() -> None:
+    upstream = Upstream(json_of({"logs": [], "pagination": {"hasMore": True}}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exporter.receivers.discovery.WHOLE_EVERY", 1)
         await poll(upstream, 1)
-    assert len(upstream.requests) == 150
-    told = [(log["pages_read"], log["reads_on"]) for log in logs if log["event"] == "the list of calls is long"]
-    assert told == [(100, True), (150, False)]
+    assert len(upstream.requests) == 1
+
+
+async def test_others_have_their_turn_while_a_page_is_told_of() -> None:
+    turns: list[int] = []
+    told: list[FoundCall] = []
+
+    async def beside() -> None:
+        while True:
+            turns.append(len(told))
+            await asyncio.sleep(0)
+
+    upstream = Upstream(page(*(f"c{number}" for number in range(500))))
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        other = asyncio.ensure_future(beside())
+        await Poll(api, told.append, backoff=Backoff(MostlyOne()), log=LOG).once()
+        other.cancel()
+    assert {50 * number for number in range(1, 10)} <= set(turns)
 
 
 async def test_a_call_is_found_once_and_forgotten_when_long_not_listed() -> None:
@@ -463,10 +504,11 @@ async def test_a_look_is_one_try() -> None:
     async with upstream.serving(), api_for(upstream.url) as (api, _):
         looking = history(api, Naps())
         with pytest.raises(Refused):
-            await looking.look(CALL)
+            await looking.look(CALL).__aenter__()
         with pytest.raises(Interrupted):
-            await looking.look(CALL)
-        assert (await looking.look(CALL)).status == "in_progress"
+            await looking.look(CALL).__aenter__()
+        async with looking.look(CALL) as log:
+            assert log.status == "in_progress"
     assert len(upstream.requests) == 3
 
 

@@ -35,6 +35,10 @@ QUICK: Mapping[str, str] = {
 """Waits that are right for a real API and long for a simulated one."""
 
 
+_ALL_CALLS = "/api/v1/calls?limit=5000"
+"""Those that are followed come first: no test follows so many."""
+
+
 def free_port() -> int:
     """A port of loopback that nobody has at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -113,12 +117,12 @@ class Exporter:
     def calls_now(self) -> list[dict[str, Any]]:
         """The calls being followed, without yielding to the event loop."""
         with httpx.Client(trust_env=False, timeout=20) as client:
-            found = client.get(self.url + "/api/v1/calls").json()
+            found = client.get(self.url + _ALL_CALLS).json()
         return [call for call in found["calls"] if call["ended_at"] is None]
 
     async def calls(self) -> list[dict[str, Any]]:
         """The calls being followed."""
-        found = (await self.get("/api/v1/calls")).json()
+        found = (await self.get(_ALL_CALLS)).json()
         return [call for call in found["calls"] if call["ended_at"] is None]
 
     async def settled(self, seconds: float = 60.0) -> Page:

@@ -32,7 +32,7 @@ EVENT_TYPES = (
     "metrics", "tool_call_start", "tool_call_end", "tool_call_error", "knowledgebase", "variable_extraction",
     "pre_call_api", "post_call_api", "agent_error", "agent_log", "call_recording", "other",
 )  # fmt: skip
-STREAM_STATES = ("connecting", "open", "waiting", "failing")
+STREAM_STATES = ("pending", "connecting", "open", "waiting", "failing")
 RECONNECT_REASONS = (
     "cut", "idle", "server_error", "rate_limited", "connect", "timeout", "unauthorized", "not_found", "content_type",
     "content_coding", "sse_close", "refused", "other",
@@ -68,8 +68,8 @@ EXPORT_REASONS = (
 )  # fmt: skip
 
 BOUNDS_HIT = (
-    "stream_share", "stream_held", "stream_coding", "answer_bytes", "streams", "connections", "page_readers",
-    "bodies", "passwords", "webhook_age",
+    "stream_share", "stream_held", "stream_coding", "answer_bytes", "streams", "calls", "listed",
+    "connections", "page_readers", "bodies", "passwords", "webhook_age",
 )  # fmt: skip
 """What of the outside went beyond its bound; SECURITY.md says of each what the bound is and what happens then."""
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from exporter.web.pages.call import call_page
 from exporter.web.pages.frame import CONTENT_SECURITY_POLICY, message_page
 from exporter.web.pages.front import front_page
-from exporter.web.pages.view import CallPage, CallView, Capacity, FrontView, Health, Spent
+from exporter.web.pages.view import CallPage, CallsView, CallView, Capacity, FrontView, Health, Spent
 
 __all__ = [
     "CONTENT_SECURITY_POLICY",
     "CallPage",
     "CallView",
+    "CallsView",
     "Capacity",
     "FrontView",
     "Health",

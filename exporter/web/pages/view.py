@@ -9,7 +9,7 @@ from typing import NamedTuple
 from exporter.outputs.recent import NodeHour, Trouble, Version
 from exporter.outputs.spans import SpanRecord
 
-__all__ = ["CallPage", "CallView", "Capacity", "FrontView", "Health", "Spent"]
+__all__ = ["CallPage", "CallView", "CallsView", "Capacity", "FrontView", "Health", "Spent"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +37,15 @@ class CallView:
     outcome: str | None = None
     end_reason: str | None = None
     ended_at: float | None = None
+
+
+class CallsView(NamedTuple):
+    """Some of the calls: those of a ``page`` of ``pages``, from 1, of ``total`` in all."""
+
+    calls: Sequence[CallView]
+    page: int
+    pages: int
+    total: int
 
 
 class Health(NamedTuple):
