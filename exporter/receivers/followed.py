@@ -149,7 +149,7 @@ class Followed:
             within(self._resuming, 0.0)  # what waits to be read is worth more now than what came before
             if self.subscription is not None:
                 self.subscription.end()
-        elif isinstance(verdict, AskTheLog) and not self._asking:
+        elif isinstance(verdict, AskTheLog) and verdict.at < inf and not self._asking:
             self._asking = True
             self._around.spawn(self._ask())
         if self._changed is not None:
@@ -167,7 +167,7 @@ class Followed:
         try:
             while self._verdict is None:
                 verdict = weigh(self._case, self._around.patience, self._around.monotonic())
-                if not isinstance(verdict, AskTheLog):
+                if not isinstance(verdict, AskTheLog) or verdict.at == inf:
                     return
                 if (pause := verdict.at - self._around.monotonic()) > 0:
                     await self._change_within(pause)
@@ -207,7 +207,6 @@ class Followed:
         """
         asked_at = self._around.monotonic()
         if self._too_large:
-            self.report(LogAway(asked_at))
             return None
         try:
             async with self._around.history.look(self.found.call_id) as call_log:
@@ -215,8 +214,8 @@ class Followed:
         except Refused as refused:
             self.report(LogAway(asked_at) if refused.status == 401 else LogUnknown(asked_at))
         except (Interrupted, Malformed) as problem:
-            self._is_too_large(problem)
-            self.report(LogAway(asked_at))
+            if not self._is_too_large(problem):
+                self.report(LogAway(asked_at))
         return None
 
     async def _had(
@@ -252,15 +251,16 @@ class Followed:
         self._around.let_go_of_log(self._kept_bytes)
         self._last_log, self._kept_bytes = None, 0
 
-    def _is_too_large(self, problem: Exception) -> None:
-        """A refusal by our own bound is none that passes: the log is not asked for again."""
-        if isinstance(problem, Malformed) and problem.reason == OVERSIZE and not self._too_large:
+    def _is_too_large(self, problem: Exception) -> bool:
+        """A refusal by our own bound is none that passes: the log has been asked for the last time."""
+        if not isinstance(problem, Malformed) or problem.reason != OVERSIZE:
+            return False
+        if not self._too_large:
             self._too_large = True
-            self._around.log.warning(
-                "a call's history is beyond our bound and is not asked for again",
-                call_id=self.found.call_id,
-                bound=str(problem),
-            )
+            says = "a call's history is beyond our bound and is not asked for again"
+            self._around.log.warning(says, call_id=self.found.call_id, bound=str(problem))
+            self.report(LogAway(inf))
+        return True
 
     def _learn(self, call_log: CallLog) -> None:
         """Who answers, where nobody has said so yet."""

@@ -66,3 +66,37 @@ async def test_one_kind_of_hostile_call_takes_nothing_from_the_others(kind: str,
 
 async def test_hostile_calls_of_several_kinds_take_nothing_from_the_others(tmp_path: Path) -> None:
     await attacked(tmp_path, ["flood", "bomb", "names", "packed_history", "goodbyes"], calls=1, seconds=4.0)
+
+
+async def test_a_history_beyond_our_bound_is_asked_for_once_and_what_the_list_says_ends_the_call(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, webhooks=False, total_calls=0) as here:
+        exporter = await here.exporter()
+        ids = here.simulator.hostile.begin("large_history", 2, 2.0, here.simulator.now_ms())
+        await until(lambda: all(f"call_id={each} outcome=" in exporter.log for each in ids), 30, "they have ended")
+        assert sum(here.simulator.hostile.asked.values()) <= 3, "one of two may be asked twice"
+        assert exporter.log.count("is beyond our bound and is not asked for again") == 2
+        page = await exporter.page()
+        assert page.total("atoms_exporter_bounds_hit_total", what="answer_bytes") == 2
+        assert page.total("atoms_calls_ended_total", outcome="lost") == 2
+        assert await exporter.stop() == 0
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("kind", ["heavy_history", "long_history"])
+async def test_eight_large_histories_at_once_take_no_more_memory_than_one(kind: str, tmp_path: Path) -> None:
+    async with world(tmp_path, webhooks=False, calls=4, total_calls=8, speed=10.0) as here:
+        exporter = await here.exporter()
+        here.simulator.begin()
+        ids = here.simulator.hostile.begin(kind, 8, 3.0, here.simulator.now_ms())
+        async with watching(exporter) as watch:
+            await here.played(120)
+            page = await honest_settled(exporter, set(ids), 60)
+            assert losses(here, page) == [], "other calls do not wait for them"
+            await exporter.settled(300)
+        assert watch.unanswered == []
+        page = await exporter.page()
+        assert page.total("atoms_calls_ended_total", agent_id="hostile", outcome="completed") == 8
+        assert exporter.most_rss < MOST_BYTES, f"{exporter.most_rss / 2**20:.0f} MiB"
+        assert await exporter.stop() == 0

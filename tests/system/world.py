@@ -144,6 +144,12 @@ class Exporter:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     @property
+    def most_rss(self) -> int:
+        """The most resident memory it ever had, bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+
+    @property
     def files(self) -> int:
         """Open file descriptors."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
