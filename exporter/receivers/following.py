@@ -223,7 +223,7 @@ class Following:
             log.exception("following a call failed")
             self._abandon(call_id, log)
         finally:
-            followed.let_go()
+            followed.close()
             self._followed.pop(call_id, None)
             self._with_stream.discard(call_id)
             self._looked_up.discard(call_id)
