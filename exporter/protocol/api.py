@@ -67,8 +67,6 @@ class CallSummary(msgspec.Struct, frozen=True):
     channel: str = UNKNOWN
     created_at: float | None = None
     duration_seconds: float | None = None
-    version: str | None = None
-    is_test: bool | None = None
 
 
 class CallPage(Answer, frozen=True):
@@ -173,13 +171,7 @@ def _summary(log: Fields) -> CallSummary | None:
         channel=channel_of(log.text("type")),
         created_at=log.time("createdAt"),
         duration_seconds=duration_of(log, "duration"),
-        version=_version(log),
-        is_test=log.field("isTest", bool),
     )
-
-
-def _version(log: Fields) -> str | None:
-    return log.text("versionNumber") or log.text("versionId")
 
 
 def duration_of(fields: Fields, name: str) -> float | None:
@@ -211,7 +203,7 @@ def decode_call_log(body: bytes, call_id: str) -> CallLog:
         dispositions=dispositions_of(log.inside("postCallAnalytics")),
         end_reason=log.text("disconnectionReason") or log.text("callFailureReason"),
         cost=log.field("callCost", float),
-        version=_version(log),
+        version=log.text("versionNumber") or log.text("versionId"),
         is_test=log.field("isTest", bool),
         retry=log.field("retryAttemptNumber", int),
         size_bytes=len(body),

@@ -8,8 +8,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from math import inf
 from typing import Final
 
-from msgspec.structs import replace
-
 from exporter.calls.evidence import (
     Case,
     Evidence,
@@ -28,12 +26,7 @@ from exporter.calls.judge import AskTheLog, NotOursForNow, Over, Verdict, may_op
 from exporter.calls.observations import Agent
 from exporter.calls.tracker import Progress, TrackedCall, natural_outcome
 from exporter.errors import AtomsExporterError, Interrupted, Malformed, Refused
-<<<<<<< HEAD
 from exporter.protocol.api import UNKNOWN, CallLog, without_events
-=======
-from exporter.protocol.api import UNKNOWN, CallLog
-from exporter.protocol.labels import name_label
->>>>>>> 67db392 (metrics.version_label and discovery.test_calls: versions told apart where that is wanted, test calls left alone)
 from exporter.receivers.around import Around
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import OVERSIZE
@@ -80,7 +73,6 @@ class Followed:
         "_tried",
         "_under_way",
         "_verdict",
-        "_version",
         "agent_id",
         "found",
         "state",
@@ -97,14 +89,8 @@ class Followed:
         self.subscription: Subscription | None = None
         self._around = around
         self._channel = found.channel
-<<<<<<< HEAD
         self._earlier = newcomer.earlier
         self._under_way = newcomer.under_way
-=======
-        self._version = found.version
-        self._earlier = earlier
-        self._under_way = under_way
->>>>>>> 67db392 (metrics.version_label and discovery.test_calls: versions told apart where that is wanted, test calls left alone)
         self._case = Case(around.monotonic())
         for said in newcomer.said:
             self._case = hear(self._case, said)
@@ -279,7 +265,6 @@ class Followed:
     def _learn(self, call_log: CallLog) -> None:
         """Who answers, where nobody has said so yet."""
         self.agent_id = self.agent_id or call_log.agent_id
-        self._version = self._version or call_log.version
         if self._channel == UNKNOWN:
             self._channel = call_log.channel
 
@@ -381,40 +366,19 @@ class Followed:
 
     async def _who(self, *, ask: bool) -> Agent:
         """Who answers: as the earlier life had it, if it has counted anything under that name."""
-<<<<<<< HEAD
         if self._earlier is not None and len(self._earlier.counted):
             return self._earlier.agent
         if ask and self.agent_id is None and self._case.log is None and self._around.patience.log_answers:
-=======
-        around = self._around
-        wants_version = around.limits.tell_versions and self._version is None
-        nameless = self.agent_id is None and self._case.log is None
-        earlier = self._earlier.agent if self._earlier is not None and len(self._earlier.counted) else None
-        if (wants_version or (nameless and earlier is None)) and around.patience.log_answers:
->>>>>>> 67db392 (metrics.version_label and discovery.test_calls: versions told apart where that is wanted, test calls left alone)
             await self._ask_once()
-        if earlier is not None:
-            agent = earlier
-        else:
-            agent = await around.directory.resolve(self.agent_id) if self.agent_id else Agent()
-        return replace(agent, version=name_label(self._version)) if around.limits.tell_versions else agent
+        return await self._around.directory.resolve(self.agent_id) if self.agent_id else Agent()
 
     # -- its life
 
-<<<<<<< HEAD
     async def follow(self) -> bool:
         """Follow it until it is over; ``False`` when it turned out to be none of ours."""
-=======
-    async def run(self) -> bool:
-        """Follow it to its end; ``False`` when it turned out to be none of ours."""
-        around = self._around
->>>>>>> 67db392 (metrics.version_label and discovery.test_calls: versions told apart where that is wanted, test calls left alone)
         if self._earlier is not None:
             await self._begun()
-        elif around.limits.leave_tests and await self._is_a_test():
-            around.tracker.forget(self.found.call_id)
-            around.log.debug("a test call is left alone", call_id=self.found.call_id)
-            return True
+        around = self._around
         self.subscription = Subscription(
             around.api,
             self.found.call_id,
@@ -435,7 +399,6 @@ class Followed:
         self.state = "reconciling"
         return True
 
-<<<<<<< HEAD
     def _place(self) -> AbstractAsyncContextManager[None]:
         again, self._tried = self._tried, True
         return self._around.places.one(again=again)
@@ -445,21 +408,6 @@ class Followed:
         self._let_go_of_log()
 
     async def conclude(self) -> None:
-=======
-    async def _is_a_test(self) -> bool:
-        """Whether the API marks it as a test, before anything is counted of it; where neither list nor log says so
-        after some looks, it is none."""
-        backoff = Backoff(self._around.rng)
-        for _ in range(_LOOKS_FOR_WHAT_IS_NOT_THERE):
-            if self.found.is_test is not None or not self._around.patience.log_answers:
-                break
-            if (call_log := await self._ask_once()) is not None:
-                return call_log.is_test is True
-            await asyncio.sleep(backoff.delay())
-        return self.found.is_test is True
-
-    async def _conclude(self) -> None:
->>>>>>> 67db392 (metrics.version_label and discovery.test_calls: versions told apart where that is wanted, test calls left alone)
         """Its history, then its end."""
         around = self._around
         call_log = await self._last_word() if around.patience.log_answers else None

@@ -158,8 +158,6 @@ class Following:
 
     def listed(self, found: FoundCall) -> None:
         """A list names a call that is news: it is followed, or the judge hears of it."""
-        if self._around.limits.leave_tests and found.is_test:
-            return
         said = self._said(found)
         if not self._hears(found.call_id, said) and not self._is_forgotten(found.call_id):
             self.follow(found, first=said)
