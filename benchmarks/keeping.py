@@ -1,10 +1,18 @@
-"""What keeping costs: the moment on the event loop, the commit, a start. ``python -m benchmarks.keeping``."""
+"""What keeping costs.
+
+python -m benchmarks.keeping                    # its parts, in this process: the moment on the event loop, the
+                                                # commit, a start; ten seconds
+git worktree add ../before 99f257b
+python -m benchmarks.keeping ../before --write  # a running exporter beside the version before: scrapes, stalls,
+                                                # events, the start; ten minutes, two quiet cores
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import gc
+import os
 import random
 import tempfile
 import time
@@ -12,7 +20,10 @@ from pathlib import Path
 
 import structlog
 
+from benchmarks.keeping_beside import HERE, QUICK, Size, measured, table, write
+from benchmarks.live import Rig
 from benchmarks.pages import change, fill
+from benchmarks.report import machine
 from exporter.calls.observations import Agent
 from exporter.calls.tracker import Tracker
 from exporter.outputs.prometheus.metrics import Metrics
@@ -92,17 +103,38 @@ async def measure(calls: int, events: int, lines: int, share: float, repeat: int
 
 
 def main() -> None:
-    """Print the figures."""
-    given = argparse.ArgumentParser(description=__doc__)
+    """Print the figures: of this tree's parts; or, with another tree, of both trees running."""
+    given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    given.add_argument("tree", nargs="?", type=Path, help="the version before, in a work tree of its own")
+    given.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    given.add_argument("--quick", action="store_true", help="beside another tree: 1,000 calls, one run")
+    given.add_argument("--no-pin", action="store_true", help="let the kernel choose the cores")
     given.add_argument("--calls", type=int, default=10_000)
     given.add_argument("--events", type=int, default=45, help="of each call between two scrapes")
     given.add_argument("--lines", type=int, default=50_000, help="of the page")
     given.add_argument("--share", type=float, default=0.4, help="of the series that change between two scrapes")
     given.add_argument("--repeat", type=int, default=5)
     asked = given.parse_args()
+    if asked.tree is not None:
+        _beside(asked.tree.resolve(), quick=asked.quick, pinned=not asked.no_pin, into_docs=asked.write)
+        return
     found = asyncio.run(measure(asked.calls, asked.events, asked.lines, asked.share, asked.repeat))
     for name, figure in found.items():
         print(f"{name:10} {figure:.1f} MB" if name == "megabytes" else f"{name:10} {figure * 1000:.1f} ms")
+
+
+def _beside(tree: Path, *, quick: bool, pinned: bool, into_docs: bool) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    pinned = pinned and len(cores) > 1
+    size = QUICK if quick else Size()
+    rig = Rig(cores[0] if pinned else None, cores[1] if pinned else None, Path())
+    found = measured(rig, [tree, HERE], size)
+    here = machine()
+    about = f"{here['when']}, {here['commit']}, {here['cpu']}, {here['cores']} cores, load {os.getloadavg()[0]:.1f}"
+    text = table(found, size, about)
+    print(text)
+    if into_docs:
+        write(text)
 
 
 if __name__ == "__main__":

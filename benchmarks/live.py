@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,13 +37,25 @@ class Died(Exception):
 
 
 class Child:
-    """A Python process of ours that speaks in lines of JSON."""
+    """A Python process of ours that speaks in lines of JSON.
 
-    def __init__(self, module: str, *arguments: str, cpu: int | None = None) -> None:
+    :param module: its name, or a file.
+    :param tree: whose code it runs.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        cpu: int | None = None,
+        tree: Path = _HERE,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            cwd=_HERE,
+            [sys.executable, *(() if module.endswith(".py") else ("-m",)), module, *arguments],
+            cwd=tree,
+            env={**os.environ, "PYTHONPATH": str(tree), **(env or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

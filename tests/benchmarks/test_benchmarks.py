@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import keeping_beside
 from benchmarks.live import Died, Rig, certificates
 from benchmarks.measuring import quantile
 from benchmarks.pages import change, fill, lines_of
@@ -163,3 +164,13 @@ def test_help_says_how_to_run_it_quickly() -> None:
 @pytest.mark.parametrize("file", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
 def test_committed_tables_say_what_the_committed_figures_say(file: Path) -> None:
     assert file.with_suffix(".md").read_text() == markdown(json.loads(file.read_text()))
+
+
+def test_what_keeping_costs_is_shown_beside_the_version_before_and_has_a_place() -> None:
+    before = {key: 1.0 for _, key, *_ in keeping_beside._ROWS}
+    runs = {"before": [before, dict.fromkeys(before, 3.0)], "now": [dict.fromkeys(before, 2.0)]}
+    text = keeping_beside.table(runs, keeping_beside.Size(), "somewhere")
+    rows = [line for line in text.splitlines() if " ms |" in line or " s |" in line]
+    assert len(rows) >= 6
+    assert all("| 2.00 |" in row for row in rows), "of several runs the best"
+    assert keeping_beside.BEGIN in keeping_beside.DOCUMENT.read_text("utf-8")
