@@ -47,8 +47,8 @@ attack: $(VENV)/.test ## every attack, one by one, then all at once for five min
 	$(BIN)/python -m pytest tests/attack -m attack
 	$(BIN)/python -m tests.attack $(ARGS)
 
-soak: $(VENV)/.test ## half an hour of simulated traffic, compressed
-	$(BIN)/python -m pytest tests/system/test_load.py -m soak -s $(ARGS)
+soak: $(VENV)/.test ## half an hour of simulated traffic, twelve hours of commits, compressed
+	$(BIN)/python -m pytest tests/system/test_load.py tests/state/test_twelve_hours.py -m soak -s $(ARGS)
 
 hour: $(VENV)/.test ## a simulated hour of 300 calls with every fault at once
 	$(BIN)/python -m pytest tests/system/test_load.py -m hour -s $(ARGS)

@@ -257,6 +257,7 @@ class SQLiteStore:
 _CALL = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SERIES = "INSERT INTO series (family, labels, numbers, born, created_at, base, resting) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _labels_from = msgspec.json.Decoder(tuple[str, ...]).decode
+_kinds_from = msgspec.json.Decoder(dict[str, list[str]]).decode
 
 
 def _call_row(call: CallNews, now: float) -> tuple[object, ...]:
@@ -298,7 +299,7 @@ def _number(text: str | None) -> float:
 
 def _waiting_from(blob: bytes) -> dict[int, frozenset[str]]:
     try:
-        found = msgspec.json.decode(blob, type=dict[str, list[str]])
+        found = _kinds_from(blob) if blob not in (b"{}", "{}") else {}
         return {int(identity): frozenset(kinds) for identity, kinds in found.items()}
     except (ValueError, TypeError):
         return {}
