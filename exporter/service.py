@@ -112,6 +112,7 @@ class Service:
             max_series_per_metric=config.metrics.max_series_per_metric,
             created_timestamps=config.metrics.created_timestamps,
             without=config.metrics.disable,
+            version_label=config.metrics.version_label,
         )
         self.metrics.store.begin(clock)
         self._store = self._open_store(env)
@@ -178,6 +179,8 @@ class Service:
                 reconcile_attempts=config.history.attempts,
                 reconcile_patience=config.history.patience,
                 most_reconciling=config.history.max_pending,
+                leave_tests=not config.discovery.test_calls,
+                tell_versions=config.metrics.version_label,
             ),
             durable=self._store is not None,
             on_finished=self._finished,

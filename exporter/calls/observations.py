@@ -22,6 +22,8 @@ class Agent(Struct, frozen=True):
     name: str = "unknown"
     single_prompt: bool = False
     """The agent has no workflow: its calls never show a node."""
+    version: str = ""
+    """Of the agent, where versions are told apart; ``unknown`` where nobody says which."""
 
 
 class Place(Struct, frozen=True, gc=False, cache_hash=True):
@@ -31,6 +33,8 @@ class Place(Struct, frozen=True, gc=False, cache_hash=True):
     agent_name: str
     node_id: str
     node_name: str
+    version: str = ""
+    """As ``Agent`` has it."""
 
 
 class Where(Struct, frozen=True, gc=False):

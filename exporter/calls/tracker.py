@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 UNKNOWN_CHANNEL = "unknown"
+_NOBODY = Agent().agent_id
 
 
 Result = TypeVar("Result")
@@ -156,7 +157,7 @@ class Tracker:
                 self._units,
                 capture_content=self._capture_content,
                 limits=self._limits,
-                agent_names=self._names.setdefault(agent.agent_id, {}) if agent != Agent() else None,
+                agent_names=self._names.setdefault(agent.agent_id, {}) if agent.agent_id != _NOBODY else None,
             )
             tracked = self._calls[call_id] = TrackedCall(call, now)
             if durable:

@@ -71,7 +71,7 @@ class Visit:
 
     def settle(self, call_id: str, agent: Agent, node_id: str, name: str) -> None:
         """From now on it is known where this is."""
-        place = _place(agent.agent_id, agent.name, node_id, name)
+        place = _place(agent.agent_id, agent.name, node_id, name, agent.version)
         visit = "" if node_id == NO_NODE else self.key
         span = span_id(call_id, "hop", visit) if visit else span_id(call_id, "call")
         self.where = Where(call_id, place, visit, self.index, f"{trace_id(call_id):032x}", f"{span:016x}")

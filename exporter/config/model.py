@@ -111,6 +111,11 @@ class Discovery(Section):
     calls: Annotated[tuple[str, ...], BeforeValidator(Texts(_CALL_ID))] = Field(
         (), description="calls to follow from the start"
     )
+    test_calls: OnOff = Field(
+        True,
+        description="follow calls that the API marks as tests; `false` leaves them alone, at the cost of a look "
+        "at the log of each call that no list has told of",
+    )
     poll: Poll = Poll()
     webhook: Webhook = Webhook()
 
@@ -176,6 +181,9 @@ class Metrics(Section):
     )
     agent_log_names: Annotated[tuple[str, ...], BeforeValidator(Texts())] = Field(
         (), description="names of your own `agent_log` events that may become labels; every other is `other`"
+    )
+    version_label: OnOff = Field(
+        False, description="label `version` on turns, calls and errors: the agent's, by the API's own number"
     )
     disable: Annotated[tuple[str, ...], BeforeValidator(Texts(Choice(tuple(GROUPS))))] = Field(
         (), description="groups of metrics that are switched off, such as `stages, processors, words`; docs/metrics.md"

@@ -92,6 +92,7 @@ class Replay:
             analyses=Analyses(config.metrics.disposition_values),
         )
         self._agent = agent
+        self._tell_versions = config.metrics.version_label
         self._channel = channel
         self._logs: dict[str, CallLog] = {}
         self._held: dict[str, list[bytes | msgspec.Raw]] = {}
@@ -105,7 +106,8 @@ class Replay:
     def _agent_of(self, log: CallLog) -> Agent:
         if log.agent_id is None:
             return self._agent
-        return Agent(log.agent_id, name_label(log.agent_name), log.workflow_type == "single_prompt")
+        version = name_label(log.version) if self._tell_versions else ""
+        return Agent(log.agent_id, name_label(log.agent_name), log.workflow_type == "single_prompt", version)
 
     def take(self, recording: Recording, after_each: Callable[[], None] = lambda: None) -> None:
         """All events of one recording."""
@@ -173,6 +175,7 @@ def replay(
         latency_buckets=config.metrics.latency_buckets,
         max_series_per_metric=config.metrics.max_series_per_metric,
         without=config.metrics.disable,
+        version_label=config.metrics.version_label,
     )
     traces = trace_export(env, metrics, max_queue_spans=None)
     where = endpoint(env, "traces")

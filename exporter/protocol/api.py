@@ -67,6 +67,8 @@ class CallSummary(msgspec.Struct, frozen=True):
     channel: str = UNKNOWN
     created_at: float | None = None
     duration_seconds: float | None = None
+    version: str | None = None
+    is_test: bool | None = None
 
 
 class CallPage(Answer, frozen=True):
@@ -171,7 +173,13 @@ def _summary(log: Fields) -> CallSummary | None:
         channel=channel_of(log.text("type")),
         created_at=log.time("createdAt"),
         duration_seconds=duration_of(log, "duration"),
+        version=_version(log),
+        is_test=log.field("isTest", bool),
     )
+
+
+def _version(log: Fields) -> str | None:
+    return log.text("versionNumber") or log.text("versionId")
 
 
 def duration_of(fields: Fields, name: str) -> float | None:
@@ -203,7 +211,7 @@ def decode_call_log(body: bytes, call_id: str) -> CallLog:
         dispositions=dispositions_of(log.inside("postCallAnalytics")),
         end_reason=log.text("disconnectionReason") or log.text("callFailureReason"),
         cost=log.field("callCost", float),
-        version=log.text("versionNumber") or log.text("versionId"),
+        version=_version(log),
         is_test=log.field("isTest", bool),
         retry=log.field("retryAttemptNumber", int),
         size_bytes=len(body),

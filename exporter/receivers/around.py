@@ -34,6 +34,10 @@ class Limits:
     """Looks at the log of an ended call that is not final yet."""
     reconcile_patience: float = 300.0
     """How long an ended call waits for a log that cannot be had."""
+    leave_tests: bool = False
+    """Calls that the API marks as tests are not followed."""
+    tell_versions: bool = False
+    """Of each call it is asked which version of its agent answers."""
     most_reconciling: int = 10_000
     """Ended calls that may wait for their history at once."""
 

@@ -63,6 +63,9 @@ class FoundCall(NamedTuple):
     source: str = "poll"
     under_way: bool = False
     """It began before this process, which cannot tell what an earlier life counted of it."""
+    version: str | None = None
+    is_test: bool | None = None
+    """``None``: nobody has said."""
 
 
 def static_calls(call_ids: Iterable[str], telemetry: Telemetry) -> list[FoundCall]:
@@ -319,7 +322,16 @@ class Poll:
 
 def found_call(call: CallSummary, source: str = "poll") -> FoundCall:
     """A listed call as a found one."""
-    return FoundCall(call.call_id, call.agent_id, call.channel, call.status, call.created_at, source)
+    return FoundCall(
+        call.call_id,
+        call.agent_id,
+        call.channel,
+        call.status,
+        call.created_at,
+        source,
+        version=call.version,
+        is_test=call.is_test,
+    )
 
 
 def _time_in_id(call: CallSummary) -> float | None:

@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from math import inf
 from typing import Final
 
+from msgspec.structs import replace
+
 from exporter.calls.evidence import (
     Case,
     Evidence,
@@ -27,6 +29,7 @@ from exporter.calls.observations import Agent
 from exporter.calls.tracker import Progress, TrackedCall, natural_outcome
 from exporter.errors import AtomsExporterError, Interrupted, Malformed, Refused
 from exporter.protocol.api import UNKNOWN, CallLog, without_events
+from exporter.protocol.labels import name_label
 from exporter.receivers.around import Around
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import OVERSIZE
@@ -73,8 +76,10 @@ class Followed:
         "_tried",
         "_under_way",
         "_verdict",
+        "_version",
         "agent_id",
         "found",
+        "left_alone",
         "state",
         "subscription",
         "tracked",
@@ -89,6 +94,9 @@ class Followed:
         self.subscription: Subscription | None = None
         self._around = around
         self._channel = found.channel
+        self._version = found.version
+        self.left_alone = False
+        """It is a test, and tests are not followed."""
         self._earlier = newcomer.earlier
         self._under_way = newcomer.under_way
         self._case = Case(around.monotonic())
@@ -265,6 +273,7 @@ class Followed:
     def _learn(self, call_log: CallLog) -> None:
         """Who answers, where nobody has said so yet."""
         self.agent_id = self.agent_id or call_log.agent_id
+        self._version = self._version or call_log.version
         if self._channel == UNKNOWN:
             self._channel = call_log.channel
 
@@ -366,19 +375,29 @@ class Followed:
 
     async def _who(self, *, ask: bool) -> Agent:
         """Who answers: as the earlier life had it, if it has counted anything under that name."""
-        if self._earlier is not None and len(self._earlier.counted):
-            return self._earlier.agent
-        if ask and self.agent_id is None and self._case.log is None and self._around.patience.log_answers:
+        around = self._around
+        wants_version = around.limits.tell_versions and self._version is None
+        nameless = self.agent_id is None and self._case.log is None
+        earlier = self._earlier.agent if self._earlier is not None and len(self._earlier.counted) else None
+        if ask and (wants_version or (nameless and earlier is None)) and around.patience.log_answers:
             await self._ask_once()
-        return await self._around.directory.resolve(self.agent_id) if self.agent_id else Agent()
+        if earlier is not None:
+            agent = earlier
+        else:
+            agent = await around.directory.resolve(self.agent_id) if self.agent_id else Agent()
+        return replace(agent, version=name_label(self._version)) if around.limits.tell_versions else agent
 
     # -- its life
 
     async def follow(self) -> bool:
         """Follow it until it is over; ``False`` when it turned out to be none of ours."""
+        around = self._around
         if self._earlier is not None:
             await self._begun()
-        around = self._around
+        elif around.limits.leave_tests and await self._is_a_test():
+            around.log.debug("a test call is left alone", call_id=self.found.call_id)
+            self.left_alone = True
+            return False
         self.subscription = Subscription(
             around.api,
             self.found.call_id,
@@ -398,6 +417,18 @@ class Followed:
             return False
         self.state = "reconciling"
         return True
+
+    async def _is_a_test(self) -> bool:
+        """Whether the API marks it as a test, before anything is counted of it; where neither list nor log says so
+        after some looks, it is none."""
+        backoff = Backoff(self._around.rng)
+        for _ in range(_LOOKS_FOR_WHAT_IS_NOT_THERE):
+            if self.found.is_test is not None or not self._around.patience.log_answers:
+                break
+            if (call_log := await self._ask_once()) is not None:
+                return call_log.is_test is True
+            await asyncio.sleep(backoff.delay())
+        return self.found.is_test is True
 
     def _place(self) -> AbstractAsyncContextManager[None]:
         again, self._tried = self._tried, True

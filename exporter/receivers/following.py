@@ -132,6 +132,8 @@ class Following:
         """
         if self.knows(found.call_id) or not self._ours(found.call_id):
             return False
+        if self._around.limits.leave_tests and found.is_test and earlier is None:
+            return False
         under_way = under_way or (found.under_way and not self.past_is_known)
         newcomer = Newcomer(found, earlier, under_way, (first,) if first is not None else ())
         if not self._has_room(newcomer.is_over):
@@ -215,6 +217,9 @@ class Following:
                 self._with_stream.discard(call_id)  # what is left of it needs none
                 self._next()
                 await followed.conclude()
+                self._on_finished(call_id)
+            elif followed.left_alone:
+                self._tracker.forget(call_id)
                 self._on_finished(call_id)
             else:
                 self._forget(call_id)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.calls.account import END_REASONS, end_reason_of
+from exporter.simulator import book_of, parse_faults
 from tests.system.world import world
 
 
@@ -35,4 +36,30 @@ async def test_reasons_cost_and_attempts_are_those_of_the_call_logs(tmp_path: Pa
         assert page.total("atoms_node_exits_total") == 40
         shown = (await exporter.get("/api/v1/calls")).json()["calls"]
         assert {call["end_reason"] for call in shown} <= set(END_REASONS)
+        assert await exporter.stop() == 0
+
+
+async def test_versions_are_told_apart_and_test_calls_left_alone_where_that_is_wanted(tmp_path: Path) -> None:
+    settings = {"metrics.version_label": "true", "discovery.test_calls": "false"}
+    faults = parse_faults("new_version=0.5,gap=0.3,agent_error=0.1,late=0.2:seconds=1")
+    async with world(tmp_path, calls=20, total_calls=48, settings=settings, faults=faults) as here:
+        exporter = await here.exporter()
+        here.simulator.begin()
+        await here.played()
+        page = await exporter.settled()
+        scripts = [ended.call.script() for ended in here.simulator.switchboard.past.values()]
+        assert len(scripts) == 48
+        followed = [script for script in scripts if not script.is_test]
+        assert 0 < len(followed) < 48
+        for family in ("atoms_calls_started_total", "atoms_calls_ended_total"):
+            expected = Counter((script.agent_id, str(script.version)) for script in followed)
+            assert page.rows(family, ("agent_id", "version")) == dict(expected), family
+        turns: Counter[tuple[str]] = Counter()
+        errors: Counter[tuple[str]] = Counter()
+        for script in followed:
+            turns[str(script.version),] += book_of(script).total("atoms_turn_latency_seconds_count")
+            errors[str(script.version),] += book_of(script).total("atoms_agent_errors_total")
+        assert page.rows("atoms_turn_latency_seconds_count", ("version",)) == +turns
+        assert page.rows("atoms_agent_errors_total", ("version",)) == +errors
+        assert page.total("atoms_test_calls_total") == 0
         assert await exporter.stop() == 0

@@ -60,6 +60,7 @@ _BY_KIND = {
     "first_answer": "atoms_llm_first_answer_seconds",
     "end_of_turn": "atoms_end_of_turn_prediction_seconds",
 }
+_TURNS = "atoms_turn_latency_seconds"
 _ENTERED = "entered"
 _Kept = dict[Any, Any]  # children of one place, by what distinguishes them there
 
@@ -123,8 +124,9 @@ def _not_counted(fact: Any) -> None:
 class CallMetrics:
     """Counts facts. ``recorders`` has a way to count for every class of them."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, version_label: bool = False) -> None:
         self._store = store
+        self._version_label = version_label
         self._places: dict[Place, _Kept] = {}
         self._versions: dict[tuple[str, str], str] = {}
         self.recorders: dict[type[Observation], Callable[[Any], None]] = {
@@ -173,7 +175,8 @@ class CallMetrics:
 
     def _turn_answered(self, fact: TurnAnswered) -> None:
         where, kept = fact.where, self._kept(fact.where.place)
-        turn = self._in(kept, "atoms_turn_latency_seconds", where.place, "true" if fact.interrupted else "false")
+        interrupted = "true" if fact.interrupted else "false"
+        turn = self._in(kept, _TURNS, where.place, interrupted, *self._version(where.place))
         turn.observe_with(fact.seconds, fact.at, _OwnSpan(fact, turn_span_id))
         if self._stages:
             for stage, took in fact.stages:
@@ -247,7 +250,7 @@ class CallMetrics:
         """What any visit to a node may count is there, at 0, from the first visit on."""
         for name in ("atoms_node_loops_total", "atoms_user_turns_total", "atoms_node_duration_seconds"):
             self._in(kept, name, place)
-        self._in(kept, "atoms_turn_latency_seconds", place, "false")
+        self._in(kept, _TURNS, place, "false", *self._version(place))
 
     def _node_left(self, fact: NodeLeft) -> None:
         if fact.duration_seconds is not None:
@@ -290,7 +293,8 @@ class CallMetrics:
 
     def _agent_failed(self, fact: AgentFailed) -> None:
         place = fact.where.place
-        self._in(self._kept(place), "atoms_agent_errors_total", place, fact.code, fact.severity).inc()
+        labels = (fact.code, fact.severity, *self._version(place))
+        self._in(self._kept(place), "atoms_agent_errors_total", place, *labels).inc()
 
     def _dead_air(self, fact: DeadAir) -> None:
         where = fact.where
@@ -328,23 +332,28 @@ class CallMetrics:
 
     def _call_started(self, fact: CallStarted) -> None:
         agent = fact.agent
-        self._store.counter("atoms_calls_started_total", agent.agent_id, agent.name, fact.channel).inc()
+        labels = (agent.agent_id, agent.name, fact.channel, *self._version(agent))
+        self._store.counter("atoms_calls_started_total", *labels).inc()
         self._begun(agent, fact.channel)
 
     def _call_resumed(self, fact: CallResumed) -> None:
-        self._store.counter("atoms_calls_started_total", fact.agent.agent_id, fact.agent.name, fact.channel)
-        self._begun(fact.agent, fact.channel)
+        agent = fact.agent
+        labels = (agent.agent_id, agent.name, fact.channel, *self._version(agent))
+        self._store.counter("atoms_calls_started_total", *labels)
+        self._begun(agent, fact.channel)
 
     def _begun(self, agent: Agent, channel: str) -> None:
         """A call is under way: what its end will count is there from now on."""
         self._active(agent).inc()
         for outcome in OUTCOMES:
-            self._store.counter("atoms_calls_ended_total", agent.agent_id, agent.name, channel, outcome)
+            labels = (agent.agent_id, agent.name, channel, outcome, *self._version(agent))
+            self._store.counter("atoms_calls_ended_total", *labels)
         self._store.histogram("atoms_call_duration_seconds", agent.agent_id, agent.name, channel)
 
     def _call_ended(self, fact: CallEnded) -> None:
         agent = fact.agent
-        self._store.counter("atoms_calls_ended_total", agent.agent_id, agent.name, fact.channel, fact.outcome).inc()
+        labels = (agent.agent_id, agent.name, fact.channel, fact.outcome, *self._version(agent))
+        self._store.counter("atoms_calls_ended_total", *labels).inc()
         self._accounted(fact)
         self._active(agent).inc(-1)
         if fact.duration_seconds is not None:
@@ -411,6 +420,10 @@ class CallMetrics:
                 latency.observe_with(fact.seconds, fact.at, where)
 
         return count
+
+    def _version(self, whose: Agent | Place) -> tuple[str, ...]:
+        """The label value, where there is that label."""
+        return (whose.version or "unknown",) if self._version_label else ()
 
     def _kept(self, place: Place) -> _Kept:
         return self._places.get(place) or {}

@@ -7,7 +7,7 @@ nothing else defines a metric. Names and labels are public API: users' alerts ha
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import product
 
@@ -392,3 +392,22 @@ NOT_KEPT = frozenset({"atoms_exporter_checkpoint_failures_total"})
 """Counters that begin at 0 in each life: what says that nothing can be kept must be seen meanwhile."""
 
 CATALOGUE: tuple[MetricSpec, ...] = CALL_METRICS + SELF_METRICS
+
+VERSIONED = frozenset(
+    (
+        "atoms_turn_latency_seconds",
+        "atoms_calls_started_total",
+        "atoms_calls_ended_total",
+        "atoms_agent_errors_total",
+    )
+)
+"""Metrics that ``metrics.version_label`` gives the label ``version``, the last of all."""
+
+
+def catalogue(*, version_label: bool = False) -> tuple[MetricSpec, ...]:
+    """All metrics as this process has them."""
+    if not version_label:
+        return CATALOGUE
+    return tuple(
+        replace(spec, labels=(*spec.labels, "version")) if spec.name in VERSIONED else spec for spec in CATALOGUE
+    )

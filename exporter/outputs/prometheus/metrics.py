@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCol
 
 from exporter.calls.observations import Observation
 from exporter.outputs.prometheus.call_metrics import CallMetrics
-from exporter.outputs.prometheus.catalogue import CATALOGUE
+from exporter.outputs.prometheus.catalogue import catalogue
 from exporter.outputs.prometheus.groups import metrics_of
 from exporter.outputs.prometheus.series import Counter, Store, View
 from exporter.protocol.capacity import Concurrency
@@ -30,6 +30,7 @@ class Metrics:
     :param latency_buckets: bounds in seconds for the adjustable histograms; empty for the catalogue's.
     :param max_series_per_metric: label sets a metric may hold before they are folded into ``__other__``.
     :param without: groups of metrics that are switched off.
+    :param version_label: tell the versions of an agent apart, in turns, calls and errors.
     :param created_timestamps: write ``_created`` in OpenMetrics.
     """
 
@@ -41,9 +42,10 @@ class Metrics:
         max_series_per_metric: int = 2000,
         created_timestamps: bool = False,
         without: Collection[str] = (),
+        version_label: bool = False,
     ) -> None:
         self.store = Store(
-            CATALOGUE,
+            catalogue(version_label=version_label),
             budget=max_series_per_metric,
             bounds=latency_buckets,
             created_lines=created_timestamps,
@@ -78,7 +80,7 @@ class Metrics:
         self._commit = self.store.histogram("atoms_exporter_state_commit_seconds")
         self._spans_exported = self.store.counter("atoms_exporter_spans_exported_total")
         self._span_queue = self.store.gauge("atoms_exporter_span_queue")
-        self.calls = CallMetrics(self.store)
+        self.calls = CallMetrics(self.store, version_label=version_label)
 
     @property
     def live_events(self) -> int:

@@ -12,14 +12,15 @@ import pytest
 from exporter.calls import observations
 from exporter.calls.observations import Agent, DispositionGiven, Observation, ToolCalled, ToolFailed, ToolTimed
 from exporter.calls.telemetry import Telemetry
-from exporter.calls.tracker import Recorder
+from exporter.calls.tracker import Recorder, Tracker
 from exporter.calls.visits import Visit
-from exporter.outputs.prometheus.catalogue import CALL_METRICS, CHANNELS, OUTCOMES
+from exporter.outputs.prometheus.catalogue import CALL_METRICS, CHANNELS, OUTCOMES, VERSIONED
 from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.prometheus.series import OTHER
+from exporter.outputs.recorder import Outputs
 from tests.golden import SCENARIOS, events_of, played
 from tests.support.lives import AGENT, Life, lived
-from tests.support.wire import hop, measured, node, payloads, record, tokens, turn
+from tests.support.wire import hop, measured, node, payloads, record, step, tokens, turn
 
 BASES = {"Observation", "Located", "Timed", "Shown"}
 
@@ -209,3 +210,23 @@ def test_observations_are_frozen() -> None:
     with pytest.raises(AttributeError):
         fact.word = "false"  # type: ignore[misc]  # that is the point
     assert msgspec.structs.replace(fact, word="false") != fact
+
+
+def test_versions_are_told_apart_in_turns_calls_and_errors_where_that_is_wanted() -> None:
+    steps = [node(1, "A", "Ask"), turn(3_000, 900), step(4_000, "agent_error", metadata={"code": "E"})]
+    agents = [Agent("a1", "Agent", version=version) for version in ("3", "4", "")]
+    for label in (False, True):
+        metrics = Metrics(version="0", version_label=label)
+        tracker = Tracker(Outputs(metrics, lambda _: None))
+        for number, agent in enumerate(agents):
+            tracked = tracker.open(f"CALL-{number}", agent=agent)
+            for payload in payloads(steps, call_id=f"CALL-{number}"):
+                tracker.feed(tracked, payload, 0.0)
+            tracker.end(f"CALL-{number}", "completed")
+        for name in VERSIONED:
+            values = {
+                dict(zip(metrics.store[name].spec.labels, key, strict=True)).get("version")
+                for key in metrics.store[name].children
+            }
+            assert values == ({"3", "4", "unknown"} if label else {None}), name
+        assert "version" not in metrics.store["atoms_node_visits_total"].spec.labels
