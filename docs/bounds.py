@@ -12,7 +12,7 @@ from exporter.config import loading as configuration
 from exporter.network import codings, trust
 from exporter.outputs.otlp import http as otlp
 from exporter.outputs.otlp import settings as otlp_settings
-from exporter.protocol import api, events, labels
+from exporter.protocol import api, events, fields, labels
 from exporter.receivers import (
     around,
     client,
@@ -149,7 +149,8 @@ BOUNDS: tuple[Bound, ...] = (
         ("receivers/client.py", "network/transport.py"),
         f"{_bytes(client.MOST_OF_A_HISTORY.body_bytes)} unpacked; beyond {_bytes(room.LARGE_BYTES)} one at a time, "
         f"until it is counted; {_bytes(around.KEPT_LOG_BYTES)} of all that wait for the end of their calls",
-        f"{client.MOST_OF_A_HISTORY.commas:,} items; `history.concurrency` at once until they are counted, "
+        f"{client.MOST_OF_A_HISTORY.commas:,} items, {fields.MOST_FORGIVEN:,} where it is no JSON; "
+        "`history.concurrency` at once until they are counted, "
         "`history.max_pending` waiting",
         f"`api.request_timeout` to read; taken {_seconds(shares.SLICE_SECONDS)} of a turn of the loop at a time",
         "not asked for again; the call is not reconciled: `lost`, unless one unbroken stream showed its end",

@@ -61,6 +61,8 @@ _WEBHOOK = "webhook:"
 _RESULT = "result:"
 """The same before the identity of a result of post-call analytics."""
 _LOOP_PROBE_SECONDS = 0.1
+_AT_ONCE = 50
+"""Calls of an earlier life that are taken up between two turns of the loop."""
 _LOOK_BACK_SECONDS = 3_600.0
 """After a restart: calls that began this long before the last commit, and that nobody has found, are counted."""
 _WEB_CLOSE_SECONDS = 2.0
@@ -101,6 +103,7 @@ class Service:
         self._rng = rng or random.Random()
         self._started = Start(clock(), time.monotonic())
         self._stopping = asyncio.Event()
+        self._goes_on = False  # where an earlier life left off: nobody else may name a call before
         self._tasks: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
         self._shard = Shard(config.fleet.shard, config.fleet.shards)
@@ -191,7 +194,7 @@ class Service:
             recent,
             self.metrics,
             version=__version__,
-            fetch=partial(history.fetch, attempts=_PAGE_ATTEMPTS),
+            log_of=partial(history.had, attempts=_PAGE_ATTEMPTS),
             ready=self._ready,
             units=units,
             clock=clock,
@@ -332,7 +335,7 @@ class Service:
 
     def reload(self) -> None:
         """Read the configuration again. Safe in a signal handler; before everything runs it was only just read."""
-        if self._reloading is not None and self._tasks and not self._stopping.is_set():
+        if self._reloading is not None and self._goes_on and not self._stopping.is_set():
             self._spawn(_quietly(self._reloading.again()))
 
     async def run(self) -> None:
@@ -354,7 +357,7 @@ class Service:
         deadline = loop.time() + float("inf")
         try:
             async with self._group:
-                self._start()
+                await self._start()
                 self._on_started(web)
                 await self._stopping.wait()
                 deadline = loop.time() + self._config.shutdown_timeout
@@ -401,11 +404,13 @@ class Service:
                 hint="what was counted of them is counted again there: begin new state when fleet.shards changes",
             )
 
-    def _start(self) -> None:
+    async def _start(self) -> None:
         self._say_places()
         self._say_shard()
         self.following.past_is_known = self._saved.existed and self._saved.readable
-        for saved in self._saved.calls:
+        for number, saved in enumerate(self._saved.calls, 1):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
             if not self._shard.has(saved.call_id):
                 self._finished(saved.call_id)
                 continue
@@ -414,6 +419,7 @@ class Service:
                 self.following.follow(found, earlier=Earlier(saved.agent, saved.counted, saved.waiting))
             else:  # its events cannot be told from those to come
                 self.following.follow(found, under_way=True)
+        self._goes_on = True
         for found in static_calls(self._config.discovery.calls, self.metrics):
             self.following.follow(found)
         poll = self._config.discovery.poll
@@ -526,7 +532,7 @@ class Service:
     async def _follow(self, call_id: str) -> FollowAnswer:
         if not _CALL_ID.fullmatch(call_id):
             return FollowAnswer.MALFORMED
-        if self._stopping.is_set():
+        if self._stopping.is_set() or not self._goes_on:
             return FollowAnswer.UNAVAILABLE
         if not self._shard.has(call_id):
             return FollowAnswer.ELSEWHERE

@@ -291,6 +291,34 @@ async def test_a_delivery_that_finds_the_queue_full_may_come_again() -> None:
     assert await deliveries.take(*_delivery("pre-conversation", "CALL-4")) is WebhookAnswer.UNAVAILABLE
 
 
+async def test_deliveries_that_have_piled_up_leave_others_their_turns() -> None:
+    """As many as may wait are worked off when the name comes that they wait for."""
+    told: list[str] = []
+
+    class Told:
+        def follow(self, found: FoundCall) -> bool:
+            told.append(found.call_id)
+            return True
+
+    metrics, turns = Metrics(version="0"), 0
+    deliveries = Deliveries(
+        Webhooks([SECRET], telemetry=metrics),
+        Told(),  # type: ignore[arg-type] # told of calls that begin, nothing else
+        None,  # type: ignore[arg-type] # nobody asks for names
+        metrics,
+        tracker=None,  # type: ignore[arg-type] # nothing is counted
+        log=structlog.get_logger(),
+    )
+    for number in range(500):
+        await deliveries.take(*_delivery("pre-conversation", f"CALL-{number}"))
+    working = asyncio.ensure_future(deliveries.run())
+    while len(told) < 500:
+        turns += 1
+        await asyncio.sleep(0)
+    working.cancel()
+    assert turns >= 500
+
+
 async def test_calls_that_begin_do_not_wait_for_the_names_of_other_agents() -> None:
     """``GET /agent/{id}`` takes longer than anybody waits; analyses of many agents stand before a call that begins."""
     async with stage(calls=1, total_calls=1, faults=parse_faults("slow:seconds=60:on=agent")) as here:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from exporter.overview.overview import Overview, spans_of_log
+from exporter.overview.overview import SPANS_ON_A_PAGE, Overview, first_spans
 
-__all__ = ["Overview", "spans_of_log"]
+__all__ = ["SPANS_ON_A_PAGE", "Overview", "first_spans"]

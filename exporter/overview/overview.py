@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
@@ -28,6 +29,8 @@ from exporter.web import CallPage, CallsView, CallView, FrontView
 
 _MOST_PAGES_KEPT: Final = 64
 _FETCHES: Final = 2
+SPANS_ON_A_PAGE: Final = 2_500
+"""More than the page has rows."""
 _GOING_ON_KEPT_SECONDS: Final = 10.0
 _ENDED_KEPT_SECONDS: Final = 600.0
 
@@ -42,7 +45,7 @@ class _Kept(NamedTuple):
 class Overview:
     """Answers what the web server asks about calls.
 
-    :param fetch: a call's log from the API; raises AtomsExporterError.
+    :param log_of: a call's log from the API, for as long as it is needed; raises AtomsExporterError.
     :param ready: whether the exporter does its job, and if not, why.
     :param state_says: where what is kept is kept, or None when nothing is.
     :param shares: the loop's time: long lists of calls are gathered in slices, one at a time.
@@ -55,7 +58,7 @@ class Overview:
         metrics: Metrics,
         *,
         version: str,
-        fetch: Callable[[str], Awaitable[CallLog]],
+        log_of: Callable[[str], AbstractAsyncContextManager[CallLog]],
         ready: Callable[[], tuple[bool, str]],
         units: UnitRules,
         clock: Callable[[], float],
@@ -68,7 +71,7 @@ class Overview:
         self._recent = recent
         self._metrics = metrics
         self._version = version
-        self._fetch = fetch
+        self._log_of = log_of
         self._ready = ready
         self._units = units
         self._clock = clock
@@ -139,9 +142,9 @@ class Overview:
             kept = self._kept.get(view.call_id)
             if kept is not None and loop.time() < kept.until and kept.page.call.state == view.state:
                 return kept.page
-            log = await self._fetch(view.call_id)
-            spans = await asyncio.to_thread(spans_of_log, log, self._units, view.ended_at is not None)
-            page = CallPage(view, spans, self._clock())
+            async with self._log_of(view.call_id) as log:
+                spans, left_out = await asyncio.to_thread(first_spans, log, self._units, view.ended_at is not None)
+            page = CallPage(view, spans, self._clock(), left_out)
             keep = _GOING_ON_KEPT_SECONDS if view.ended_at is None else _ENDED_KEPT_SECONDS
             self._kept.pop(view.call_id, None)
             self._kept[view.call_id] = _Kept(page, loop.time() + keep)
@@ -172,10 +175,21 @@ class Overview:
         return followed_view(followed, self._recent.turns_of(followed.found.call_id), now)
 
 
-def spans_of_log(log: CallLog, units: UnitRules, over: bool) -> Sequence[SpanRecord]:
-    """The spans of a call log, without anything that was said; of one that goes on, those that have ended."""
-    spans: list[SpanRecord] = []
-    tracker = Tracker(SpansOnly(spans.append), units=units, remember=0)
+def first_spans(log: CallLog, units: UnitRules, over: bool) -> tuple[Sequence[SpanRecord], int]:
+    """Of the spans of a call log the first and the root, without anything that was said; how many there are besides.
+
+    Pages are kept, and a log may have a million. Of a call that goes on, those that have ended.
+    """
+    first: list[SpanRecord] = []
+    number = 0
+
+    def show(span: SpanRecord) -> None:
+        nonlocal number
+        number += 1
+        if len(first) < SPANS_ON_A_PAGE or span.parent_id is None:
+            first.append(span)
+
+    tracker = Tracker(SpansOnly(show), units=units, remember=0)
     agent = Agent()
     if log.agent_id is not None:
         agent = Agent(log.agent_id, name_label(log.agent_name), log.workflow_type == "single_prompt")
@@ -183,4 +197,4 @@ def spans_of_log(log: CallLog, units: UnitRules, over: bool) -> Sequence[SpanRec
     tracker.replay_history(tracked, log.events)
     if over:
         tracker.end(log.call_id, log.outcome or natural_outcome(tracked.call), at=log.ended_at, log=log)
-    return spans
+    return first, number - len(first)

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 LONGEST_TEXT: Final = 512
 """Names, ids and statuses are far shorter; what is longer is cut before anybody remembers it."""
+MOST_FORGIVEN: Final = 300_000
+"""Items of a document that is no JSON and is read all the same: a call of an hour has fewer."""
 _NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LONGEST_WHOLE_NUMBER: Final = 40
 """Digits. Python refuses to read very long ones, and no member needs them."""
@@ -129,6 +131,8 @@ def object_of(body: bytes) -> Fields:
     except msgspec.ValidationError as error:
         raise Malformed("not a JSON object", reason="not_an_object") from error
     except _NOT_JSON as error:
+        if body.count(b",") > MOST_FORGIVEN:
+            raise Malformed(f"not JSON, and more than {MOST_FORGIVEN} items", reason="oversize") from error
         value = _parsed(body)
         if value is None:
             raise Malformed("not JSON", reason="malformed_json") from error
@@ -202,7 +206,10 @@ def _leaf(raw: msgspec.Raw, kind: type[T]) -> T | None:
 
 
 def _parsed(text: bytes) -> Any:
-    """What Python takes for JSON: NaN, lone surrogates; None for what not even Python does."""
+    """What Python takes for JSON: NaN, lone surrogates; None for what not even Python does, and for what has too many
+    items: as Python's objects each takes some hundred bytes."""
+    if text.count(b",") > MOST_FORGIVEN:
+        return None
     try:
         return json.loads(text.decode("utf-8-sig", "replace"), parse_int=_whole)
     except (ValueError, RecursionError):

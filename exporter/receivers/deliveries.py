@@ -99,6 +99,7 @@ class Deliveries:
                 await self._work(delivery, identity)
             except Exception:  # the edge between one delivery and all the others
                 log.exception("a delivery could not be worked off", webhook=delivery.kind)
+            await asyncio.sleep(0)  # thousands may have waited for one name: others have their turn in between
 
     async def _work(self, delivery: AnyDelivery, identity: bytes) -> None:
         match delivery:

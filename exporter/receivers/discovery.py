@@ -177,7 +177,7 @@ class Poll:
     async def once(self) -> int:
         """Look at the list once; returns how many calls on it were new. Raises Refused, Interrupted, Malformed."""
         if self._ended and self._first:
-            self._past(await self._page(1))
+            await self._past(await self._page(1))
             return 0
         self._looks += 1
         whole = not self._ended and self._looks % WHOLE_EVERY == 0
@@ -229,7 +229,7 @@ class Poll:
                 "the list of calls goes on behind what one look reads", pages_read=pages, calls_read=read, calls=total
             )
 
-    def _past(self, page: CallPage) -> None:
+    async def _past(self, page: CallPage) -> None:
         """What was over at the first look is the past, whatever its times say."""
         self._first = False
         self._since = self._start.by(self._api.time) if self._start is not None else None
@@ -237,7 +237,9 @@ class Poll:
             began = sorted(call.created_at for call in page.calls if call.created_at is not None)
             wall = self._start.wall if self._start is not None else 0.0
             self._since = max([wall, *began[(len(began) - 1) // 2 :][:1]])
-        for call in page.calls:
+        for number, call in enumerate(page.calls, 1):
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
             self._is_seen(call.call_id)
             short = self._start is not None and self._start.by(self._api.time) is not None and self._is_recent(call)
             (self._found if short and not self._is_odd(call) else self._again)(found_call(call))

@@ -147,6 +147,15 @@ def test_a_row_that_cannot_be_read_costs_that_row_and_is_counted() -> None:
     assert page.unreadable == page.surprises == 3
 
 
+def test_what_is_no_json_and_as_long_as_no_call_is_not_read_all_the_same() -> None:
+    """As objects its items would take hundreds of megabytes."""
+    events = b",".join([b"{}"] * 300_002)
+    assert len(decode_call_log(b'{"data":{"callId":"A","events":[' + events + b"]}}", "A").events) == 300_002
+    with pytest.raises(Malformed) as refused:
+        decode_call_log(b'{"data":{"callId":"A","x":NaN,"events":[' + events + b"]}}", "A")
+    assert refused.value.reason == "oversize"
+
+
 @pytest.mark.parametrize("bad", BAD)
 def test_half_an_emoji_in_a_transcript_costs_no_event_of_the_call(bad: bytes) -> None:
     events = b'[{"event_type":"call_start","event_id":"e1"},{"event_type":"agent_log","event_id":"e2","text":%s}]' % bad

@@ -15,6 +15,7 @@ from upstream import Exchange, Heard, MostlyOne, Naps, Upstream, api_for
 
 from exporter.calls.observations import Agent
 from exporter.errors import Interrupted, Malformed, Refused
+from exporter.protocol.api import decode_call_page
 from exporter.receivers.api_time import Start
 from exporter.receivers.attempts import AttemptFilter
 from exporter.receivers.backoff import Backoff
@@ -282,6 +283,32 @@ async def test_others_have_their_turn_while_a_page_is_told_of() -> None:
         await Poll(api, told.append, backoff=Backoff(MostlyOne()), log=LOG).once()
         other.cancel()
     assert {50 * number for number in range(1, 10)} <= set(turns)
+
+
+async def test_others_have_their_turn_while_a_page_far_beyond_what_was_asked_for_is_read() -> None:
+    rows = b",".join(b'{"callId":"c%d","status":"active"}' % number for number in range(60_000))
+    body = b'{"data":{"logs":[' + rows + b'],"pagination":{"hasMore":false}}}'
+    turns, reading = 0, False
+
+    async def beside() -> None:
+        nonlocal turns
+        while True:
+            turns += reading
+            await asyncio.sleep(0)
+
+    def read(body: bytes) -> int:
+        nonlocal reading
+        reading = True
+        found = len(decode_call_page(body).calls)
+        reading = False
+        return found
+
+    upstream = Upstream(lambda exchange: exchange.answer(200, body))
+    async with upstream.serving(), api_for(upstream.url) as (api, _):
+        other = asyncio.ensure_future(beside())
+        assert await api.get("conversation", source="poll", read=read) == 60_000
+        other.cancel()
+    assert turns > 0
 
 
 async def test_a_call_is_found_once_and_forgotten_when_long_not_listed() -> None:

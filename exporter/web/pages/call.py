@@ -23,7 +23,7 @@ def call_page(view: CallPage) -> str:
     spans = sorted({span.span_id: span for span in view.spans}.values(), key=lambda span: (span.start_ns, -span.end_ns))
     body = f'<nav><a href="../">All calls</a></nav>\n<h1><code>{escape(call.call_id)}</code></h1>\n{_about(call)}'
     if spans:
-        body += _waterfall(spans)
+        body += _waterfall(spans, view.left_out)
     else:
         body += '<p class="soft">The API has no events of this call yet.</p>'
     return page(call.call_id, body, refresh_seconds=_REFRESH_SECONDS if call.ended_at is None else None)
@@ -41,7 +41,7 @@ def _about(call: CallView) -> str:
     )
 
 
-def _waterfall(spans: Sequence[SpanRecord]) -> str:
+def _waterfall(spans: Sequence[SpanRecord], left_out: int) -> str:
     begins, ends = min(span.start_ns for span in spans), max(span.end_ns for span in spans)
     whole = max(1, ends - begins)
     turns = [span for span in spans if span.name == "turn"]
@@ -59,7 +59,8 @@ def _waterfall(spans: Sequence[SpanRecord]) -> str:
             f'<td class="name d{min(depth, _DEEPEST)}">{escape(span.name)}{mark}{failed}</td>'
             f'<td class="n">{seconds(took)}</td><td class="fall">{chart}</td></tr>'
         )
-    more = f'<p class="soft">… and {len(spans) - len(rows)} more.</p>' if len(spans) > len(rows) else ""
+    others = len(spans) - len(rows) + left_out
+    more = f'<p class="soft">… and {others} more.</p>' if others else ""
     return f"<h2>Waterfall</h2>{table(_HEADS, chr(10).join(rows), frozenset(('At', 'Took')))}{more}"
 
 

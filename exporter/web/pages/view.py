@@ -126,8 +126,9 @@ class FrontView:
 
 @dataclasses.dataclass(frozen=True)
 class CallPage:
-    """One call: what is known of it, and its spans as far as they are known."""
+    """One call: what is known of it, and its spans as far as they are known, less those that were ``left_out``."""
 
     call: CallView
     spans: Sequence[SpanRecord]
     now_at: float
+    left_out: int = 0
