@@ -17,6 +17,8 @@ from exporter.printable import printable
 _BAR_WIDTH = 20
 _GOOD_SECONDS = 0.9
 _ACCEPTABLE_SECONDS = 2.0
+_BESIDE = ("execute_tool ", "knowledgebase", "variable_extraction")
+"""What a turn waits for beside its stages."""
 _SLOW_TOOL_SECONDS = 2.0
 _LONGEST_LINE = 76
 _SMALL_SHARE = 0.1
@@ -59,6 +61,7 @@ class _Explanation:
             if span is not self.root:
                 self.children[span.parent_id if span.parent_id in ids else None].append(span)
         self.turns = [span for span in spans if span.name == "turn"]
+        self.beside = sorted((span for span in spans if span.name.startswith(_BESIDE)), key=lambda span: span.start_ns)
         self.slowest = max(self.turns, key=_took, default=None)
 
     def render(self) -> RenderableType:
@@ -143,10 +146,28 @@ class _Explanation:
                 small += spent
         rest = turn.attributes.get("atoms.turn.unreported")
         if isinstance(rest, float):
+            for name, spent in self._ran_in(turn):
+                given = min(spent, rest)
+                rest -= given
+                if given >= took * _SMALL_SHARE:
+                    shown.append(f"{name} {duration(given)}")
+                else:
+                    small += given
             small += rest
         if shown and small >= _SHORTEST_SHOWN_SECONDS:
             shown.append(f"other {duration(small)}")
         return shown
+
+    def _ran_in(self, turn: SpanRecord) -> list[tuple[str, float]]:
+        """Tools and look-ups that ran inside a turn, and for how long nothing that began before them did."""
+        found: list[tuple[str, float]] = []
+        reached = turn.start_ns
+        for span in self.beside:
+            began, ended = max(span.start_ns, reached), min(span.end_ns, turn.end_ns)
+            if began < ended:
+                found.append((span.name.removeprefix("execute_tool "), (ended - began) / 1e9))
+                reached = ended
+        return found
 
     def _clock(self, span: SpanRecord) -> Text:
         seconds = max(0.0, (span.start_ns - self.began_ns) / 1e9)

@@ -54,7 +54,7 @@ def test_hops_turns_and_tools_are_a_tree_with_times() -> None:
     assert "2.40 s" in slowest
     assert "interrupted" in slowest
     assert "chat 1.80 s" in text
-    assert "other 400 ms" in text
+    assert "· book 400 ms" in text  # of what its stages leave, what the tool covers
     (tool,) = [line for line in lines if "execute_tool book" in line]
     assert "2.50 s" in tool
     assert "✗ tool_error" in tool
