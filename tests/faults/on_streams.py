@@ -289,7 +289,8 @@ CASES: tuple[Case, ...] = (
         "suffering",
         "slow tools, mute agents, dead air, the customer's own events, recordings that fail, a new version; gaps, "
         "reordered and duplicate frames",
-        "slow_tool=1:word=*:factor=12,silent_agent=0.1,dead_air=0.1,custom_event=0.3,recording_failure=0.4,"
+        "slow_tool=1:word=*:factor=12,silent_agent=0.1,no_greeting=0.2,dead_air=0.1,broken_end=0.2,dear=0.3,"
+        "custom_event=0.3,recording_failure=0.4,"
         "new_version=0.4,agent_error=0.1,gap=0.4,reorder=0.1,duplicate=0.1",
         settings={"metrics.agent_log_names": "escalated,consent"},
         log_names=("escalated", "consent"),
