@@ -7,7 +7,7 @@ from typing import Any
 from .colours import ANY_IS_BAD_STEPS, SLOWEST_STEPS
 from .frame import Board, agents, datasources, scraped
 from .panels import graph, number, ranking, rows
-from .queries import AGENT, BY_AGENT, INSTANCE, LATELY, WHOLE, Query, increase, known, quantile, rate
+from .queries import AGENT, BY_AGENT, EVERY, INSTANCE, LATELY, WHOLE, Query, increase, known, quantile, rate
 
 OWN = "atoms_exporter_"
 _OF_EXPORTERS = f"and on (job, instance) atoms_exporter_build_info{{{INSTANCE}}}"
@@ -27,7 +27,54 @@ def exporter() -> dict[str, Any]:
     board.row("Now: the last 15 minutes, whatever the time range", *_now()).row("Streams", *_streams()).row(
         "Events", *_events()
     ).row("Finding calls", *_finding())
-    return board.row("Handing on", *_handing_on()).row("Keeping up", *_keeping_up()).document()
+    board.row("Handing on", *_handing_on()).row("Keeping up", *_keeping_up())
+    return board.row("Fleet: replicas that share an account over Redis", *_fleet()).document()
+
+
+def _fleet() -> list[Any]:
+    fleet = f"{OWN}fleet_"
+    return [
+        graph(
+            "Replicas",
+            "Those that hold a seat, as each of them sees it. They differ while Redis cannot be reached by one.",
+            "none",
+            Query(f"{fleet}members{{{INSTANCE}}}", "members {{instance}}"),
+            Query(f"sum({fleet}poller{{{INSTANCE}}})", "of which read the lists"),
+            width=12,
+        ),
+        graph(
+            "Calls by replica",
+            "Each call is one replica's. What nobody follows waits for one with room, or for the end of a lease.",
+            "short",
+            Query(f"{fleet}calls_owned{{{INSTANCE}}}", "{{instance}}"),
+            Query(f"max({fleet}calls_unowned{{{INSTANCE}}})", "nobody's"),
+            width=12,
+        ),
+        graph(
+            "Calls taken over, commits refused",
+            "dead: a replica's lease was over. left: it said farewell. A refused commit ends its replica, which goes "
+            "on from what was kept.",
+            "short",
+            Query(increase(f"{fleet}takeovers_total", INSTANCE, "reason", window=EVERY), "{{reason}}"),
+            Query(
+                increase(f"{fleet}commits_refused_total", INSTANCE, "instance", window=EVERY),
+                "refused {{instance}}",
+            ),
+            width=12,
+        ),
+        graph(
+            "Leases",
+            "How long Redis takes to renew one, and renewals that came late: a little more, and the replica is taken "
+            "for dead.",
+            "s",
+            Query(quantile(0.99, f"{fleet}renewal_seconds", INSTANCE), "renewal, p99"),
+            Query(
+                increase(f"{fleet}renewals_late_total", INSTANCE, "instance", window=EVERY),
+                "late {{instance}}",
+            ),
+            width=12,
+        ),
+    ]
 
 
 def _now() -> list[Any]:

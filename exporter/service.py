@@ -10,7 +10,9 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,15 +27,22 @@ from exporter.calls.tracker import Tracker
 from exporter.config import AUTO, Config, api_key, objectives, secrets_of, token_in
 from exporter.config.rules import call_limits, unit_rules
 from exporter.descriptors import divide, raise_limit
+from exporter.errors import Interrupted
+from exporter.fleet.connecting import check_url
+from exporter.fleet.member import Member, Settings, member_of
 from exporter.fleet.shards import Shard
+from exporter.fleet.sharing import Sharing
+from exporter.fleet.store import RedisStore
 from exporter.logs import also_mask, set_up_logs
 from exporter.outputs.otlp import metric_push, sampled_traces, trace_export
+from exporter.outputs.prometheus.fleet_metrics import FleetMetrics
 from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.prometheus.pages import Showing
 from exporter.outputs.prometheus.scrapers import Scrapers
 from exporter.outputs.recent import Recent
 from exporter.outputs.recorder import Outputs
 from exporter.overview import Overview
+from exporter.protocol.dispositions import Disposition
 from exporter.receivers.api_time import Start
 from exporter.receivers.attempts import AttemptFilter
 from exporter.receivers.backoff import Backoff
@@ -49,7 +58,7 @@ from exporter.receivers.token import Token
 from exporter.receivers.webhook import Webhooks
 from exporter.reloading import Reloading
 from exporter.state.keeping import Keeping
-from exporter.state.kept import CALL_FORM, SavedState
+from exporter.state.kept import CALL_FORM, Fenced, SavedState
 from exporter.state.place import default_path
 from exporter.state.sqlite import SQLiteStore
 from exporter.web import FollowAnswer, RunningWeb, WebConfigFile, WebPorts, build_app, serve
@@ -79,6 +88,7 @@ class Service:
     :param api_env: what the API's clients are told of the environment (proxies, trust), unless it is the same.
     :param on_started: told when the web server answers.
     :param watch: shown every fact, for a live display.
+    :param member: the seat in a fleet that this replica has; it is held, and given back, by whoever took it.
     :raises ConfigError: from the constructor or ``run``, for what cannot work: a missing token, a port in use, a
         foreign state file, an OTLP protocol nobody speaks.
     """
@@ -93,6 +103,7 @@ class Service:
         api_env: Mapping[str, str] | None = None,
         on_started: Callable[[RunningWeb], None] = lambda _: None,
         watch: Callable[[Sequence[Observation]], None] | None = None,
+        member: Member | None = None,
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
@@ -106,6 +117,9 @@ class Service:
         self._goes_on = False  # where an earlier life left off: nobody else may name a call before
         self._tasks: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
+        self._member = member
+        self._polling: asyncio.Task[None] | None = None
+        self._fenced: Fenced | None = None
         self._shard = Shard(config.fleet.shard, config.fleet.shards)
         self._places = divide(raise_limit(), config.api.max_streams)
         self._token = Token(api_key(config), self._token_in_file)
@@ -119,7 +133,9 @@ class Service:
         )
         self.metrics.store.begin(clock)
         self._store = self._open_store(env)
-        self._saved = self._store.load() if self._store is not None else SavedState()
+        self._saved = self._store.load() if isinstance(self._store, SQLiteStore) else SavedState()
+        if member is not None:
+            self._saved = member.saved
         instance_id = self._saved.instance_id or str(uuid4())
         self._traces = trace_export(
             env,
@@ -158,7 +174,7 @@ class Service:
             read_timeout=config.api.request_timeout,
             idle_timeout=config.api.idle_timeout,
             connect_concurrency=config.api.connect_concurrency,
-            judged_by_list=config.discovery.poll.enabled,
+            judged_by_list=config.discovery.poll.enabled and member is None,
         )
         self._attempts = AttemptFilter()
         self._directory = Directory(self._api, log=log)
@@ -187,8 +203,11 @@ class Service:
             ),
             durable=self._store is not None,
             on_finished=self._finished,
+            on_forgotten=member.store.release if member is not None else lambda _: None,
+            before_results=self._before_results if member is not None else None,
             ours=self._shard.has,
         )
+        self._finding = self._make_finding()
         self.overview = Overview(
             self.following,
             recent,
@@ -198,7 +217,7 @@ class Service:
             ready=self._ready,
             units=units,
             clock=clock,
-            state_says=str(self._store.path) if self._store is not None else None,
+            state_says=self._where_state_is(),
             traces_on=self._traces is not None,
             shares=self._api.shares,
             max_streams=self._places.streams,
@@ -240,10 +259,13 @@ class Service:
 
     def _follow_named(self, config: Config) -> None:
         for found in static_calls(config.discovery.calls, self.metrics):
-            self.following.follow(found)
+            self._finding.follow(found)
 
-    def _open_store(self, env: Mapping[str, str]) -> SQLiteStore | None:
+    def _open_store(self, env: Mapping[str, str]) -> SQLiteStore | RedisStore | None:
         """What the configuration names, or the account's own file where there is a place for it; says which."""
+        if self._member is not None:
+            self._log.info("what is counted is kept", redis=self._member.where)
+            return self._member.store
         path: Path | str | None = self._config.state.path
         if path is None:
             self._log.info("nothing is kept", reason="state.path is empty")
@@ -263,7 +285,7 @@ class Service:
         store, state = self._store, self._config.state
         if store is None:
             return None
-        if store.set_aside is not None:
+        if isinstance(store, SQLiteStore) and store.set_aside is not None:
             self._log.error(
                 "the state file was damaged; a new one was begun",
                 set_aside=str(store.set_aside),
@@ -287,11 +309,68 @@ class Service:
             log=self._log,
             counts=self.metrics,
             counts_since=lambda: self._ended_calls.reports_since if self._ended_calls is not None else None,
+            on_fenced=self.fenced,
         )
         keeping.restore(self._saved)
         self.metrics.state = lambda: (not keeping.failing, keeping.age_seconds)
         self._log.info("state restored", calls=len(self._saved.calls), finished=len(self._saved.finished))
         return keeping
+
+    def _where_state_is(self) -> str | None:
+        if self._member is not None:
+            return self._member.where
+        return str(self._store.path) if isinstance(self._store, SQLiteStore) else None
+
+    def _make_finding(self) -> Following | Sharing:
+        """Whoever is told which calls there are: who follows them, or the whole fleet."""
+        if self._member is None:
+            return self.following
+        counts = FleetMetrics(self.metrics.store)
+        counts.refused(self._member.store.refused)
+        return self._member.attach(
+            self.following,
+            self,
+            counts=counts,
+            bound_hit=self.metrics.bound_hit,
+            room=lambda: self._places.streams - len(self.following),
+            ended=self.tracker.forget,
+        )
+
+    # -- what its membership of a fleet tells
+
+    def fenced(self, why: Fenced) -> None:
+        """Others have taken over: nothing that is counted here will be kept, or shown."""
+        if self._fenced is None:
+            self._fenced = why
+            self._log.error(
+                "this replica was taken for dead", reason=str(why), hint="it ends, and begins from what was kept"
+            )
+            self.stop()
+
+    def lost_data(self) -> None:
+        """The store gets everything again, and calls are looked for again."""
+        assert self._keeping is not None, "a fleet keeps what it counts"
+        self._keeping.lost_data()
+        self._spawn(_quietly(self._keeping.keep()))
+        if self._polling is not None:
+            self.polls(True)
+
+    def polls(self, does: bool) -> None:
+        """One replica asks the API for its lists, and for what belongs to the account and to no call."""
+        if self._polling is not None:
+            self._polling.cancel()
+            self._polling = None
+            self.metrics.capacity(None, None)
+        self._api.judge_by_list(does and self._config.discovery.poll.enabled)
+        if does and not self._stopping.is_set():
+            self._polling = self._spawn(self._poll_for_all())
+
+    async def _poll_for_all(self) -> None:
+        assert self._member is not None, "who follows alone polls without being told"
+        since, committed_at = await self._member.counted_since()
+        self._saved = replace(self._saved, counts_since=since, committed_at=committed_at)
+        async with asyncio.TaskGroup() as group:
+            self._start_polls(group.create_task)
 
     async def _let_go_of_state(self) -> None:
         if self._store is not None and self._keeping is not None:
@@ -319,13 +398,21 @@ class Service:
                 self._webhooks.remember(bytes.fromhex(kept.removeprefix(_WEBHOOK)))
         return Deliveries(
             self._webhooks,
-            self.following,
+            self._finding,
             self._directory,
             self.metrics,
             tracker=self.tracker,
             log=self._log,
             counted=lambda identity: self._finished(_WEBHOOK + identity.hex()),
+            before_results=self._before_results if self._member is not None else None,
         )
+
+    async def _before_results(self, call_id: str, given: Sequence[Disposition]) -> None:
+        """Results of analytics come by webhook to any replica, and with the log to the call's own: who counts them?"""
+        assert self._member is not None, "there is nobody else to ask"
+        names = {f"{_RESULT}{each:016x}": each for each in self.tracker.analyses.uncounted(call_id, given)}
+        others = await self._member.said_by_others(names)
+        self.tracker.analyses.restore(names[name] for name in others)
 
     # -- life
 
@@ -374,11 +461,16 @@ class Service:
             await web.close(_WEB_CLOSE_SECONDS)
             await self._let_go_of_state()
             await self._api.aclose()
+        if self._fenced is not None:
+            raise Fenced(
+                f"this replica was taken for dead: {self._fenced}; started again it goes on from what was kept"
+            )
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _say_places(self) -> None:
         """How many streams there may be; at warning when the system allows fewer than the configuration."""
@@ -420,17 +512,14 @@ class Service:
             else:  # its events cannot be told from those to come
                 self.following.follow(found, under_way=True)
         self._goes_on = True
-        for found in static_calls(self._config.discovery.calls, self.metrics):
-            self.following.follow(found)
-        poll = self._config.discovery.poll
-        if poll.enabled:
+        self._follow_named(self._config)
+        if self._config.discovery.poll.enabled:
             self._spawn(self._names_beforehand())  # beside the list, not before it: a call must not wait for names
-            self._spawn(self._poll(poll.statuses).run())
-            if poll.ended:
-                self._ended_calls = self._poll_ended()
-                self._spawn(self._ended_calls.run())
-        if self._config.capacity.enabled and self._shard.speaks_for_account:
-            self._spawn(self._capacity().run())
+        if self._member is None:
+            self._start_polls(self._spawn)
+        else:
+            self.following.past_is_known = True  # whoever finds a call says what is known of its past
+            self._member.start(self._spawn)
         self._spawn(self.following.watch())
         self._spawn(self._probe_loop())
         if self._reloading is not None:
@@ -442,6 +531,16 @@ class Service:
             self._spawn(self._deliveries.run())
         if self._keeping is not None:
             self._spawn(self._keeping.run())
+
+    def _start_polls(self, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+        poll = self._config.discovery.poll
+        if poll.enabled:
+            spawn(self._poll(poll.statuses).run())
+            if poll.ended:
+                self._ended_calls = self._ended_calls or self._poll_ended()
+                spawn(self._ended_calls.run())
+        if self._config.capacity.enabled and self._shard.speaks_for_account:
+            spawn(self._capacity().run())
 
     async def _names_beforehand(self) -> None:
         await self._directory.prefetch()
@@ -469,8 +568,8 @@ class Service:
         poll = self._config.discovery.poll
         return Poll(
             self._api,
-            self.following.listed,
-            again=self.following.listed_again,
+            self._finding.listed,
+            again=self._finding.listed_again,
             backoff=Backoff(self._rng),
             log=self._log.bind(statuses=",".join(statuses)),
             interval=poll.interval,
@@ -487,7 +586,7 @@ class Service:
 
     async def _flush(self, seconds: float) -> None:
         """Whatever can still be saved within the deadline; says what could not."""
-        if self._keeping is not None:
+        if self._keeping is not None and self._fenced is None:
             await self._keeping.keep(seconds)
         deadline = time.monotonic() + seconds
         spans_left = 0
@@ -536,7 +635,14 @@ class Service:
             return FollowAnswer.UNAVAILABLE
         if not self._shard.has(call_id):
             return FollowAnswer.ELSEWHERE
-        accepted = self.following.follow(FoundCall(call_id, source="api"))
+        found = FoundCall(call_id, source="api")
+        if isinstance(self._finding, Following):
+            accepted = self._finding.follow(found)
+        else:
+            try:
+                accepted = await self._finding.named(found)
+            except Interrupted:
+                return FollowAnswer.UNAVAILABLE
         self.metrics.discovery_request("api", "ok")
         return FollowAnswer.ACCEPTED if accepted else FollowAnswer.ALREADY
 
@@ -555,6 +661,40 @@ class Service:
         while True:
             await asyncio.sleep(self._config.metrics.series_ttl)
             self.metrics.sweep()
+
+
+@asynccontextmanager
+async def prepared(
+    config: Config, env: Mapping[str, str], log: FilteringBoundLogger, **how: Any
+) -> AsyncIterator[Service]:
+    """A service to be run, after it has joined the fleet that the configuration names, if any; it leaves at the end.
+
+    :param how: as for the service.
+    """
+    settings = fleet_settings(config)
+    if settings is None:
+        yield Service(config, env, log, **how)
+        return
+    async with member_of(settings, log) as member:
+        # In a thread: it takes a second on a busy machine, and the lease must be renewed meanwhile.
+        yield await asyncio.to_thread(Service, config, env, log, member=member, **how)
+
+
+def fleet_settings(config: Config) -> Settings | None:
+    """The fleet over Redis that the configuration names. Raises ConfigError for one that cannot be reached."""
+    fleet = config.fleet
+    if fleet.redis_url is None:
+        return None
+    settings = Settings(
+        fleet.redis_url.get_secret_value(),
+        fleet.replica_name,
+        fleet.namespace,
+        fleet.lease,
+        __version__,
+        fleet.redis_password.get_secret_value() if fleet.redis_password is not None else None,
+    )
+    check_url(settings.url)
+    return settings
 
 
 async def _quietly(work: Awaitable[object]) -> None:

@@ -66,13 +66,18 @@ class Analyses:
                 found.append(fact)
         return found
 
+    def uncounted(self, call_id: str, dispositions: Iterable[Disposition]) -> list[int]:
+        """The identities of results that were not counted here."""
+        identities = (_identity(call_id, label(given.identifier)) for given in dispositions)
+        return [identity for identity in identities if identity not in self._counted]
+
     def restore(self, identities: Iterable[int]) -> None:
         """Results that an earlier life has counted."""
         for identity in identities:
             self._counted[identity] = None
 
     def _is_new(self, call_id: str, identifier: str) -> bool:
-        identity = xxhash.xxh3_64_intdigest(f"{call_id}\n{identifier}".encode("utf-8", "replace"))
+        identity = _identity(call_id, identifier)
         if identity in self._counted:
             return False
         self._counted[identity] = None
@@ -94,6 +99,10 @@ class Analyses:
             if len(words) < MOST_WORDS and len(word) <= _LONGEST_WORD:
                 words.add(word)
         return frozenset(words)
+
+
+def _identity(call_id: str, identifier: str) -> int:
+    return xxhash.xxh3_64_intdigest(f"{call_id}\n{identifier}".encode("utf-8", "replace"))
 
 
 def disposition_fact(

@@ -144,6 +144,8 @@ class SeenEvents:
         return self._size // 4 * 3 - self._free
 
     def __iter__(self) -> Iterator[int]:
+        if self._unread is not None:
+            self._read()
         return (identity for identity in self._table if identity)
 
     def __contains__(self, identity: int) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import typer
 
 from exporter.cli.checking import check_config_command
+from exporter.cli.fleet import fleet_command, state, state_copy_command
 from exporter.cli.looking import backfill_command, explain_command, replay_command, trace_id_command
 from exporter.cli.printing import fail, give_up_stdout, say, stdout_is_lost
 from exporter.cli.rules import rules_command
@@ -55,10 +56,13 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("backfill", backfill_command, "Export the traces of finished calls."),
     ("rules", rules_command, "Recording and alerting rules for your SLOs."),
     ("check-config", check_config_command, "Check everything `run` needs, and show it."),
+    ("fleet", fleet_command, "Replicas that share an account: who is there, with how many calls."),
     ("trace-id", trace_id_command, "The trace id of a call."),
 )
 for _name, _command, _short in _COMMANDS:
     app.command(_name, short_help=_short)(_command)
+state.command("copy", short_help="Move it between a file and a fleet's Redis.")(state_copy_command)
+app.add_typer(state, name="state", short_help="What is kept of an account.")
 
 
 def run() -> None:

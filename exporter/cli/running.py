@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import platform
 import re
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,7 +32,7 @@ from exporter.config import Config, environment
 from exporter.descriptors import raise_limit
 from exporter.errors import ConfigError
 from exporter.outputs.otlp.settings import describe_endpoints
-from exporter.service import Service
+from exporter.service import prepared
 from exporter.simulator import Simulator, SimulatorOptions, parse_faults, serve
 from exporter.simulator.faults import FAULTS
 from exporter.web import ListenAddress as Address
@@ -83,12 +84,24 @@ def run_command(
     log = logging_as(config)
     _say_starting(log, config, file, environment())
 
-    async def main() -> None:
-        service = Service(config, environment(), log, reread=read, on_started=lambda web: _say_listening(log, web))
-        in_order(service.stop, service.reload)
-        await service.run()
+    in_loop(_run(config, log, read))
 
-    in_loop(main())
+
+def _give_up(waiting: asyncio.Task[None]) -> None:
+    waiting.cancel()
+
+
+async def _run(config: Config, log: FilteringBoundLogger, read: Callable[[], Config]) -> None:
+    waiting: asyncio.Task[None] | None = asyncio.current_task()
+    assert waiting is not None, "a coroutine runs in a task"
+    in_order(partial(_give_up, waiting))  # it may be long until a replica has joined
+    said = partial(_say_listening, log)
+    try:
+        async with prepared(config, environment(), log, reread=read, on_started=said) as service:
+            in_order(service.stop, service.reload)
+            await service.run()
+    except asyncio.CancelledError:
+        log.info("stopped before it joined the fleet")
 
 
 def _say_starting(log: FilteringBoundLogger, config: Config, file: Path | None, env: Mapping[str, str]) -> None:
@@ -100,7 +113,7 @@ def _say_starting(log: FilteringBoundLogger, config: Config, file: Path | None, 
         python=platform.python_version(),
         configuration=str(file or env.get("ATOMS_EXPORTER_CONFIG_FILE", "").strip() or "no file"),
         api=config.api.base_url,
-        state=str(config.state.path or "none"),
+        state=str(config.state.path or "none") if config.fleet.redis_url is None else "redis",
         traces=pushed["otlp.traces"],
         metrics=pushed["otlp.metrics"],
     )

@@ -99,3 +99,6 @@ class Alerts(Section):
     minimum_skipped: Least = Field(20, description="skipped values a warning needs at least")
     clock_ahead_ratio: Share = Field(0.50, description="share of events from the future that warns")
     starts_in_half_an_hour: Least = Field(3, description="starts of the exporter within half an hour that warn")
+    takeovers_in_an_hour: Least = Field(
+        3, description="takeovers from replicas that were dead, within an hour, that warn"
+    )

@@ -285,7 +285,9 @@ def objectives(config: Config) -> tuple[Objective, ...]:
 
 def thresholds(config: Config) -> AlertThresholds:
     """When the alerts beside the objectives speak, as :mod:`exporter.slo` takes it."""
-    return AlertThresholds(**{field.name: getattr(config.alerts, field.name) for field in fields(AlertThresholds)})
+    names = [field.name for field in fields(AlertThresholds) if field.name != "fleet_members"]
+    limits = {name: getattr(config.alerts, name) for name in names}
+    return AlertThresholds(**limits, fleet_members=config.fleet.expect)
 
 
 def api_key(config: Config) -> str:

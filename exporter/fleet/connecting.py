@@ -7,19 +7,17 @@ Sentinel is asked with ``redis+sentinel://user:password@host:26379,host:26379/se
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from exporter.errors import ConfigError, Interrupted
 from exporter.fleet.scripts import script
 
-if TYPE_CHECKING:
-    import redis
-    import redis.asyncio
-
 _KEY = "fleet.redis_url"
-_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 _CONNECT_SECONDS = 3.0
 _Argument = str | bytes | int | float
 
@@ -33,13 +31,13 @@ def need_redis() -> None:
 
 
 class Redis:
-    """For a thread that may block."""
+    """For a thread that may block. ``client`` is redis-py's, whose types do not know that answers are bytes here."""
 
     def __init__(
         self, url: str, namespace: str, *, password: str | None = None, patience_seconds: float = 10.0
     ) -> None:
         need_redis()
-        self.client: redis.Redis = _client(url, password, patience_seconds, of_a_loop=False)
+        self.client: Any = _client(url, password, patience_seconds, of_a_loop=False)
         self.prefix = prefix_of(namespace)
 
     def run(self, name: str, *arguments: _Argument) -> list[Any]:
@@ -49,7 +47,7 @@ class Redis:
         wanted, key = script(name), f"{self.prefix}fleet"
         with meaning():
             try:
-                answer: Any = self.client.evalsha(wanted.sha, 1, key, *arguments)
+                answer = self.client.evalsha(wanted.sha, 1, key, *arguments)
             except NoScriptError:
                 answer = self.client.eval(wanted.text, 1, key, *arguments)
         return list(answer)
@@ -64,7 +62,7 @@ class AsyncRedis:
 
     def __init__(self, url: str, namespace: str, *, password: str | None = None, patience_seconds: float) -> None:
         need_redis()
-        self.client: redis.asyncio.Redis = _client(url, password, patience_seconds, of_a_loop=True)
+        self.client: Any = _client(url, password, patience_seconds, of_a_loop=True)
         self.prefix = prefix_of(namespace)
 
     async def run(self, name: str, *arguments: _Argument) -> list[Any]:
@@ -74,7 +72,7 @@ class AsyncRedis:
         wanted, key = script(name), f"{self.prefix}fleet"
         with meaning():
             try:
-                answer: Any = await self.client.evalsha(wanted.sha, 1, key, *arguments)
+                answer = await self.client.evalsha(wanted.sha, 1, key, *arguments)
             except NoScriptError:
                 answer = await self.client.eval(wanted.text, 1, key, *arguments)
         return list(answer)
@@ -82,6 +80,12 @@ class AsyncRedis:
     async def aclose(self) -> None:
         """Let go of the connections."""
         await self.client.aclose()
+
+
+def goes_on() -> bool:
+    """Whether this task may: redis-py now and then takes being cancelled for a connection that broke."""
+    task = asyncio.current_task()
+    return task is None or not task.cancelling()
 
 
 def prefix_of(namespace: str) -> str:
@@ -142,6 +146,10 @@ def _client(url: str, password: str | None, patience_seconds: float, *, of_a_loo
     from redis.backoff import NoBackoff
 
     options["retry"] = Retry(NoBackoff(), 0)
+    with contextlib.suppress(ImportError):  # what one vendor's service announces, a question at every connection
+        from redis.maint_notifications import MaintNotificationsConfig
+
+        options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
     if password:
         options["password"] = password
     try:
@@ -192,8 +200,8 @@ def check_url(url: str) -> Any:
         parts = urlsplit(url)
     except ValueError:
         parts = urlsplit("")
-    if parts.scheme not in _SCHEMES or not (parts.netloc or parts.scheme == "unix"):
-        raise ConfigError(_KEY, f"must be a URL such as redis://host:6379/0; schemes are {', '.join(_SCHEMES)}")
+    if parts.scheme not in SCHEMES or not (parts.netloc or parts.scheme == "unix"):
+        raise ConfigError(_KEY, f"must be a URL such as redis://host:6379/0; schemes are {', '.join(SCHEMES)}")
     return parts
 
 

@@ -89,29 +89,15 @@ def saved_call(call_id: str, facts: bytes, identities: bytes) -> SavedCall | Non
         Agent(known.agent_id, known.agent_name, known.single_prompt),
         known.channel,
         known.opened_at,
-        seen_in(identities),
+        SeenEvents.of(identities),
         {identity: frozenset(kinds) for identity, kinds in known.waiting.items()},
         known.form,
     )
 
 
-def seen_in(identities: bytes) -> SeenEvents:
-    """Identities as they are kept, 8 bytes each; some of them more than once."""
-    seen = SeenEvents()
-    for identity in _numbers(identities):
-        seen.add(identity)
-    return seen
-
-
 def identities_in(counted: Iterable[int]) -> bytes:
-    """The same the other way round."""
+    """Identities as they are kept, 8 bytes each."""
     return array("Q", counted).tobytes()
-
-
-def _numbers(identities: bytes) -> Iterable[int]:
-    numbers = array("Q")
-    numbers.frombytes(identities[: len(identities) // 8 * 8])
-    return numbers
 
 
 def packed(value: Any) -> bytes:

@@ -19,3 +19,5 @@ class Seat:
     acknowledged: int = 0
     founded: bool = False
     """Nobody was there before."""
+    losses: int = 0
+    """How often Redis was found to have lost something."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -45,22 +46,28 @@ class RedisStore:
         self._lost = False
         self._released: set[str] = set()
         self._lock = threading.Lock()
+        self.refused = 0
+        """Lives of this name that were refused, all in all; known once loaded."""
 
     # -- reading
 
     def load(self) -> SavedState:
         """What the earlier life of this name left, and the calls it owned. Raises Interrupted."""
+        return replace(self.load_numbers(), calls=self.calls_of(self._seat.name))
+
+    def load_numbers(self) -> SavedState:
+        """The same without the calls."""
         client, p, name = self._redis.client, self._redis.prefix, self._seat.name
         with meaning():
-            kept: dict[bytes, bytes] = client.hgetall(f"{p}kept:{name}")  # type: ignore[assignment]  # not awaited
-            layouts: dict[bytes, bytes] = client.hgetall(f"{p}layouts:{name}")  # type: ignore[assignment]  # the same
-            rows: dict[bytes, bytes] = client.hgetall(f"{p}series:{name}")  # type: ignore[assignment]  # the same
-            ended: list[bytes] = client.zrevrange(f"{p}ended", 0, _MOST_ENDED - 1)  # type: ignore[assignment]  # the same
-            said: list[bytes] = client.zrevrange(f"{p}said", 0, _MOST_ENDED - 1)  # type: ignore[assignment]  # the same
-            since: bytes | None = client.hget(f"{p}fleet", "counts_since")  # type: ignore[assignment]  # the same
+            kept: dict[bytes, bytes] = client.hgetall(f"{p}kept:{name}")
+            layouts: dict[bytes, bytes] = client.hgetall(f"{p}layouts:{name}")
+            rows: dict[bytes, bytes] = client.hgetall(f"{p}series:{name}")
+            ended: list[bytes] = client.zrevrange(f"{p}ended", 0, _MOST_ENDED - 1)
+            said: list[bytes] = client.zrevrange(f"{p}said", 0, _MOST_ENDED - 1)
+            since: bytes | None = client.hget(f"{p}fleet", "counts_since")
+        self.refused = int(_number(kept.get(b"refused")) or 0)
         self._layouts = {family.decode(): layout.decode() for family, layout in layouts.items()}
         return SavedState(
-            calls=self._calls(),
             finished=[each.decode() for each in (*reversed(ended), *reversed(said))],
             existed=not self._seat.founded,
             series=list(_series(rows)),
@@ -72,15 +79,16 @@ class RedisStore:
             ahead=b"ahead" in kept,
         )
 
-    def _calls(self) -> list[SavedCall]:
-        found: list[SavedCall] = []
+    def calls_of(self, name: str) -> list[SavedCall]:
+        """The calls a replica owns of which there was a commit. Raises Interrupted."""
         client, p = self._redis.client, self._redis.prefix
+        found: list[SavedCall] = []
         with meaning():
-            owned: set[bytes] = client.smembers(f"{p}calls:{self._seat.name}")  # type: ignore[assignment]  # not awaited
+            owned: set[bytes] = client.smembers(f"{p}calls:{name}")
             for some in _in_parts(sorted(owned)):
-                known: list[bytes | None] = client.hmget(f"{p}facts", some)  # type: ignore[assignment]  # the same
+                known: list[bytes | None] = client.hmget(f"{p}facts", some)
                 keys = [f"{p}ids:{call_id.decode()}" for call_id in some]
-                identities: list[bytes | None] = client.mget(keys)  # type: ignore[assignment]  # the same
+                identities: list[bytes | None] = client.mget(keys)
                 for call_id, told, seen in zip(some, known, identities, strict=True):
                     saved = facts.saved_call(call_id.decode(), told or b"", seen or b"")
                     if saved is not None:
@@ -132,7 +140,7 @@ class RedisStore:
             case b"fenced":
                 raise Fenced(_why(answer))
             case b"lost" | b"behind":
-                self._lost = True
+                self.lose()
                 raise LostData("Redis has lost what it had kept", reason="lost_data")
             case _:
                 raise Interrupted("Redis: a commit was overtaken by a later one", reason="stale")
@@ -140,6 +148,7 @@ class RedisStore:
     def lose(self) -> None:
         """Redis was found to have lost what it had: only a commit in full is taken now. Any thread."""
         self._lost = True
+        self._seat.losses += 1
 
     def _sit_again(self) -> None:
         seat = self._seat

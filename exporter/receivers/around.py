@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from exporter.calls.judge import Patience
 from exporter.calls.tracker import Tracker
+from exporter.protocol.dispositions import Disposition
 from exporter.receivers.client import AtomsApi
 from exporter.receivers.directory import Directory
 from exporter.receivers.history import History
@@ -60,6 +61,8 @@ class Around:
     patience: Patience
     limits: Limits
     durable: bool = False
+    before_results: Callable[[str, Sequence[Disposition]], Awaitable[None]] | None = None
+    """Learns which results of a call's analytics others have counted; ``None`` where there are no others."""
     reconciling: int = 0
     kept_log_bytes: int = 0
 

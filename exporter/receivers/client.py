@@ -288,6 +288,10 @@ class AtomsApi:
             raise Malformed(f"an answer of more than {most.commas} items", reason=OVERSIZE)
         return bytes(body)
 
+    def judge_by_list(self, whether: bool) -> None:
+        """From now on the list is read here, or it is not."""
+        self._judged_by_list = whether
+
     def _learn(self, source: str, status: int | None, problem: AtomsExporterError | None) -> None:
         """What an answer says about the API and about us. Where no list is read, 400, 403 and 404 are about one call:
         the API works and knows us."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -12,10 +12,10 @@ from exporter.calls.telemetry import Telemetry
 from exporter.calls.tracker import Tracker
 from exporter.errors import Malformed, Refused
 from exporter.outputs.prometheus.metrics import Metrics
+from exporter.protocol.dispositions import Disposition
 from exporter.protocol.webhooks import AnalyticsCompleted, PostConversation, PreConversation, WebhookAnswer
 from exporter.receivers.directory import Directory
 from exporter.receivers.discovery import FoundCall
-from exporter.receivers.following import Following
 from exporter.receivers.webhook import AnyDelivery, DuplicateDelivery, ElsewhereDelivery, Webhooks, identity_of
 
 NAMING: Final = 8
@@ -27,18 +27,31 @@ _UNUSABLE = {413: WebhookAnswer.TOO_LARGE, 401: WebhookAnswer.BAD_SIGNATURE}
 LONGEST_QUEUE: Final = 10_000
 
 
+class Finding(Protocol):
+    """Who is told which calls there are."""
+
+    def follow(self, found: FoundCall) -> bool:
+        """A call begins."""
+
+    def told(
+        self, found: FoundCall, outcome: str | None, ended_at: float | None, lasted_seconds: float | None = None
+    ) -> None:
+        """A call is over."""
+
+
 class Deliveries:
     """Takes deliveries in and works them off.
 
     :param tracker: knows which results of analytics were counted.
     :param counted: told the identity of each delivery that was counted by itself, for the state.
+    :param before_results: learns which results of a call others have counted.
     :param longest_queue: deliveries that may wait; the next one is turned away.
     """
 
     def __init__(
         self,
         webhooks: Webhooks,
-        following: Following,
+        following: Finding,
         directory: Directory,
         metrics: Metrics,
         *,
@@ -46,6 +59,7 @@ class Deliveries:
         log: FilteringBoundLogger,
         longest_queue: int = LONGEST_QUEUE,
         counted: Callable[[bytes], None] = lambda _: None,
+        before_results: Callable[[str, Sequence[Disposition]], Awaitable[None]] | None = None,
     ) -> None:
         self._webhooks = webhooks
         self._following = following
@@ -55,6 +69,7 @@ class Deliveries:
         self._tracker = tracker
         # What begins and ends calls never waits for names, which the API may take its time with.
         self._counted = counted
+        self._before_results = before_results
         self._calls: asyncio.Queue[tuple[AnyDelivery, bytes]] = asyncio.Queue(longest_queue)
         self._analyses: asyncio.Queue[tuple[AnyDelivery, bytes]] = asyncio.Queue(longest_queue)
         self.draining = False
@@ -119,4 +134,6 @@ class Deliveries:
 
     async def _analysed(self, delivery: AnalyticsCompleted) -> None:
         agent = await self._directory.resolve(delivery.agent_id or "unknown")
+        if self._before_results is not None:
+            await self._before_results(delivery.call_id, delivery.dispositions)
         self._tracker.analysed(delivery.call_id, agent, delivery.dispositions)

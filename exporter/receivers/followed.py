@@ -454,6 +454,8 @@ class Followed:
         whole = tracked.call.ended and not gap
         if call_log is not None:
             around.tracker.fill_turns(tracked, call_log, around.clock())
+            if around.before_results is not None and call_log.dispositions:
+                await around.before_results(self.found.call_id, call_log.dispositions)
             around.tracker.analysed(self.found.call_id, tracked.call.agent, call_log.dispositions)
         natural = natural_outcome(tracked.call)
         ended = outcome(self._case, natural=natural, whole=whole, history=history, patience=around.patience)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, NoReturn
 
 from structlog.typing import FilteringBoundLogger
@@ -14,6 +14,7 @@ from exporter.calls.evidence import Evidence, ListSaid, Standing, WebhookSaid, W
 from exporter.calls.judge import Patience
 from exporter.calls.tracker import Tracker
 from exporter.protocol.api import outcome_of
+from exporter.protocol.dispositions import Disposition
 from exporter.receivers.around import Around, Limits
 from exporter.receivers.client import AtomsApi
 from exporter.receivers.directory import Directory
@@ -46,6 +47,8 @@ class Following:
 
     :param spawn: starts a task in the group that owns the process' life.
     :param on_finished: told of every call that is over, for the checkpoint.
+    :param on_forgotten: told of every call that turned out to be none of ours, for now.
+    :param before_results: learns which results of a call's analytics others have counted.
     :param durable: events are collected for checkpoints.
     :param ours: whether calls of this id are followed here; others are left to whom they belong.
     :param clock: Unix time. Ages are measured by ``monotonic``, which nobody can set.
@@ -66,12 +69,15 @@ class Following:
         limits: Limits | None = None,
         durable: bool = False,
         on_finished: Callable[[str], None] = lambda _: None,
+        on_forgotten: Callable[[str], None] = lambda _: None,
+        before_results: Callable[[str, Sequence[Disposition]], Awaitable[None]] | None = None,
         ours: Callable[[str], bool] = lambda _: True,
     ) -> None:
         limits = limits or Limits()
         self._tracker = tracker
         self._log = log
         self._on_finished = on_finished
+        self._on_forgotten = on_forgotten
         self._ours = ours
         self._monotonic = monotonic
         places = Places(limits.max_streams, telemetry=api.telemetry, log=log)
@@ -92,6 +98,7 @@ class Following:
             patience=Patience(settle=limits.reconcile_delay, idle=limits.call_idle_limit, log_answers=limits.reconcile),
             limits=limits,
             durable=durable,
+            before_results=before_results,
         )
         self._followed: dict[str, Followed] = {}
         self._with_stream: set[str] = set()  # ids of those that have one, or look for one
@@ -115,6 +122,14 @@ class Following:
     def knows(self, call_id: str) -> bool:
         """The call is being followed, or was, or waits to be."""
         return call_id in self._followed or call_id in self.waiting or self._tracker.known(call_id)
+
+    def follows(self, call_id: str) -> bool:
+        """The call is being followed, or waits to be."""
+        return call_id in self._followed or call_id in self.waiting
+
+    def forgot(self, call_id: str) -> bool:
+        """The call turned out to be none of ours once."""
+        return call_id in self._forgotten
 
     def follow(
         self,
@@ -160,15 +175,15 @@ class Following:
 
     def listed(self, found: FoundCall) -> None:
         """A list names a call that is news: it is followed, or the judge hears of it."""
-        said = self._said(found)
-        if not self._hears(found.call_id, said) and not self._is_forgotten(found.call_id):
+        said = self.said_by_list(found)
+        if not self._hears(found.call_id, said) and not self.is_forgotten(found.call_id):
             self.follow(found, first=said)
 
     def listed_again(self, found: FoundCall) -> None:
         """A list names a call that is none: the judge hears of it. One that goes on and that nobody follows (it was
         forgotten, or there was no room for it) is looked for again."""
-        said = self._said(found)
-        if self._hears(found.call_id, said) or self._is_forgotten(found.call_id):
+        said = self.said_by_list(found)
+        if self._hears(found.call_id, said) or self.is_forgotten(found.call_id):
             return
         if found.call_id in self._forgotten or (found.status and said.word.standing is Standing.GOES_ON):
             self.follow(found, first=said)
@@ -185,7 +200,8 @@ class Following:
             return False
         return True
 
-    def _said(self, found: FoundCall) -> ListSaid:
+    def said_by_list(self, found: FoundCall) -> ListSaid:
+        """What a list says of a call, for its judge."""
         outcome = outcome_of(found.status)
         return ListSaid(Word(standing_of(found.status, outcome), self._monotonic(), outcome, found.status))
 
@@ -252,7 +268,9 @@ class Following:
         self._forgotten[call_id] = (self._monotonic() + pause, pause)
         if len(self._forgotten) > _MOST_REMEMBERED:
             self._forgotten.popitem(last=False)
+        self._on_forgotten(call_id)
 
-    def _is_forgotten(self, call_id: str) -> bool:
+    def is_forgotten(self, call_id: str) -> bool:
+        """The call is left alone for now."""
         until, _ = self._forgotten.get(call_id, (0.0, 0.0))
         return self._monotonic() < until

@@ -18,6 +18,8 @@ def self_alerts(limits: AlertThresholds, ranges: Ranges, job: str) -> list[Alert
         _state_not_kept(ranges),
         _series_overflow(ranges),
         _spans_dropped(ranges),
+        _takeovers(limits, ranges),
+        *([_fleet_too_small(limits, ranges)] if limits.fleet_members else []),
     ]
 
 
@@ -119,4 +121,37 @@ def _spans_dropped(ranges: Ranges) -> Alert:
         ),
         dashboard="atoms-exporter",
         variables=_INSTANCE,
+    )
+
+
+def _takeovers(limits: AlertThresholds, ranges: Ranges) -> Alert:
+    taken = f'changes(atoms_exporter_fleet_takeovers_total{{reason="dead"}}[{ranges(60 * MINUTE)}])'
+    return Alert(
+        name="AtomsFleetTakeovers",
+        expr=f"max({taken}) >= {limits.takeovers_in_an_hour}",
+        for_seconds=0.0,
+        keep_seconds=15 * MINUTE,
+        severity="warning",
+        summary="Replicas are taken for dead again and again",
+        description=(
+            "Calls were taken over {{ $value }} times within an hour from replicas whose lease was over. Nothing is "
+            "lost, but each time calls go unfollowed for a lease, and their histories are fetched again."
+        ),
+        dashboard="atoms-exporter",
+    )
+
+
+def _fleet_too_small(limits: AlertThresholds, ranges: Ranges) -> Alert:
+    members = f"max(max_over_time(atoms_exporter_fleet_members[{ranges(5 * MINUTE)}]))"
+    return Alert(
+        name="AtomsFleetTooSmall",
+        expr=f"{members} < {limits.fleet_members}",
+        for_seconds=10 * MINUTE,
+        severity="warning",
+        summary=f"{{{{ $value }}}} of {limits.fleet_members} replicas are in the fleet",
+        description=(
+            "Fewer replicas hold a seat than fleet.expect says. The others follow their calls, as long as they have "
+            "room; one more that goes may be one too many."
+        ),
+        dashboard="atoms-exporter",
     )

@@ -61,3 +61,6 @@ class AlertThresholds:
     minimum_skipped: int = 20
     clock_ahead_ratio: float = 0.50
     starts_in_half_an_hour: int = 3
+    takeovers_in_an_hour: int = 3
+    fleet_members: int = 0
+    """Replicas that there should be; 0: nobody said so."""

@@ -16,7 +16,8 @@ KEY = {"ATOMS_API_KEY": "k"}
 
 
 def test_every_threshold_is_a_key_and_their_defaults_are_one() -> None:
-    assert set(Alerts.model_fields) - {"labels", "scrape_interval"} == set(asdict(AlertThresholds()))
+    of_the_fleet = {"fleet_members"}  # which is fleet.expect
+    assert set(Alerts.model_fields) - {"labels", "scrape_interval"} == set(asdict(AlertThresholds())) - of_the_fleet
     assert thresholds(load({}, KEY, None)) == AlertThresholds()
 
 
@@ -34,6 +35,17 @@ def test_thresholds_and_labels_reach_the_rules(tmp_path: Path) -> None:
     assert all(rule["labels"]["env"] == "staging" for rule in rules if "alert" in rule)
     assert any("> 0.42" in rule["expr"] for rule in rules if rule.get("alert") == "AtomsCallFailuresBurning")
     assert any(rule["labels"].get("tier") == "gold" for rule in rules if rule.get("record") == "atoms_slo:events")
+
+
+def test_a_fleet_that_should_have_members_has_an_alert_for_it() -> None:
+    def alerts(*settings: tuple[str, str]) -> dict[str, str]:
+        config = load(dict(settings), KEY, None)
+        text = render_rules(objectives(config), thresholds=thresholds(config))
+        rules = [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+        return {rule["alert"]: rule["expr"] for rule in rules if "alert" in rule}
+
+    assert "AtomsFleetTooSmall" not in alerts()
+    assert alerts(("fleet.expect", "3"))["AtomsFleetTooSmall"].endswith("< 3")
 
 
 @pytest.mark.parametrize(

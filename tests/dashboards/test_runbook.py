@@ -22,7 +22,8 @@ ALERTS = [
 
 
 def test_every_alert_has_a_section_and_every_section_an_alert() -> None:
-    assert set(SECTIONS) == {rule["alert"] for rule in ALERTS}
+    only_where_asked_for = {"AtomsFleetTooSmall"}  # by fleet.expect
+    assert set(SECTIONS) == {rule["alert"] for rule in ALERTS} | only_where_asked_for
 
 
 def test_a_section_says_what_it_means_how_to_look_what_causes_it_and_what_to_do() -> None:

@@ -102,7 +102,7 @@ def test_renewing_tells_who_else_there_is_and_who_has_left_calls(redis: Redis) -
     redis.run("leave", two.name, two.epoch)
     answer = renew(redis, one)
     assert answer[6][0::3] == [b"one"]
-    assert answer[7] == [b"two", 2]
+    assert answer[7] == [b"two", 2, b"left"]
 
 
 def test_only_a_lease_that_is_over_is_taken_away(redis: Redis) -> None:
@@ -157,7 +157,7 @@ def test_what_was_found_goes_to_all_with_its_owner(redis: Redis) -> None:
     claimed(redis, one, "call-1")
     publish(redis, "call-1", "call-2")
     (_, entry), *_ = redis.client.xrevrange(f"{redis.prefix}found", count=1)
-    assert entry == {b"one": found(Row("listed", "call-1")), b"": found(Row("listed", "call-2"))}
+    assert entry == {found(Row("listed", "call-1")): b"one", found(Row("listed", "call-2")): b""}
 
 
 def test_a_word_about_a_call_nobody_follows_makes_nobody_follow_it(redis: Redis) -> None:
@@ -319,3 +319,17 @@ def test_who_gives_it_everything_again_does_not_take_what_another_follows(redis:
     with pytest.raises(Fenced):
         store.save(Commit(2.0, [news("call-1", 1)], in_full=True))
     assert renew(redis, two)[4] == 1
+
+
+def test_a_result_of_analytics_is_counted_by_one(redis: Redis, redis_port: int) -> None:
+    one, two = seated(redis, "one"), seated(redis, "two")
+
+    def asked(seat: Seat, *identities: str) -> list[Any]:
+        return redis.run("say", seat.name, seat.epoch, *identities)
+
+    assert asked(one, "result:1", "result:2") == [1, 1]
+    assert asked(two, "result:1", "result:3") == [0, 1]
+    store_of(redis, one, redis_port).save(Commit(1.0, over=["result:1"]))
+    assert asked(two, "result:1", "result:2") == [0, 0]
+    redis.run("leave", one.name, one.epoch)
+    assert asked(two, "result:1", "result:2") == [0, 1], "it left without having counted the second"

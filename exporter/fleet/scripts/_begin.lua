@@ -34,12 +34,14 @@ local function seat(name, epoch, lease, about)
   redis.call('ZADD', p .. 'leases', now + lease, name)
   redis.call('ZADD', p .. 'names', now, name)
   redis.call('HSET', p .. 'about', name, about)
+  redis.call('HDEL', p .. 'went', name)
 end
 
-local function unseat(name)
+local function unseat(name, why)
   redis.call('HDEL', p .. 'epochs', name)
   redis.call('ZREM', p .. 'leases', name)
   redis.call('HDEL', p .. 'about', name)
+  redis.call('HSET', p .. 'went', name, why)
   redis.call('ZADD', p .. 'names', now, name)
   if redis.call('GET', p .. 'poller') == name then
     redis.call('DEL', p .. 'poller')

@@ -13,7 +13,7 @@ for place = 4, #ARGV, 2 do
   local dead, its = ARGV[place], ARGV[place + 1]
   local ends = tonumber(redis.call('ZSCORE', p .. 'leases', dead)) or 0
   if dead ~= name and is_member(dead, its) and ends < now then
-    unseat(dead)
+    unseat(dead, 'dead')
     buried[#buried + 1] = dead
   end
 end

@@ -16,8 +16,12 @@ local again = string.find(flags, 'r', 1, true)
 if redis.call('HGET', fleet, 'id') ~= id or (tonumber(redis.call('HGET', fleet, 'epoch')) or 0) < tonumber(epoch) then
   return {'lost'}
 end
+local function refused(call, owner)
+  redis.call('HINCRBY', p .. 'kept:' .. name, 'refused', 1)
+  return {'fenced', call, owner}
+end
 if not is_member(name, epoch) then
-  return {'fenced', '', ''}
+  return refused('', '')
 end
 local has = version_of(name)
 if has == version then
@@ -59,7 +63,7 @@ for number, owner in ipairs(owners) do
     local ended = not owner and redis.call('ZSCORE', p .. 'ended', calls[number])
     if held or (ended and number <= in_news and not again) then
       if has < acknowledged then redis.call('HSET', p .. 'kept:' .. name, 'ahead', '1') end
-      return {'fenced', calls[number], owner or ''}
+      return refused(calls[number], owner or '')
     elseif not again and not ended then
       return {'behind', has}  -- it was ours: Redis has lost that
     end
@@ -93,7 +97,8 @@ local function let_go(call)
   redis.call('SREM', p .. 'calls:' .. name, call)
 end
 for here = over, over_end do
-  local call = ARGV[here]
+  local call, owner = ARGV[here], owners[in_news + here - over + 1]
+  if owner and owner ~= name then redis.call('SREM', p .. 'calls:' .. owner, call) end
   let_go(call)
   redis.call('HDEL', p .. 'facts', call)
   redis.call('DEL', p .. 'ids:' .. call)
@@ -111,7 +116,10 @@ for here = released, released_end do
     end
   end
 end
-for here = said, said_end do redis.call('ZADD', p .. 'said', at, ARGV[here]) end
+for here = said, said_end do
+  redis.call('ZADD', p .. 'said', at, ARGV[here])
+  redis.call('DEL', p .. 'saying:' .. ARGV[here])
+end
 local rows, shapes = p .. 'series:' .. name, p .. 'layouts:' .. name
 if string.find(flags, 'a', 1, true) then redis.call('DEL', rows) end
 if layouts <= layouts_end then
@@ -136,5 +144,6 @@ for first, last in in_steps(kept, kept_end, MANY) do
   redis.call('HSET', p .. 'kept:' .. name, unpack(ARGV, first, last))
 end
 redis.call('HSET', p .. 'kept:' .. name, 'version', ARGV[5])
+redis.call('HSET', fleet, 'committed_at', at)
 if since ~= '' then redis.call('HSET', fleet, 'counts_since', since) end
 return {'kept'}

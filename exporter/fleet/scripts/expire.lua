@@ -17,6 +17,7 @@ end
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', p .. 'names', '-inf', '(' .. milliseconds)) do
   if redis.call('HEXISTS', p .. 'epochs', name) == 0 and redis.call('SCARD', p .. 'calls:' .. name) == 0 then
     redis.call('ZREM', p .. 'names', name)
+    redis.call('HDEL', p .. 'went', name)
     redis.call('DEL', p .. 'series:' .. name, p .. 'layouts:' .. name, p .. 'kept:' .. name)
   end
 end

@@ -3,5 +3,5 @@ local name, epoch = ARGV[1], ARGV[2]
 if not is_member(name, epoch) then
   return {'fenced'}
 end
-unseat(name)
+unseat(name, 'left')
 return {'left'}

@@ -1,5 +1,5 @@
--- publish(call, row, kind, …): what was found goes to all. kind: 'new' may be followed by whoever claims it, 'word' is
--- something said about a call, for its owner.
+-- publish(call, row, kind, …): what was found goes to all. kind: 'new' may be followed by whoever claims it; so may 'over',
+-- which knows more of a call than its being there; 'word' is something said about a call, for its owner.
 -- For each call its owner's name, '' where it has none, ' ended' where it is over (no name has a blank).
 local answers, entry = {}, {}
 for place = 1, #ARGV, 3 do
@@ -8,12 +8,15 @@ for place = 1, #ARGV, 3 do
   if owner == '' and redis.call('ZSCORE', p .. 'ended', call) then
     owner = ' ended'
   else
-    if owner == '' and kind == 'new' then
+    if owner == '' and kind ~= 'word' then
       redis.call('ZADD', p .. 'waiting', 'NX', now, call)
-      redis.call('HSETNX', p .. 'facts', call, row)
+      local facts = redis.call('HGET', p .. 'facts', call)
+      if not facts or (kind == 'over' and string.sub(facts, 1, 1) == 'F') then
+        redis.call('HSET', p .. 'facts', call, row)
+      end
     end
-    entry[#entry + 1] = owner
     entry[#entry + 1] = row
+    entry[#entry + 1] = owner
   end
   answers[#answers + 1] = owner
 end

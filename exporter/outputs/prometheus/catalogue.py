@@ -74,6 +74,9 @@ BOUNDS_HIT = (
 """What of the outside went beyond its bound; SECURITY.md says of each what the bound is and what happens then."""
 
 
+GONE_REASONS = ("dead", "left")
+"""Why a replica's calls went to others: its lease was over, or it said farewell."""
+
 UNKNOWN_FIELDS = ("status",)
 """Fields in which a word may come that nobody knows; what it means is then told from what else is known."""
 
@@ -92,7 +95,8 @@ class MetricSpec:
 
     ``name`` is the full name of its samples without ``_bucket``/``_sum``/``_count``, for counters with ``_total``.
     ``closed`` gives, by label, every value the label can have: those series exist from the start, at 0.
-    ``learnt`` marks a gauge that is there only when it is known: of what the API tells, before and long after it has.
+    ``learnt`` marks what is there only when it is known: of what the API tells, before and long after it has; of a
+    fleet, in a fleet.
     ``adjustable`` marks the histograms whose buckets follow ``metrics.latency_buckets``.
     """
 
@@ -270,6 +274,48 @@ CALL_METRICS: tuple[MetricSpec, ...] = (
 )
 """What callers experience."""
 
+FLEET_METRICS: tuple[MetricSpec, ...] = (
+    MetricSpec("atoms_exporter_fleet_members", Kind.GAUGE, "Replicas that hold a seat in the fleet.", learnt=True),
+    MetricSpec("atoms_exporter_fleet_calls_owned", Kind.GAUGE, "Calls that are this replica's to follow.", learnt=True),
+    MetricSpec(
+        "atoms_exporter_fleet_calls_unowned",
+        Kind.GAUGE,
+        "Calls that nobody follows: found and not claimed yet, or left by a replica that is gone. The whole fleet's.",
+        learnt=True,
+    ),
+    MetricSpec("atoms_exporter_fleet_poller", Kind.GAUGE, "1 for the replica that reads the API's lists.", learnt=True),
+    MetricSpec(
+        "atoms_exporter_fleet_takeovers_total",
+        Kind.COUNTER,
+        "Calls taken over from another replica, by why.",
+        ("reason",),
+        learnt=True,
+        closed={"reason": GONE_REASONS},
+    ),
+    MetricSpec(
+        "atoms_exporter_fleet_commits_refused_total",
+        Kind.COUNTER,
+        "Lives of this replica that ended because it was taken for dead, and what it counted was refused.",
+        learnt=True,
+    ),
+    MetricSpec(
+        "atoms_exporter_fleet_renewals_late_total",
+        Kind.COUNTER,
+        "Renewals of the lease that came later than two thirds of it after the one before.",
+        learnt=True,
+    ),
+    MetricSpec(
+        "atoms_exporter_fleet_renewal_seconds",
+        Kind.HISTOGRAM,
+        "How long Redis took to renew the lease.",
+        (),
+        STALL_BUCKETS,
+        "seconds",
+        learnt=True,
+    ),
+)
+"""What a replica says about its fleet."""
+
 SELF_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec("atoms_exporter_build_info", Kind.GAUGE, "Version of the exporter; always 1.", ("version", "python")),
     MetricSpec("atoms_exporter_up", Kind.GAUGE, "1 when the list of calls could be read at its last look."),
@@ -357,6 +403,7 @@ SELF_METRICS: tuple[MetricSpec, ...] = (
         STALL_BUCKETS,
         "seconds",
     ),
+    *FLEET_METRICS,
     MetricSpec("atoms_exporter_series", Kind.GAUGE, "Label sets a metric holds.", ("metric",)),
     _counter("atoms_exporter_series_overflow_total", "Label sets over budget, folded into __other__.", ("metric",)),
     _counter("atoms_exporter_spans_exported_total", "Spans a backend accepted.", ()),
