@@ -43,18 +43,22 @@ def silence() -> list[Any]:
             Query(quantile(0.5, "atoms_first_word_seconds", AGENT, *BY_AGENT), "{{agent_name}} p50"),
         ),
         graph(
+            "First word by channel",
+            "Median by channel. One of them late: the carrier or the web client. All of them: the agent.",
+            "s",
+            Query(quantile(0.5, "atoms_first_word_seconds", AGENT, "channel"), "{{channel}}"),
+        ),
+        graph(
             "Words per minute by speaker",
             "An agent that talks much more than it used to bores its callers, and costs speech.",
             "short",
             Query(f"60 * {rate('atoms_words_total', NODE, 'speaker')}", "{{speaker}}"),
-            width=12,
         ),
         graph(
             "Your own events per minute",
             "agent_log events by the names in metrics.agent_log_names; all others are other.",
             "short",
             Query(f"60 * {rate('atoms_agent_logs_total', NODE, 'name', 'severity')}", "{{name}} {{severity}}"),
-            width=12,
         ),
     ]
 

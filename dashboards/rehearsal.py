@@ -26,6 +26,8 @@ from exporter.slo import AlertThresholds, Objective, render_rules
 
 _T = TypeVar("_T")
 TIME_SCALE = 1 / 60
+_OFTEN = {"ATOMS_EXPORTER_CAPACITY__INTERVAL": "10s"}
+"""As often as it may be: a minute between two looks is an hour here."""
 _EXPORTER = 1
 """The exporter's place among the processes."""
 
@@ -83,6 +85,8 @@ class Rehearsal:
     time_scale: float = TIME_SCALE
     options: tuple[str, ...] = ()
     """Of the simulator, beside the number of calls and their speed."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of the exporter, as environment variables."""
     pager: Pager = field(default_factory=Pager)
     simulator: str = ""
     exporter: str = ""
@@ -193,7 +197,7 @@ class Rehearsal:
     def _start_exporter(self) -> None:
         listen = self.exporter.removeprefix("http://")
         command = ("run", "--api.base-url", f"{self.simulator}/atoms/v1", "--web.listen-address", listen)
-        keys = {"ATOMS_API_KEY": "simulated-key", "ATOMS_WEBHOOK_SECRET": "rehearsal"}
+        keys = {"ATOMS_API_KEY": "simulated-key", "ATOMS_WEBHOOK_SECRET": "rehearsal", **_OFTEN, **self.settings}
         self._start("exporter", sys.executable, "-m", "exporter", *command, "--log.level", "warning", **keys)
         self._await("exporter", f"{self.exporter}/-/ready", lambda answer: answer.is_success)
 

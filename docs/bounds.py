@@ -260,6 +260,16 @@ BOUNDS: tuple[Bound, ...] = (
         "`atoms_exporter_events_rejected_total`",
     ),
     Bound(
+        "the list of calls that `explain` asks the running exporter for",
+        ("an answer to a command",),
+        ("offline/traces.py",),
+        "64 MiB",
+        "one request",
+        "10 s",
+        "exit code 1, with what to do",
+        "–",
+    ),
+    Bound(
         "the environment",
         ("environment",),
         ("config/environment.py", "healthcheck.py", "outputs/otlp/signals.py"),

@@ -28,6 +28,7 @@ DOCS = Path(__file__).resolve().parent
 _TABLE = runpy.run_path(str(DOCS / "bounds.py"))
 _SIZING = runpy.run_path(str(DOCS / "sizing.py"))
 _DASHBOARDS = DOCS.parent / "dashboards"
+_ASKED = runpy.run_path(str(DOCS.parent / "dashboards" / "asked.py"))
 SECURITY = DOCS.parent / "SECURITY.md"
 _BASES = ((PROCESSOR, "processor labels"), (NODE, "node labels"), (AGENT, "agent labels"))
 
@@ -156,6 +157,22 @@ def _mentions(text: str, names: set[str]) -> bool:
     return any(re.search(rf"(?<![\w:]){re.escape(name)}(_bucket|_sum|_count)?(?![\w:])", text) for name in names)
 
 
+def _asked() -> str:
+    head = ("question", "metric", "panel, where the alert's link leads", "alert", "the page at `/` says", "runbook")
+    rows = (
+        (
+            asked.question,
+            f"`{asked.metric}`",
+            f"*{asked.panel}* on `{asked.dashboard}`",
+            f"`{asked.alert}`",
+            asked.on_the_page,
+            f"[section](../dashboards/runbook.md#{asked.alert.lower()})",
+        )
+        for asked in _ASKED["QUESTIONS"]
+    )
+    return _table(head, rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "call metrics": lambda: _metrics(CALL_METRICS),
     "self metrics": lambda: _metrics(SELF_METRICS),
@@ -169,6 +186,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "accounts": _sizes("accounts"),
     "switches": _sizes("switches"),
     "needed": _needed,
+    "questions": _asked,
     "memory": lambda: f"**{_TABLE['MOST_MEMORY_MIB']} MiB**",
 }
 

@@ -26,7 +26,9 @@ from exporter.offline.delivery import BackendAway
 from exporter.offline.explain import explained
 from exporter.offline.fetching import history_of, spans_of_call
 from exporter.offline.replay import by_trace, replay, spans_of_file
+from exporter.offline.traces import TRACE_ID, call_of_trace, own_address
 from exporter.outputs.prometheus.catalogue import CHANNELS
+from exporter.outputs.spans import SpanRecord
 
 _PIPED_WIDTH = 10_000
 _MOST_NAMED = 20
@@ -63,7 +65,21 @@ def replay_command(
 
 
 def explain_command(
-    call: Annotated[str, typer.Argument(metavar="CALL_ID|FILE", help="A call, or a recording of one; `-` for stdin.")],
+    call: Annotated[
+        str,
+        typer.Argument(
+            metavar="CALL_ID|TRACE_ID|FILE", help="A call, its trace's id, or a recording of one; `-` for stdin."
+        ),
+    ],
+    exporter: Annotated[
+        str | None,
+        typer.Option(
+            "--exporter",
+            metavar="URL",
+            help="The running exporter, which knows trace ids; by default on this machine.",
+            show_default=False,
+        ),
+    ] = None,
     base_url: BaseUrl = None,
     file: ConfigFile = None,
     settings: Settings = None,
@@ -71,7 +87,8 @@ def explain_command(
 ) -> None:
     """One call as a person reads it: hops, turns, stages, tools with their times, the slowest turn marked.
 
-    A call id is fetched from the API and needs `ATOMS_API_KEY`.
+    A call id is fetched from the API and needs `ATOMS_API_KEY`. A trace id is looked up at the running exporter, which
+    knows the calls it follows and those that ended within the hour.
     """
     config = configured(file, settings, api__base_url=base_url, log__level=level)
     if call == "-" or (call and os.path.exists(call)):  # Path's raises for a name that is too long
@@ -79,7 +96,8 @@ def explain_command(
     elif "/" in call or call.endswith((".json", ".jsonl", ".txt", ".sse", ".gz")):
         raise ConfigError("FILE", f"{call} does not exist")
     else:
-        traces = by_trace(asyncio.run(spans_of_call(_asked_for(call), config, environment(), logging_as(config))))
+        asked = _asked_for(call)
+        traces = by_trace(asyncio.run(_spans(asked, exporter, config)))
     if not traces:
         fail("no events of a call in there")
         raise typer.Exit(1)
@@ -89,6 +107,15 @@ def explain_command(
         for spans in traces.values():
             console.print(explained(spans))
     say(shown.get())
+
+
+async def _spans(asked: str, exporter: str | None, config: Config) -> list[SpanRecord]:
+    """The spans of a call, by its id or its trace's."""
+    env = environment()
+    if TRACE_ID.fullmatch(asked):
+        where = exporter or own_address(config.web.listen_address, tls=config.web.config_file is not None)
+        asked = await call_of_trace(asked, where, env)
+    return await spans_of_call(asked, config, env, logging_as(config))
 
 
 def backfill_command(

@@ -17,11 +17,12 @@ import yaml
 
 from dashboards.expressions import FILLED, Chosen, Question, every_panel, filled, questions
 from dashboards.generate import dashboards
-from dashboards.rehearsal import Rehearsal, missing_servers
+from dashboards.rehearsal import Rehearsal
 from exporter.slo import BY_NODE, DEFAULT_OBJECTIVES, AlertThresholds, Objective
+from tests.support.peers import needs
 
 pytestmark = [
-    pytest.mark.skipif(bool(missing_servers()), reason=f"needs {', '.join(missing_servers())}"),
+    needs("prometheus", "prometheus-alertmanager"),
     pytest.mark.timeout(900),
 ]
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from dashboards.rules.tests import worlds
-from dashboards.rules.tests.harness import HOUR, MINUTE, Firing, World, asked, firings, promtool
+from dashboards.rules.tests.harness import HOUR, MINUTE, Firing, World, asked, firings
 from dashboards.rules.tests.traffic import Agent, Call, at_a_steady_pace, traffic
 from exporter.slo import Objective, render_rules
+from tests.support.peers import needs
 
 pytestmark = [
-    pytest.mark.skipif(promtool() is None, reason="promtool is not installed"),
+    needs("promtool"),
     pytest.mark.timeout(600),
 ]
 DAY = 86_400.0

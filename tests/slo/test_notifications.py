@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
-import pytest
 
-from dashboards.rehearsal import Rehearsal, missing_servers
+from dashboards.rehearsal import Rehearsal
+from tests.support.peers import needs
 
-pytestmark = pytest.mark.skipif(
-    "prometheus-alertmanager" in missing_servers(), reason="prometheus-alertmanager is not installed"
-)
+pytestmark = needs("prometheus-alertmanager")
 
 OUTAGE = [
     {"alertname": "AtomsSLOBudgetBurn", "indicator": "turn_latency", "agent_id": f"a{agent}", **labels}

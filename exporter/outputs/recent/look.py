@@ -21,7 +21,7 @@ class Version(NamedTuple):
 
 
 class NodeMemory:
-    """All that is remembered of one node."""
+    """All that is remembered of one node; of an agent, for its first words."""
 
     __slots__ = ("answers", "hour", "makeup")
 
@@ -35,18 +35,25 @@ class NodeMemory:
 class Look(NamedTuple):
     """The memory as it is now; everything that grows is copied, what it is made of is shared.
 
-    ``ended`` are calls, newest first; ``endings`` counts by minute (agent, outcome, reason).
+    ``begun`` is when it began to remember; ``ended`` are calls, newest first; ``endings`` counts by minute (agent,
+    outcome, reason).
     """
 
     minute: int
     now: float
+    begun: float
     slow_seconds: float
     memories: Sequence[NodeMemory]
-    first_words: Sequence[Hour]
+    first_words: Sequence[NodeMemory]
     versions: Mapping[str, Version]
     endings: Sequence[tuple[int, Counter[tuple[str, str, str]]]]
     ended: Sequence[EndedCall]
     going_on: Mapping[str, TurnsOf]
+
+    @property
+    def lately_minutes(self) -> int:
+        """What is compared with the time before it: a quarter of an hour, less while little more is remembered."""
+        return max(1, min(15, int((self.now - self.begun) // 180)))
 
     def nodes(self, minutes: int = MINUTES) -> list[NodeHour]:
         """Nodes that answered within so many minutes: largest share of slow turns first, then by 95th percentile.

@@ -20,7 +20,7 @@ from exporter.calls.observations import (
     UserSpoke,
 )
 from exporter.outputs.recent.calls import Calls, EndedCall, TurnsOf
-from exporter.outputs.recent.hour import MINUTES, Hour, NodeHour
+from exporter.outputs.recent.hour import MINUTES, NodeHour
 from exporter.outputs.recent.look import Look, NodeMemory, Version, key_of
 from exporter.outputs.recent.rings import UNATTRIBUTED
 from exporter.outputs.recent.troubles import LATE_SECONDS, Trouble, troubles
@@ -49,9 +49,10 @@ class Recent:
         self.slow_seconds = slow_seconds
         self._clock = clock
         self._wall = wall
+        self._remembers_since = clock()
         self._most_places = most_places
         self._memories: OrderedDict[tuple[str, str], NodeMemory] = OrderedDict()
-        self._first_words: OrderedDict[str, Hour] = OrderedDict()
+        self._first_words: OrderedDict[str, NodeMemory] = OrderedDict()
         self._versions: OrderedDict[str, Version] = OrderedDict()
         self._calls = Calls(most_calls)
         self._endings: OrderedDict[int, Counter[tuple[str, str, str]]] = OrderedDict()
@@ -96,12 +97,14 @@ class Recent:
 
     def _first_word(self, fact: FirstWordHeard) -> None:
         agent = fact.agent
-        hour = self._first_words.get(agent.agent_id)
-        if hour is None:
+        memory = self._first_words.get(agent.agent_id)
+        if memory is None:
             place = Place(agent.agent_id, agent.name, "", "")
-            hour = self._first_words[agent.agent_id] = Hour(place, LATE_SECONDS)
+            memory = self._first_words[agent.agent_id] = NodeMemory(place, LATE_SECONDS)
             _bounded(self._first_words, self._most_places)
-        hour.add(self._minute(), fact.seconds, "")
+        minute = self._minute()
+        memory.hour.add(minute, fact.seconds, "")
+        memory.makeup.add(minute, fact.channel, fact.seconds > LATE_SECONDS, ())
 
     def _ended(self, fact: CallEnded) -> None:
         self._calls.ended(fact, self._clock(), self._wall())
@@ -138,6 +141,7 @@ class Recent:
         return Look(
             self._minute(),
             self._clock(),
+            self._remembers_since,
             self.slow_seconds,
             list(self._memories.values()),
             list(self._first_words.values()),

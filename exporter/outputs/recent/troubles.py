@@ -8,10 +8,11 @@ from statistics import fmean, median
 from typing import Final, NamedTuple
 
 from exporter.outputs.recent.calls import EndedCall
+from exporter.outputs.recent.hour import MINUTES
 from exporter.outputs.recent.look import Look, NodeMemory, Version, key_of
 
 _NOW_MINUTES: Final = 5
-_LATELY_MINUTES: Final = 15
+_ENDED_MINUTES: Final = 15
 _FEWEST_TURNS: Final = 5
 _FEWEST_CALLS: Final = 3
 _FEWEST_COSTED: Final = 5
@@ -109,21 +110,22 @@ def _ended_badly(look: Look) -> Iterable[Trouble]:
 
 
 def _unanswered(look: Look) -> Iterable[Trouble]:
+    lately = look.lately_minutes
     by_agent: dict[str, list[NodeMemory]] = defaultdict(list)
     for memory in look.memories:
         by_agent[memory.hour.place.agent_id].append(memory)
     for memories in by_agent.values():
-        spoken, answered, missed = _totals(memories, look.minute, _LATELY_MINUTES)
+        spoken, answered, missed = _totals(memories, look.minute, lately)
         share = min(1.0, missed / spoken) if spoken else 0.0
         if missed < _FEWEST_TURNS or share < _UNANSWERED_SHARE:
             # Turns nobody answered are told when their call is over. While it goes on: what used to have a latency.
             if spoken < 2 * _FEWEST_TURNS or answered >= _HARDLY_ANSWERED * spoken:
                 continue
-            before, usual, _ = _totals(memories, look.minute, 45, _LATELY_MINUTES)
+            before, usual, _ = _totals(memories, look.minute, MINUTES - lately, lately)
             if usual < 0.5 * max(before, 1):
                 continue
             share = 1 - answered / spoken
-        worst = max(memories, key=lambda memory: memory.answers.totals(look.minute, _LATELY_MINUTES)[2])
+        worst = max(memories, key=lambda memory: memory.answers.totals(look.minute, lately)[2])
         minutes = [_totals(memories, minute, 1) for minute in range(look.minute - 59, look.minute + 1)]
         since = _since([(heard, max(lost, heard - told)) for heard, told, lost in minutes], _UNANSWERED_SHARE)
         place = worst.hour.place
@@ -133,11 +135,11 @@ def _unanswered(look: Look) -> Iterable[Trouble]:
 
 def _mute(look: Look) -> Iterable[Trouble]:
     """Calls end well and the agent said nothing, where it did before."""
-    words = {hour.place.agent_id: hour for hour in look.first_words}
+    words = {memory.hour.place.agent_id: memory.hour for memory in look.first_words}
     for agent_id, hour in words.items():
         completed = [call for call in look.ended if call.agent_id == agent_id and call.outcome == "completed"]
-        lately = [call for call in completed if look.now - call.heard_at <= 60 * _LATELY_MINUTES]
-        heard, before = hour.read(look.minute, _LATELY_MINUTES, each=False), hour.read(look.minute, each=False)
+        lately = [call for call in completed if look.now - call.heard_at <= 60 * look.lately_minutes]
+        heard, before = hour.read(look.minute, look.lately_minutes, each=False), hour.read(look.minute, each=False)
         spoke = heard.turns if heard is not None else 0
         spoke_before = (before.turns if before is not None else 0) - spoke
         mute = len(lately) - spoke
@@ -150,27 +152,36 @@ def _mute(look: Look) -> Iterable[Trouble]:
 
 def _late(look: Look) -> Iterable[Trouble]:
     """The first word comes late, and later than before."""
-    for hour in look.first_words:
-        lately, whole = hour.read(look.minute, _LATELY_MINUTES, each=False), hour.read(look.minute)
+    for memory in look.first_words:
+        hour = memory.hour
+        lately, whole = hour.read(look.minute, look.lately_minutes, each=False), hour.read(look.minute)
         if lately is None or whole is None or lately.turns < _FEWEST_TURNS or lately.p50_seconds <= LATE_SECONDS:
             continue
         minutes = [(minute.turns, minute.slow) for minute in whole.minutes]
-        ago = _since(minutes, 0.5)
-        early = sum(turns for turns, _ in minutes[:-_LATELY_MINUTES])
-        if early >= _FEWEST_TURNS and sum(slow for _, slow in minutes[:-_LATELY_MINUTES]) >= 0.5 * early and ago < 59:
-            continue
+        earlier = minutes[: -look.lately_minutes]
+        calls, late = sum(calls for calls, _ in earlier), sum(late for _, late in earlier)
+        if calls >= _FEWEST_TURNS and late >= 0.5 * calls:
+            continue  # as a rule it lets the caller speak first
         place = hour.place
         labels = place.agent_id, place.agent_name, None, None
-        share, call_id = lately.slow / lately.turns, _latest_call(look, place.agent_id)
-        yield Trouble("late", *labels, share, lately.turns, lately.p50_seconds, ago, call_id)
+        yield Trouble(
+            "late",
+            *labels,
+            lately.slow / lately.turns,
+            lately.turns,
+            lately.p50_seconds,
+            _since(minutes, 0.5),
+            _latest_call(look, place.agent_id),
+            channels=memory.makeup.channels(),
+        )
 
 
 def _dear(look: Look) -> Iterable[Trouble]:
-    """Calls of the last quarter of an hour cost twice what those before them did."""
+    """Calls of the last while cost twice what those before them did."""
     costs: dict[str, tuple[list[EndedCall], list[EndedCall]]] = defaultdict(lambda: ([], []))
     for call in look.ended:
         if call.cost is not None and call.outcome in ("completed", "failed"):
-            costs[call.agent_id][look.now - call.heard_at > 60 * _LATELY_MINUTES].append(call)
+            costs[call.agent_id][look.now - call.heard_at > 60 * look.lately_minutes].append(call)
     for lately, before in costs.values():
         if min(len(lately), len(before)) < _FEWEST_COSTED:
             continue
@@ -178,14 +189,16 @@ def _dear(look: Look) -> Iterable[Trouble]:
         dearest = max(lately, key=lambda call: call.cost or 0.0)
         rest = fmean(call.cost or 0.0 for call in lately if call is not dearest)
         if usual > 0 and rest >= _DEAR * usual:  # one call that does not end is not every call
-            yield Trouble("dear", *_agent(dearest), rest / usual, len(lately), 0.0, _LATELY_MINUTES, dearest.call_id)
+            yield Trouble(
+                "dear", *_agent(dearest), rest / usual, len(lately), 0.0, look.lately_minutes, dearest.call_id
+            )
 
 
 def _by_agent(look: Look) -> dict[str, list[EndedCall]]:
     """Calls that ended lately, newest first."""
     found: dict[str, list[EndedCall]] = defaultdict(list)
     for call in look.ended:
-        if look.now - call.heard_at <= 60 * _LATELY_MINUTES:
+        if look.now - call.heard_at <= 60 * _ENDED_MINUTES:
             found[call.agent_id].append(call)
     return found
 

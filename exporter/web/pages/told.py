@@ -45,7 +45,7 @@ def _how_much(trouble: Trouble, view: FrontView) -> str:
     if trouble.kind == "late":
         return f"after {seconds(trouble.seconds)} in the middle of {trouble.of} calls."
     if trouble.kind == "dear":
-        return f"{trouble.share:.1f} times as much in the last 15 minutes, {trouble.of} calls."
+        return f"{trouble.share:.1f} times as much in the last {trouble.minutes_ago} minutes, {trouble.of} calls."
     if trouble.kind == "mute":
         return f"not a word in {of} calls."
     return f"{of}" + (f", by {_listed(trouble.reasons)}." if trouble.reasons else ".")

@@ -175,6 +175,7 @@ def test_a_late_first_word_is_told_where_it_came_early_before() -> None:
         line.now.minutes(1)
     trouble = line.only()
     assert (trouble.kind, trouble.of) == ("late", 14)
+    assert [channel for channel, _, _ in trouble.channels] == ["webcall"]
     assert trouble.seconds > 3
     waits = Line()
     for _ in range(60):
