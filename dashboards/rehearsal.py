@@ -114,6 +114,15 @@ class Rehearsal:
         finally:
             self._end()
 
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[Rehearsal]:
+        """Only the simulator and the exporter: for its own pages."""
+        try:
+            self._start_simulator_and_exporter()
+            yield self
+        finally:
+            self._end()
+
     def _end(self) -> None:
         for process in reversed(self.processes):
             process.terminate()
