@@ -28,7 +28,7 @@ class Prometheus:
 
     async def ask(self, path: str, **params: Any) -> Any:
         """The data of an answer; ``None`` while there is none."""
-        async with httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=120) as client:
             try:
                 answer = await client.get(f"/api/v1/{path}", params=params)
             except httpx.TransportError:
@@ -40,20 +40,22 @@ class Prometheus:
         found = await self.ask("query", query="sum(sum_over_time(up[1h]))")
         return int(float(found["result"][0]["value"][1])) if found and found["result"] else 0
 
-    async def stored(self) -> dict[tuple[tuple[str, str], ...], list[float]]:
-        """Every sample of every series of ours, in order."""
-        found = await self.ask("query", query='{__name__=~"atoms_.+"}[1h]')
-        return {
-            tuple(sorted(series["metric"].items())): [float(value) for _, value in series["values"]]
-            for series in found["result"]
-        }
+    async def stored(self) -> AsyncIterator[tuple[dict[str, str], list[float]]]:
+        """Every series of ours, its samples in order, up to the last scrape that is whole by now; one metric after the
+        other, or an hour would be a gigabyte."""
+        latest = await self.ask("query", query="timestamp(up)")
+        at = latest["result"][0]["value"][1]
+        for name in await self.ask("label/__name__/values"):
+            if name.startswith("atoms_"):
+                found = await self.ask("query", query=f'{{__name__="{name}"}}[1h]', time=at)
+                for series in found["result"]:
+                    yield series["metric"], [float(value) for _, value in series["values"]]
 
     async def added_up(self) -> Page:
         """What all counters grew by: a series' first value is where it begins, less than before is a reset."""
         page = Page()
         sums: defaultdict[str, defaultdict[frozenset[tuple[str, str]], float]] = page.samples
-        for labels, values in (await self.stored()).items():
-            have = dict(labels)
+        async for have, values in self.stored():
             name = have.pop("__name__")
             have.pop("job"), have.pop("instance")
             grown = sum(now if now < before else now - before for before, now in pairwise(values))
@@ -65,9 +67,9 @@ class Prometheus:
     async def steps_back(self) -> list[str]:
         """Counters that fell, one line each: whatever fell was added once more."""
         fell = []
-        for labels, values in (await self.stored()).items():
-            if dict(labels)["__name__"].endswith(tuple(_KINDS)):
-                fell += [f"{dict(labels)}: {before:g} to {now:g}" for before, now in pairwise(values) if now < before]
+        async for labels, values in self.stored():
+            if labels["__name__"].endswith(tuple(_KINDS)):
+                fell += [f"{labels}: {before:g} to {now:g}" for before, now in pairwise(values) if now < before]
         return fell
 
 
