@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from .agents import AGENTS, QUIET
+from .book import LABELS, NOTES, Book
 from .call_logs import call_log as _call_log
 from .dialects import EPOCH_MS, Dialect, events_of, sse_bytes
 from .faults import FAULTS, Fault, parse_faults
 from .happenings import Conditions, Slowdown
-from .ledger import LABELS, NOTES, Book, book_of
+from .ledger import book_of
 from .options import SimulatorOptions
 from .scenario import script
 from .server import Simulator, simulating

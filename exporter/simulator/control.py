@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from .book import Book
 from .faults import FAULTS, Fault, Faults, fault_from
 from .hostile import Hostile
-from .ledger import Book
 from .live import Call, agent_of
 from .options import SimulatorOptions
 from .streams import Wire
@@ -82,7 +82,7 @@ class Control:
     def ledger(self, *, so_far: bool = False, books: bool = False) -> dict[str, Any]:
         """What happened, what was sent, as JSON. ``books`` adds every call's own book.
 
-        ``totals`` by family (see ``ledger.LABELS``), ``calls`` by id, ``wire`` what the streams carried, ``garbage``
+        ``totals`` by family (see ``book.LABELS``), ``calls`` by id, ``wire`` what the streams carried, ``garbage``
         what no reader should count, ``faults`` how often each fault struck, ``webhooks`` what was delivered.
         """
         simulator = self._simulator

@@ -9,9 +9,10 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from .agents import agent_by_id
+from .book import Book
 from .dialects import Dialect, Renderer, call_id, events_of, frame
 from .happenings import CallScript, Conditions, Happening, Schedule
-from .ledger import Book, book_of
+from .ledger import book_of
 from .scenario import PLAIN, script
 from .workflow import Agent
 

@@ -13,10 +13,11 @@ from random import Random
 from typing import Any
 
 from .agents import AGENTS
+from .book import Book
 from .conversation import Conversation
 from .dialects import Dialect, Renderer, call_id, frame, iso
 from .happenings import CallScript, Conditions, Happening
-from .ledger import Book, book_of
+from .ledger import book_of
 from .scenario import PLAIN
 
 _TURN_INDEX = 987_654_321

@@ -10,11 +10,11 @@ from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .book import Book
 from .call_logs import log_entry
 from .dialects import call_id, connection_frame
 from .faults import Faults
 from .happenings import CallScript
-from .ledger import Book
 from .live import Call, ScriptedCall
 from .oddities import Oddities
 from .options import SimulatorOptions

@@ -11,10 +11,10 @@ from typing import Any
 
 import aiohttp
 
+from .book import Book
 from .call_logs import recording_url, transcript
 from .dialects import iso
 from .faults import Faults
-from .ledger import Book
 from .live import Call, agent_of
 from .switchboard import Announcement
 

@@ -106,6 +106,28 @@ def test_the_customer_s_own_events_have_names_only_from_the_list() -> None:
     assert told == {("escalated", "warning"): 1, ("other", "unknown"): 3}
 
 
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ("completed", "completed"),
+        ("In Progress", "in_progress"),
+        ("https://r.example/Mrs-Smith.wav", "other"),
+        (None, "unknown"),
+        (7, "unknown"),
+    ],
+)
+def test_recordings_are_counted_by_what_became_of_them_and_once(status: Any, told: str) -> None:
+    made = step(9_000, "call_recording", recording_url="https://r.example/secret.wav", status=status)
+    wire = payloads([node(100, "1", "One"), step(8_000, "call_end"), made])
+    life = Life()
+    life.feed(wire[:2])
+    life.recover(wire)
+    life.recover(wire)
+    life.end()
+    assert life.by("atoms_recordings_total", "agent_id", "status") == {("a1", told): 1}
+    assert "secret" not in life.text()
+
+
 @pytest.mark.parametrize(("gap", "silences"), [(4_999, 0), (5_000, 0), (5_001, 1)])
 def test_a_silence_counts_when_it_is_longer_than_the_limit(gap: int, silences: int) -> None:
     life = ended([node(100, "1", "One"), asks(1_000), speaks(1_000 + gap)])

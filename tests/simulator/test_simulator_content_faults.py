@@ -10,8 +10,8 @@ import pytest
 from simulator_client import FAST, Receiver, a_live_call, api, frames, ids, until
 
 from exporter.simulator import AGENTS, FAULTS, Fault, book_of, parse_faults
+from exporter.simulator.book import Book
 from exporter.simulator.happenings import Conditions
-from exporter.simulator.ledger import Book
 from exporter.simulator.scenario import script
 
 SLOWLY = FAST | {"speed": 40.0}

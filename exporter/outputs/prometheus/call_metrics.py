@@ -49,17 +49,12 @@ from exporter.calls.observations import (
     WordsSaid,
 )
 from exporter.outputs.prometheus.catalogue import CALL_METRICS, OUTCOMES
+from exporter.outputs.prometheus.counted_in import BY_KIND, COUNTED_IN
 from exporter.outputs.prometheus.series import Gauge, Store
 from exporter.outputs.spans import speech_span_id, turn_span_id
 
 _MOST_KEPT_PLACES = 50_000
 _MOST_VERSIONS = 2_000
-_BY_KIND = {
-    "latency": "atoms_processor_latency_seconds",
-    "first_audio": "atoms_tts_first_audio_seconds",
-    "first_answer": "atoms_llm_first_answer_seconds",
-    "end_of_turn": "atoms_end_of_turn_prediction_seconds",
-}
 _TURNS = "atoms_turn_latency_seconds"
 _ENTERED = "entered"
 _Kept = dict[Any, Any]  # children of one place, by what distinguishes them there
@@ -85,36 +80,6 @@ class _OwnSpan:
     @property
     def call_id(self) -> str:
         return self._fact.where.call_id
-
-
-_TOOLS = ("atoms_tool_calls_total", "atoms_tool_call_failures_total")
-_COUNTED_IN: dict[type[Observation], tuple[str, ...]] = {
-    TurnExplained: ("atoms_turn_stage_latency_seconds",),
-    ProcessorMeasured: tuple(_BY_KIND.values()),
-    SpeechSynthesised: ("atoms_tts_latency_seconds", "atoms_words_total"),
-    TokensUsed: ("atoms_llm_tokens_total", "atoms_llm_token_details_total", "atoms_llm_request_tokens"),
-    CharactersSpoken: ("atoms_tts_characters_total",),
-    AudioTranscribed: ("atoms_stt_audio_seconds_total",),
-    TurnUnanswered: ("atoms_unanswered_turns_total",),
-    DeadAir: ("atoms_dead_air_seconds",),
-    FirstWordHeard: ("atoms_first_word_seconds",),
-    WordsSaid: ("atoms_words_total",),
-    NodeExited: ("atoms_node_exits_total",),
-    NodeLeft: ("atoms_node_duration_seconds",),
-    LoopClosed: ("atoms_node_loops_total",),
-    Hopped: ("atoms_node_hops_total",),
-    HopAnswered: ("atoms_hop_response_seconds",),
-    ToolCalled: _TOOLS,
-    ToolFailed: _TOOLS,
-    ToolTimed: ("atoms_tool_call_latency_seconds",),
-    KnowledgebaseQueried: ("atoms_knowledgebase_queries_total",),
-    VariablesExtracted: ("atoms_variable_extractions_total",),
-    ApiCalled: ("atoms_api_calls_total",),
-    AgentLogged: ("atoms_agent_logs_total",),
-    RecordingMade: ("atoms_recordings_total",),
-    DispositionGiven: ("atoms_disposition_results_total", "atoms_disposition_value"),
-}
-"""Facts of which nothing is to be done where all these are switched off."""
 
 
 def _not_counted(fact: Any) -> None:
@@ -164,7 +129,7 @@ class CallMetrics:
             DispositionGiven: self._disposition_given,
         }
         self._stages = not store.is_off("atoms_turn_stage_latency_seconds")
-        for fact, names in _COUNTED_IN.items():
+        for fact, names in COUNTED_IN.items():
             if all(store.is_off(name) for name in names):
                 self.recorders[fact] = _not_counted
 
@@ -208,7 +173,7 @@ class CallMetrics:
         key = (fact.kind, fact.processor, fact.model)
         child = kept.get(key)
         if child is None:
-            child = self._child(kept, key, _BY_KIND[fact.kind], where.place, fact.processor, fact.model)
+            child = self._child(kept, key, BY_KIND[fact.kind], where.place, fact.processor, fact.model)
         child.observe_with(fact.seconds, fact.at, where)
 
     def _tokens_used(self, fact: TokensUsed) -> None:
