@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 _ALL: Final[Mapping[str, str]] = {"callAttemptFilter": "all"}
-_WITHOUT_SECONDS: Final = 3_600.0
+WITHOUT_SECONDS: Final = 3_600.0
 """So long a refusal is remembered: the API may be another version by then."""
 
 
@@ -29,4 +29,4 @@ class AttemptFilter:
 
     def refused(self) -> None:
         """The API has refused a list that was asked with it."""
-        self._without_until = self._clock() + _WITHOUT_SECONDS
+        self._without_until = self._clock() + WITHOUT_SECONDS

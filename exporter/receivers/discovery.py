@@ -15,7 +15,7 @@ from exporter.calls.telemetry import Telemetry
 from exporter.errors import Interrupted, Malformed, Refused
 from exporter.protocol.api import UNKNOWN, CallPage, CallSummary, decode_call_page
 from exporter.receivers.api_time import Start
-from exporter.receivers.attempts import AttemptFilter
+from exporter.receivers.attempts import WITHOUT_SECONDS, AttemptFilter
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import LIST, AtomsApi
 
@@ -87,7 +87,7 @@ class Poll:
         and those that the first look finds, go to ``again``.
     :param earlier: of such a list: an earlier life has looked already, and reported what began after this time by the
         API's clock. So does this one: what began and ended between the two is no past.
-    :param optional: statuses that not every version of the API takes: left out once it refuses them.
+    :param optional: statuses that not every version of the API takes: left out for a while once it refuses them.
     :param attempts: how it asks for retries, too; shared by all lists.
     :param remember: how many call ids to know again; the least recently listed are forgotten first.
     """
@@ -122,6 +122,7 @@ class Poll:
         self._interval = interval
         self._statuses = tuple(statuses)
         self._optional = tuple(optional)
+        self._optional_again_at = 0.0
         self._params = {
             "limit": str(limit),
             **({"agentIds": ",".join(agent_ids)} if agent_ids else {}),
@@ -282,8 +283,9 @@ class Poll:
         return began_at is None or began_at < (self._start.wall if start is None else start)
 
     async def _page(self, number: int) -> CallPage:
-        """A page of the list, asked for with as much as the API takes; what it refuses is left out from then on."""
-        wanted = (bool(self._attempts.parameters), bool(self._optional))
+        """A page of the list, asked for with as much as the API takes; what it refuses is left out for a while."""
+        now = self._clock()
+        wanted = (bool(self._attempts.parameters), bool(self._optional) and now >= self._optional_again_at)
         ways = [way for way in _WAYS if way[0] <= wanted[0] and way[1] <= wanted[1]]
         for attempts, optional in ways:
             try:
@@ -297,7 +299,7 @@ class Poll:
                 self._log.info("the list refuses callAttemptFilter: it may lack retries")
             if optional != wanted[1]:
                 self._log.debug("the list refuses a filter with these statuses", statuses=",".join(self._optional))
-                self._optional = ()
+                self._optional_again_at = now + WITHOUT_SECONDS
             return answer
         raise AssertionError("the last way returns or raises")
 
