@@ -86,10 +86,8 @@ def endings() -> list[Any]:
             "fifth of the answered calls.",
             "percentunit",
             Query(
-                share(
-                    rate("atoms_call_end_reasons_total", CHANNEL, "reason"),
-                    rate("atoms_call_end_reasons_total", CHANNEL),
-                ),
+                f"{rate('atoms_call_end_reasons_total', CHANNEL, 'reason')} / on () group_left () "
+                f"({rate('atoms_call_end_reasons_total', CHANNEL)} > 0)",
                 "{{reason}}",
             ),
             stacked=True,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from dashboards.expressions import FILLED, Chosen, Question, filled, questions
+from dashboards.expressions import FILLED, Chosen, Question, every_panel, filled, questions
 from dashboards.generate import dashboards
 from exporter.outputs.prometheus.catalogue import CALL_METRICS
 
@@ -70,6 +71,20 @@ def test_two_objectives_two_exporters_and_two_prometheis_in_one_store_leave_no_p
     names = asked(SHOWN)
     empty = {(names[expr].dashboard, names[expr].panel) for expr, found in answered.items() if not found}
     assert {panel for _, panel in empty} <= HARDLY_EVER
+
+
+def test_what_a_legend_names_is_what_its_series_have(answered: dict[str, list[Sample]]) -> None:
+    """A division whose sides do not match leaves a nameless line: data, but not an answer."""
+    nameless = set()
+    for document in dashboards().values():
+        for panel in every_panel(document):
+            for target in panel.get("targets", ()):
+                labels = set(re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")))
+                found = answered.get(filled(target["expr"], SHOWN), []) if target.get("expr") else []
+                for label in labels:
+                    if found and not any(sample.labels.get(label) for sample in found):
+                        nameless.add((document["uid"], panel["title"], label))
+    assert nameless == set()
 
 
 def shares(answered: dict[str, list[Sample]]) -> Iterator[tuple[str, Sample]]:
