@@ -60,6 +60,12 @@ def series(size: Size, end: int) -> Iterator[str]:
                     where = f'agent_id="{agent}",agent_name="{name}",slo="{objective}",window="{window}"'
                     for at in steps:
                         yield f"{metric}{{{where}}} 7 {at}\n"
+    for metric, window, days, step in _CALLS:
+        for agent, _ in agents:
+            where = f'agent_id="{agent}",window="{window}"'
+            where += {"ended": ',outcome="completed"', "end_reasons": ',reason="user_hangup"'}.get(metric, "")
+            for at in range(end - days * 86_400, end + 1, step):
+                yield f"atoms_calls:{metric}{{{where}}} 7 {at}\n"
     for agent, name in agents:
         yield f'atoms_slo:agent_name{{agent_id="{agent}",agent_name="{name}"}} 1 {end}\n'
     yield "# EOF\n"
@@ -74,7 +80,20 @@ _RAW: tuple[tuple[str, dict[str, str]], ...] = (
     ("atoms_turn_latency_seconds_count", {"node": "", "more": _TURN}),
     ("atoms_turn_latency_seconds_bucket", {"node": "", "more": f'{_TURN},le="2.0"'}),
     ("atoms_turn_latency_seconds_bucket", {"node": "", "more": f'{_TURN},le="4.0"'}),
+    ("atoms_unanswered_turns_total", {"node": ""}),
+    ("atoms_call_end_reasons_total", {"more": 'channel="webcall",reason="user_hangup"'}),
+    ("atoms_call_end_reasons_total", {"more": 'channel="webcall",reason="error"'}),
+    ("atoms_call_cost_total", {"more": 'channel="webcall"'}),
+    ("atoms_first_word_seconds_count", {"more": 'channel="webcall"'}),
+    ("atoms_first_word_seconds_bucket", {"more": 'channel="webcall",le="2.0"'}),
+    ("atoms_first_word_seconds_bucket", {"more": 'channel="webcall",le="4.0"'}),
 )
+_CALLS = (
+    *((metric, "5m", 7, 300) for metric in ("started", "ended", "spoken", "answered")),
+    *((metric, "5m", 1, 300) for metric in ("errors", "unanswered", "end_reasons")),
+    *((metric, "1h", 1, 300) for metric in ("ended", "first_words", "first_word_seconds", "cost_per_call")),
+)
+"""What rules record by agent: its name, its window, for how many days it is looked at, and every how many seconds."""
 
 
 @contextlib.contextmanager

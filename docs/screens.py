@@ -42,7 +42,7 @@ async def _height(tab: Tab, url: str, width: int) -> int:
 
 def main(minutes: float) -> None:
     """Play, wait until the page names the node, and take the pictures."""
-    with tempfile.TemporaryDirectory() as folder, Rehearsal(Path(folder), calls=60, speed=2.0).serving() as stage:
+    with tempfile.TemporaryDirectory() as folder, Rehearsal(Path(folder), calls=80, speed=1.0).serving() as stage:
         time.sleep(60 * minutes)
         stage.misbehave({"slow_node": SLOW})
 

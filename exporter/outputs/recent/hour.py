@@ -108,6 +108,11 @@ class Hour:
             tuple(together),
         )
 
+    def course(self, now: int) -> list[tuple[int, int]]:
+        """Turns and slow ones of every minute of the hour, oldest first."""
+        slots = map(self._slot, range(now - MINUTES + 1, now + 1))
+        return [(sum(slot.counts), slot.slow) if slot is not None else (0, 0) for slot in slots]
+
     def _slot(self, minute: int) -> _Slot | None:
         slot = self._slots[minute % MINUTES]
         return slot if slot is not None and slot.minute == minute else None

@@ -8,7 +8,7 @@ from typing import Final
 
 from exporter.outputs.recent.hour import MINUTES
 
-_SPAN_MINUTES: Final = 5
+_SPAN_MINUTES: Final = 3
 _MOST_NAMES: Final = 32
 UNATTRIBUTED: Final = "unattributed"
 """What a turn took beyond the stages that the platform reports, until it is known what ran meanwhile."""
@@ -42,12 +42,18 @@ class Ring:
 
     def totals(self, now: int, minutes: int = MINUTES, before: int = 0) -> list[int]:
         """The sums of so many minutes that ended ``before`` so many minutes ago."""
-        last = now - before
-        return [sum(column) for column in zip(*map(self.minute, range(last - minutes + 1, last + 1)), strict=True)]
+        last, width, stamps, numbers = now - before, self._width, self._minutes, self._numbers
+        found = [0] * width
+        for minute in range(last - minutes + 1, last + 1):
+            slot = minute % MINUTES
+            if stamps[slot] == minute:
+                for which in range(width):
+                    found[which] += numbers[slot * width + which]
+        return found
 
 
 class Makeup:
-    """Of the turns of the last five to ten minutes at a node: on which channels they and the slow ones were, and which
+    """Of the turns of the last three to six minutes at a node: on which channels they and the slow ones were, and which
     stages the time of the slow ones went into."""
 
     __slots__ = ("_before", "_now", "_span")

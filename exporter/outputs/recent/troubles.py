@@ -72,15 +72,13 @@ def _slow(look: Look) -> Iterable[Trouble]:
         if node.turns < _FEWEST_TURNS or share < _SLOW_SHARE:
             continue
         memory = memories[key_of(node.place)]
-        hour = memory.hour.read(look.minute)
-        minutes = [(minute.turns, minute.slow) for minute in hour.minutes] if hour is not None else []
         yield Trouble(
             "slow",
             *node.place_labels,
             share,
             node.turns,
             node.p95_seconds,
-            _since(minutes, _SLOW_SHARE),
+            _since(memory.hour.course(look.minute), _SLOW_SHARE),
             node.slowest_call,
             stage=memory.makeup.longest_stage(),
             channels=memory.makeup.channels(),
@@ -135,9 +133,13 @@ def _unanswered(look: Look) -> Iterable[Trouble]:
 
 def _mute(look: Look) -> Iterable[Trouble]:
     """Calls end well and the agent said nothing, where it did before."""
-    words = {memory.hour.place.agent_id: memory.hour for memory in look.first_words}
-    for agent_id, hour in words.items():
-        completed = [call for call in look.ended if call.agent_id == agent_id and call.outcome == "completed"]
+    by_agent: dict[str, list[EndedCall]] = defaultdict(list)
+    for call in look.ended:
+        if call.outcome == "completed":
+            by_agent[call.agent_id].append(call)
+    for memory in look.first_words:
+        hour = memory.hour
+        completed = by_agent[hour.place.agent_id]
         lately = [call for call in completed if look.now - call.heard_at <= 60 * look.lately_minutes]
         heard, before = hour.read(look.minute, look.lately_minutes, each=False), hour.read(look.minute, each=False)
         spoke = heard.turns if heard is not None else 0
@@ -154,10 +156,10 @@ def _late(look: Look) -> Iterable[Trouble]:
     """The first word comes late, and later than before."""
     for memory in look.first_words:
         hour = memory.hour
-        lately, whole = hour.read(look.minute, look.lately_minutes, each=False), hour.read(look.minute)
-        if lately is None or whole is None or lately.turns < _FEWEST_TURNS or lately.p50_seconds <= LATE_SECONDS:
+        lately = hour.read(look.minute, look.lately_minutes, each=False)
+        if lately is None or lately.turns < _FEWEST_TURNS or lately.p50_seconds <= LATE_SECONDS:
             continue
-        minutes = [(minute.turns, minute.slow) for minute in whole.minutes]
+        minutes = hour.course(look.minute)
         earlier = minutes[: -look.lately_minutes]
         calls, late = sum(calls for calls, _ in earlier), sum(late for _, late in earlier)
         if calls >= _FEWEST_TURNS and late >= 0.5 * calls:

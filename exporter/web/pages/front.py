@@ -16,7 +16,8 @@ from exporter.web.pages.view import CallView, FrontView
 _REFRESH_SECONDS = 10
 _GOOD_SECONDS = 0.9
 _BAD = ("failed", "lost")
-_NODE_HEADS = ("Agent", "Node", "Turns", "Slow", "p50", "p95", "Slowest", "Last hour: p50, p95 and turns by minute")
+_NODE_HEADS = ("Slow", "p95", "Node", "Agent", "Turns", "p50", "Slowest", "Last hour: p50, p95 and turns by minute")
+"""What matters first: a phone shows the left of it."""
 _CALL_HEADS = (
     "Slowest turn",
     "in node",
@@ -126,11 +127,12 @@ def _node_row(node: NodeHour, view: FrontView) -> str:
     share = node.slow / node.turns
     kind = "bad" if share >= 0.25 else "warn" if node.slow else ""
     return (
-        f'<tr><td class="name">{named(node.place.agent_name, node.place.agent_id)}</td>'
-        f'<td class="name">{named(node.place.node_name, node.place.node_id)}</td>'
-        f'<td class="n">{node.turns}</td><td class="n {kind}">{share:.0%}</td>'
-        f'<td class="n {_class_of(node.p50_seconds, view)}">{seconds(node.p50_seconds)}</td>'
+        f'<tr><td class="n {kind}">{share:.0%}</td>'
         f'<td class="n {_class_of(node.p95_seconds, view)}">{seconds(node.p95_seconds)}</td>'
+        f'<td class="name">{named(node.place.node_name, node.place.node_id)}</td>'
+        f'<td class="name">{named(node.place.agent_name, node.place.agent_id)}</td>'
+        f'<td class="n">{node.turns}</td>'
+        f'<td class="n {_class_of(node.p50_seconds, view)}">{seconds(node.p50_seconds)}</td>'
         f'<td class="n"><a href="calls/{quote(node.slowest_call, safe="")}">{seconds(node.slowest_seconds)}</a></td>'
         f"<td>{hour_chart(node.minutes, view.slow_seconds)}</td></tr>"
     )
