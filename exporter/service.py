@@ -75,6 +75,7 @@ _AT_ONCE = 50
 _LOOK_BACK_SECONDS = 3_600.0
 """After a restart: calls that began this long before the last commit, and that nobody has found, are counted."""
 _WEB_CLOSE_SECONDS = 2.0
+_CANCEL_AGAIN_SECONDS = 1.0
 _PAGE_ATTEMPTS = 2
 _ACCEPTABLE_SECONDS = 2.0
 """Above this the vendor calls a turn in need of work: what is slow where no objective says it."""
@@ -329,7 +330,6 @@ class Service:
         counts.refused(self._member.store.refused)
         return self._member.attach(
             self.following,
-            self,
             counts=counts,
             bound_hit=self.metrics.bound_hit,
             room=lambda: self._places.streams - len(self.following),
@@ -452,8 +452,7 @@ class Service:
                 if self._deliveries is not None:
                     self._deliveries.draining = True
                 self.following.drain()
-                for task in self._tasks:
-                    task.cancel()
+                await self._end_tasks()
         finally:
             left = min(deadline - loop.time(), self._config.shutdown_timeout)
             await self._flush(max(0.0, left - min(_WEB_CLOSE_SECONDS, left / 4)))
@@ -465,6 +464,13 @@ class Service:
             raise Fenced(
                 f"this replica was taken for dead: {self._fenced}; started again it goes on from what was kept"
             )
+
+    async def _end_tasks(self) -> None:
+        """Whoever does not listen is told again: a library may have taken it for a connection that broke."""
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=_CANCEL_AGAIN_SECONDS)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._group.create_task(work)
@@ -519,7 +525,7 @@ class Service:
             self._start_polls(self._spawn)
         else:
             self.following.past_is_known = True  # whoever finds a call says what is known of its past
-            self._member.start(self._spawn)
+            self._member.start(self, self._spawn)
         self._spawn(self.following.watch())
         self._spawn(self._probe_loop())
         if self._reloading is not None:

@@ -17,9 +17,11 @@ from exporter.cli.options import BaseUrl, ConfigFile, ListenAddress, Settings, W
 from exporter.cli.printing import say
 from exporter.config import AUTO, Config, api_key, effective, environment, objectives
 from exporter.errors import ConfigError
+from exporter.fleet.connecting import Redis
 from exporter.outputs.otlp import describe
 from exporter.outputs.prometheus.metrics import Metrics
 from exporter.receivers.client import AtomsApi
+from exporter.service import fleet_settings
 from exporter.web import WebConfigFile
 from exporter.web.web_config import read_web_config
 
@@ -57,6 +59,8 @@ def check_config_command(
     _check_web(config, no_secrets)
     if config.state.path not in (None, AUTO):
         check_state_path(config.state.path)
+    if (fleet := fleet_settings(config)) is not None:
+        Redis(fleet.url, fleet.namespace, password=fleet.password).close()
     pushed = describe(env)
     say(yaml.safe_dump(effective(config), sort_keys=False, allow_unicode=True))
     for line, meaning in pushed.items():

@@ -124,6 +124,7 @@ class Member:
     async def begin(self) -> None:
         """Hold the seat from now on, and read what an earlier life of this name left; waits for Redis."""
         self._renewing = asyncio.create_task(self._membership.run())
+        self._renewing.add_done_callback(self._no_longer_renewed)
         while True:
             try:
                 self.saved = await asyncio.to_thread(self.store.load_numbers)
@@ -146,7 +147,6 @@ class Member:
     def attach(
         self,
         following: Following,
-        owner: Owner,
         *,
         counts: FleetCounts,
         bound_hit: Callable[[str], None],
@@ -177,16 +177,17 @@ class Member:
             past_is_known=self.saved.existed,
             bound_hit=bound_hit,
         )
-        self._owner = owner
         return self.sharing
 
-    def start(self, spawn: Spawn) -> None:
-        """Claim, publish and hear, in the group that owns the process' life."""
+    def start(self, owner: Owner, spawn: Spawn) -> None:
+        """Claim, publish and hear, in the group that owns the process' life; the owner is told of all from now on."""
+        self._owner = owner
         spawn(self.owning.run())
         spawn(self.sharing.publish())
         spawn(self.sharing.hear())
-        if self._fenced is not None and self._owner is not None:
-            self._owner.fenced(self._fenced)
+        if self._fenced is not None:
+            owner.fenced(self._fenced)
+        self._on_view(self.view)
         self._membership.look_soon()
 
     async def counted_since(self) -> tuple[float | None, float | None]:
@@ -210,6 +211,8 @@ class Member:
             try:
                 answers = await self._redis.run("say", self.seat.name, self.seat.epoch, *asked)
             except Interrupted:
+                if not goes_on():
+                    break
                 await asyncio.sleep(1.0)
                 continue
             return [each for each, mine in zip(asked, answers, strict=False) if mine == 0]
@@ -225,6 +228,12 @@ class Member:
         self._fenced = why
         if self._owner is not None:
             self._owner.fenced(why)
+
+    def _no_longer_renewed(self, renewing: asyncio.Task[None]) -> None:
+        """Whatever broke: without a lease there is nothing to be done but to end."""
+        if not renewing.cancelled() and (broken := renewing.exception()) is not None:
+            self._log.error("the lease cannot be renewed", exc_info=broken)
+            self._on_fenced(Fenced("its lease could not be renewed"))
 
     def _on_lost(self) -> None:
         self.store.lose()
