@@ -453,9 +453,10 @@ class Followed:
             self._let_go()
         whole = tracked.call.ended and not gap
         if call_log is not None:
-            around.tracker.fill_turns(tracked, call_log, around.clock())
             if around.before_results is not None and call_log.dispositions:
                 await around.before_results(self.found.call_id, call_log.dispositions)
+            # Nothing is awaited from here to the end: what has no identity of an event is in one commit with it.
+            around.tracker.fill_turns(tracked, call_log, around.clock())
             around.tracker.analysed(self.found.call_id, tracked.call.agent, call_log.dispositions)
         natural = natural_outcome(tracked.call)
         ended = outcome(self._case, natural=natural, whole=whole, history=history, patience=around.patience)
