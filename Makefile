@@ -8,7 +8,7 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check docs bench image servers constraints clean faults soak hour lives incidents fuzz attack
+.PHONY: help demo test check docs bench image servers constraints clean faults soak hour lives incidents fuzz attack patience
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ faults: $(VENV)/.test ## play every fault against the running exporter and print
 attack: $(VENV)/.test ## every attack, one by one, then all at once for five minutes (ARGS=--write: into docs/)
 	$(BIN)/python -m pytest tests/attack -m attack
 	$(BIN)/python -m tests.attack $(ARGS)
+
+patience: $(VENV)/.test ## waits of minutes: forgotten calls, logs that are away, wrong clocks
+	$(BIN)/python -m pytest tests/system/test_patience.py -m patience $(ARGS)
 
 soak: $(VENV)/.test ## half an hour of simulated traffic, twelve hours of commits, compressed
 	$(BIN)/python -m pytest tests/system/test_load.py tests/state/test_twelve_hours.py -m soak -s $(ARGS)

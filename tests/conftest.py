@@ -19,6 +19,7 @@ _OPT_IN = {
     "hour": "a simulated hour with every fault at once",
     "lives": "twenty lives under a real Prometheus",
     "attack": "every attack on the running process",
+    "patience": "waits of minutes",
     "incidents": "an hour of incidents against real servers, days of them by promtool",
 }
 

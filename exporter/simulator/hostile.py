@@ -140,7 +140,10 @@ class Hostile:
         packed = attack.kind == "bomb"
         answer = web.StreamResponse(headers=_HEAD | ({"Content-Encoding": "gzip"} if packed else {}))
         answer.enable_chunked_encoding()
-        await answer.prepare(request)
+        try:
+            await answer.prepare(request)
+        except ConnectionResetError:  # the client has gone again
+            return answer
         transport = cast(asyncio.WriteTransport | None, request.transport)
         pieces = self._pieces(attack)
         try:
