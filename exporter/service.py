@@ -34,6 +34,7 @@ from exporter.fleet.shards import Shard
 from exporter.fleet.sharing import Sharing
 from exporter.fleet.store import RedisStore
 from exporter.logs import also_mask, set_up_logs
+from exporter.memory import give_back_large_blocks
 from exporter.outputs.otlp import metric_push, sampled_traces, trace_export
 from exporter.outputs.prometheus.fleet_metrics import FleetMetrics
 from exporter.outputs.prometheus.metrics import Metrics
@@ -108,6 +109,7 @@ class Service:
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
+        give_back_large_blocks()
         self._config = config
         self._log = log
         self._on_started = on_started
@@ -199,6 +201,7 @@ class Service:
                 reconcile_attempts=config.history.attempts,
                 reconcile_patience=config.history.patience,
                 most_reconciling=config.history.max_pending,
+                analytics_delay=config.history.analytics_delay,
                 leave_tests=not config.discovery.test_calls,
                 tell_versions=config.metrics.version_label,
             ),
@@ -527,6 +530,7 @@ class Service:
             self.following.past_is_known = True  # whoever finds a call says what is known of its past
             self._member.start(self, self._spawn)
         self._spawn(self.following.watch())
+        self._spawn(self.following.look_again())
         self._spawn(self._probe_loop())
         if self._reloading is not None:
             self._spawn(self._reloading.watch_secret_files())

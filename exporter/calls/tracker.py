@@ -118,10 +118,12 @@ class Tracker:
         self._held_id = "unknown"
         self._frames: list[int] = []
 
-    def analysed(self, call_id: str, agent: Agent, dispositions: Iterable[Disposition]) -> None:
-        """What post-call analytics say of a call, by whoever brings it: each result counts once."""
-        if facts := self.analyses.facts(call_id, agent, dispositions):
+    def analysed(self, call_id: str, agent: Agent, dispositions: Iterable[Disposition]) -> bool:
+        """What post-call analytics say of a call, by whoever brings it: each result counts once. Whether any is new."""
+        facts = self.analyses.facts(call_id, agent, dispositions)
+        if facts:
             self._record.observed(facts)
+        return bool(facts)
 
     def __len__(self) -> int:
         return len(self._calls)

@@ -143,6 +143,11 @@ class History(Section):
     delay: Annotated[float, BeforeValidator(Duration(0, 3_600))] = Field(
         2.0, description="wait after a call's end before the first try"
     )
+    analytics_delay: Annotated[float, BeforeValidator(Duration(0, 3_600))] = Field(
+        60.0,
+        description="when the log of an ended call is looked at once more, for post-call analytics that come late: of "
+        "agents that have such; 0: never",
+    )
     max_pending: Annotated[int, Count(1, 1_000_000)] = Field(10_000, description="ended calls waiting to be fetched")
 
 

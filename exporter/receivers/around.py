@@ -15,6 +15,7 @@ from exporter.protocol.dispositions import Disposition
 from exporter.receivers.client import AtomsApi
 from exporter.receivers.directory import Directory
 from exporter.receivers.history import History
+from exporter.receivers.late import LateAnalytics
 from exporter.receivers.places import Places
 
 KEPT_LOG_BYTES: Final = 32 << 20
@@ -39,6 +40,8 @@ class Limits:
     """Calls that the API marks as tests are not followed."""
     tell_versions: bool = False
     """Of each call it is asked which version of its agent answers."""
+    analytics_delay: float = 60.0
+    """When the log of an ended call is looked at again for analytics; 0: never."""
     most_reconciling: int = 10_000
     """Ended calls that may wait for their history at once."""
 
@@ -60,6 +63,7 @@ class Around:
     places: Places
     patience: Patience
     limits: Limits
+    late: LateAnalytics
     durable: bool = False
     before_results: Callable[[str, Sequence[Disposition]], Awaitable[None]] | None = None
     """Learns which results of a call's analytics others have counted; ``None`` where there are no others."""

@@ -458,6 +458,8 @@ class Followed:
             # Nothing is awaited from here to the end: what has no identity of an event is in one commit with it.
             around.tracker.fill_turns(tracked, call_log, around.clock())
             around.tracker.analysed(self.found.call_id, tracked.call.agent, call_log.dispositions)
+            if not call_log.dispositions and len(tracked.seen):
+                around.late.ended(self.found.call_id, tracked.call.agent)
         natural = natural_outcome(tracked.call)
         ended = outcome(self._case, natural=natural, whole=whole, history=history, patience=around.patience)
         around.tracker.end(

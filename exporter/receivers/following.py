@@ -21,6 +21,7 @@ from exporter.receivers.directory import Directory
 from exporter.receivers.discovery import FoundCall
 from exporter.receivers.followed import Followed
 from exporter.receivers.history import History
+from exporter.receivers.late import LateAnalytics
 from exporter.receivers.places import Line, Newcomer, Places
 from exporter.receivers.resume import Earlier
 
@@ -83,6 +84,8 @@ class Following:
         places = Places(limits.max_streams, telemetry=api.telemetry, log=log)
         self.waiting = Line(places, api.telemetry.bound_hit)
         """The calls that are not followed yet."""
+        after = limits.analytics_delay if limits.reconcile else 0.0
+        self._late = LateAnalytics(history, tracker, after=after, clock=monotonic)
         self._around = Around(
             api=api,
             tracker=tracker,
@@ -97,6 +100,7 @@ class Following:
             places=places,
             patience=Patience(settle=limits.reconcile_delay, idle=limits.call_idle_limit, log_answers=limits.reconcile),
             limits=limits,
+            late=self._late,
             durable=durable,
             before_results=before_results,
         )
@@ -214,6 +218,10 @@ class Following:
         )
         if not self._hears(found.call_id, said):
             self.follow(found, first=said)
+
+    async def look_again(self) -> NoReturn:
+        """Look at the logs of calls that have ended once more, when it is time."""
+        await self._late.run()
 
     async def watch(self) -> NoReturn:
         """Notice silence: look at each call now and then, so that no event and no stream costs a timer."""

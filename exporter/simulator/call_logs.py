@@ -107,6 +107,27 @@ def recording_url(script: CallScript, published: int) -> str | None:
     return None
 
 
+def analytics(script: CallScript) -> dict[str, Any]:
+    """Post-call analytics as the call log has them: every value as text, of five types."""
+    words = {"STRING": "ENUM"}
+    metrics = [
+        {
+            "identifier": metric["identifier"],
+            "value": str(metric["value"]).lower(),
+            "dispositionMetricType": words.get(metric["dispositionMetricType"], metric["dispositionMetricType"]),
+            **({"choices": ["positive", "neutral", "negative"]} if metric["dispositionMetricType"] == "STRING" else {}),
+            "reasoning": metric["reasoning"],
+        }
+        for metric in script.analytics
+    ]
+    if metrics:
+        metrics.append({"identifier": "said", "value": metrics[0]["reasoning"], "dispositionMetricType": "STRING"})
+        metrics.append(
+            {"identifier": "call_back", "value": "2026-03-02T10:00:00Z", "dispositionMetricType": "DATETIME"}
+        )
+    return {"dispositionMetrics": metrics}
+
+
 def conversation(
     script: CallScript, entry: dict[str, Any], started_ms: int, events: list[dict[str, Any]]
 ) -> dict[str, Any]:

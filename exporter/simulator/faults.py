@@ -79,6 +79,7 @@ FAULTS: Mapping[str, str] = {
     "strict_filter": "request: the list answers 400 to a status filter with `busy` or `blocked`",
     "strict_attempts": "request: the list answers 400 to `callAttemptFilter`, and has retries without it",
     # drawn per webhook
+    "log_analytics": "call: its log carries the post-call analytics, from `seconds` (default 5) after its end on",
     "webhook_premature": "delivery: a post-conversation comes early, while the call goes on",
     "webhook_duplicate": "delivery: sent twice with the same id",
     "webhook_reorder": "delivery: held back until the call's next one has been sent",

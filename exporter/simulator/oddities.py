@@ -57,6 +57,13 @@ class Oddities:
             return None
         return 503 if self._elapsed(ended_ms, now_ms) < (30.0 if away.seconds is None else away.seconds) else None
 
+    def has_analytics(self, call: Call, ended_ms: int | None, now_ms: int) -> bool:
+        """Its log carries post-call analytics by now."""
+        fault = self.of("log_analytics", call)
+        if fault is None or ended_ms is None:
+            return False
+        return self._elapsed(ended_ms, now_ms) >= (5.0 if fault.seconds is None else fault.seconds)
+
     def brings_an_error(self, call: Call, now_ms: int) -> bool:
         """Its stream brings one frame that is no event, and ends."""
         fault = self.of("error_frames", call)

@@ -399,6 +399,8 @@ class Simulator:
         body = call_logs.conversation(call.script(), self.switchboard.entry(call), call.started_ms, events)
         if self.faults.strikes("no_history", self.faults.rng("history", call.number)):
             body["data"]["events"] = []
+        if self.oddities.has_analytics(call, self.switchboard.ended_ms(call), self.now_ms()):
+            body["data"]["postCallAnalytics"] = call_logs.analytics(call.script())
         return self._answer("conversation", body)
 
     async def _agents(self, request: web.Request) -> web.Response:

@@ -169,10 +169,10 @@ class Postman:
             else:
                 self.deliveries.forged += 1
         if accepted and event == "analytics-completed":
-            self._count(announcement.call)
+            self.count(announcement.call)
 
-    def _count(self, call: Call) -> None:
-        """What the endpoint has accepted, duplicates once."""
+    def count(self, call: Call) -> None:
+        """What an endpoint has accepted, or was told otherwise, of a call; duplicates once."""
         for metric in call.script().analytics:
             identifier, value = str(metric["identifier"]), metric["value"]
             if metric["dispositionMetricType"] == "INTEGER":

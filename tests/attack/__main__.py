@@ -57,6 +57,7 @@ class Run:
             ("not as the ledger has it", f"{len(self.problems)}"),
             ("scrapes answered, unanswered", f"{watch.scrapes:,}, {len(watch.unanswered):,}"),
             ("probes answered", f"{watch.probes:,}"),
+            ("slowest of them", f"{watch.slowest_seconds:.1f} s"),
             ("memory before, at most", f"{watch.first_bytes / 2**20:.0f} MiB, {watch.most_bytes / 2**20:.0f} MiB"),
             ("memory at the beginning of each minute", f"{minutes} MiB"),
             ("bounds hit", ", ".join(f"`{what}` {times:,}" for what, times in self.bounds.items())),

@@ -42,7 +42,7 @@ class Watch:
     async def _ask(self, exporter: Exporter, path: str) -> None:
         began = time.monotonic()
         try:
-            async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
                 status = (await client.get(exporter.url + path)).status_code
         except httpx.HTTPError as error:
             self.unanswered.append(f"{path}: {type(error).__name__}")

@@ -83,3 +83,33 @@ async def test_a_machine_whose_clock_is_wrong_after_a_restart_counts_every_event
         await here.played(300)
         page = await exporter.settled(90)
         assert not (unequal := differences(here.ledger, page)), report(unequal)
+
+
+async def test_analytics_that_a_call_log_has_only_some_time_after_the_end_are_counted_once(tmp_path: Path) -> None:
+    """ENUM, BOOLEAN and INTEGER as text; free texts and dates make no series. No webhook brings them."""
+    faults = parse_faults("log_analytics=1:seconds=6")
+    settings = {"history.analytics_delay": "9s", "metrics.disposition_values": "{}"}
+    async with world(
+        tmp_path, webhooks=False, calls=10, total_calls=30, speed=10.0, faults=faults, settings=settings
+    ) as here:
+        exporter = await here.exporter()
+        here.simulator.begin()
+        await here.played(180)
+        await exporter.settled(60)
+        ended = [each.call for each in here.simulator.switchboard.past.values()]
+        for call in ended:
+            here.simulator.postman.count(call)
+        told = [call for call in ended if call.script().analytics]
+
+        async def all_told() -> bool:
+            return (await exporter.page()).total("atoms_disposition_value_count") >= len(told)
+
+        await until(all_told, 60, "every call was looked at once more")
+        page = await exporter.page()
+        assert not (unequal := differences(here.ledger, page, busy=False)), report(unequal)
+        assert len(told) > 10
+        seen = {identifier for (identifier,) in page.rows("atoms_disposition_results_total", ["identifier"])}
+        assert not {"said", "call_back"} & seen
+        asked = here.ledger["wire"]["requests"]["conversation"]["200"]
+        here.simulator.drain()
+        assert asked < 20 * len(ended), "no call is asked for again and again"

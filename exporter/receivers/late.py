@@ -1,0 +1,96 @@
+"""Post-call analytics may be written some time after a call has ended: its log is looked at once more for them.
+
+Once a call, some time after its end, and only where that is worth a request: for agents of whose calls such a look has
+brought something, for the first calls of each, and now and then for one of the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple, NoReturn
+
+from exporter.calls.observations import Agent
+from exporter.calls.tracker import Tracker
+from exporter.errors import AtomsExporterError
+from exporter.receivers.history import History
+
+MOST_WAITING: Final = 1_000
+"""Calls that wait for their second look; the oldest goes without it."""
+TRIES: Final = 3
+"""Looks in vain until an agent counts as one without late analytics."""
+ONE_OF: Final = 50
+"""Of such an agent's calls one of so many is looked at all the same."""
+_MOST_AGENTS: Final = 10_000
+_MOST_PAUSE_SECONDS: Final = 1.0
+
+
+class _Waiting(NamedTuple):
+    due: float
+    call_id: str
+    agent: Agent
+
+
+@dataclass(slots=True)
+class _Tried:
+    """What came of it for one agent: looks in vain, and calls since the last look."""
+
+    in_vain: int = 0
+    passed_over: int = 0
+
+
+class LateAnalytics:
+    """Which ended calls are looked at again, and when.
+
+    :param after: seconds from a call's end; 0: never.
+    :param clock: monotonic.
+    """
+
+    def __init__(self, history: History, tracker: Tracker, *, after: float, clock: Callable[[], float]) -> None:
+        self._history = history
+        self._tracker = tracker
+        self._after = after
+        self._clock = clock
+        self._waiting: deque[_Waiting] = deque(maxlen=MOST_WAITING)
+        self._agents: OrderedDict[str, _Tried] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def ended(self, call_id: str, agent: Agent) -> None:
+        """A call has ended, and its log tells of no analytics yet."""
+        if not self._after:
+            return
+        tried = self._tried(agent)
+        tried.passed_over += 1
+        if tried.in_vain < TRIES or tried.passed_over >= ONE_OF:
+            tried.passed_over = 0
+            self._waiting.append(_Waiting(self._clock() + self._after, call_id, agent))
+
+    async def run(self) -> NoReturn:
+        """Look when it is time, until cancelled."""
+        while True:
+            pause = self._waiting[0].due - self._clock() if self._waiting else _MOST_PAUSE_SECONDS
+            if pause > 0:
+                await asyncio.sleep(min(pause, _MOST_PAUSE_SECONDS))
+            else:
+                await self._look(self._waiting.popleft())
+
+    async def _look(self, waiting: _Waiting) -> None:
+        try:
+            async with self._history.look(waiting.call_id) as call_log:
+                dispositions = call_log.dispositions
+        except AtomsExporterError:
+            return  # one try: what is missed here is what was missed before
+        tried = self._tried(waiting.agent)
+        news = self._tracker.analysed(waiting.call_id, waiting.agent, dispositions)
+        tried.in_vain = 0 if news else tried.in_vain + 1
+
+    def _tried(self, agent: Agent) -> _Tried:
+        tried = self._agents.setdefault(agent.agent_id, _Tried())
+        self._agents.move_to_end(agent.agent_id)
+        if len(self._agents) > _MOST_AGENTS:
+            self._agents.popitem(last=False)
+        return tried
