@@ -31,13 +31,15 @@ try:
 except ImportError:  # where it was before the folders
     from exporter.outputs.metrics import Metrics
 gc.disable()
-tracker = Tracker(Outputs(Metrics(version="0"), lambda fact: None), remember=0)
+metrics = Metrics(version="0")
+tracker = Tracker(Outputs(metrics, lambda fact: None), remember=0)
 agent = Agent("65f0c0ffee00000000000001", "Agent")
 if sys.argv[2] == "live":
     for line in open(sys.argv[1], "rb"):
         call_id, _, payload = line.partition(b"\\t")
         tracked = tracker.open(call_id.decode(), agent=agent)
         tracker.feed(tracked, payload.strip(), 1767225600.0)
+    metrics.refresh()
 else:
     for line in open(sys.argv[1], "rb"):
         tracker.replay(line.partition(b"\\t")[2].strip(), agent=agent)

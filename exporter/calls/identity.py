@@ -151,27 +151,27 @@ class SeenEvents:
     def __contains__(self, identity: int) -> bool:
         if self._unread is not None:
             self._read()
-        table, size = self._table, self._size
+        table = self._table
         identity = identity or 1
-        slot = identity % size
+        slot = identity % self._size
         while held := table[slot]:
             if held == identity:
                 return True
-            slot = slot + 1 if slot + 1 < size else 0
+            slot -= 1
         return False
 
     def add(self, identity: int) -> bool:
         """Remember; ``True`` when it was not there yet."""
-        table, size = self._table, self._size
+        table = self._table
         try:
-            slot = identity % size
+            slot = identity % self._size
         except ZeroDivisionError:  # no slots yet (``of``): this costs nothing where there are some
             self._read()
             return self.add(identity)
         while held := table[slot]:
             if held == identity:
                 return False
-            slot = slot + 1 if slot + 1 < size else 0
+            slot -= 1  # below 0 Python goes on from the end
         if not identity:  # the one value that marks a free slot
             return self.add(1)
         table[slot] = identity
@@ -188,6 +188,6 @@ class SeenEvents:
         for identity in held:
             slot = identity % size
             while table[slot]:
-                slot = slot + 1 if slot + 1 < size else 0
+                slot -= 1
             table[slot] = identity
         self._free = size // 4 * 3 - len(held)

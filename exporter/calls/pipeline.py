@@ -12,56 +12,53 @@ from exporter.calls.call import Call
 from exporter.calls.observations import AudioTranscribed, CharactersSpoken, ProcessorMeasured
 from exporter.calls.tokens import plausible_amount, tokens_used
 from exporter.calls.visits import NOWHERE
-from exporter.protocol.events import MetricRecord, Metrics, MetricValue, Timestamp
+from exporter.protocol.events import MetricRecord, Metrics, MetricValue
 from exporter.protocol.labels import label, processor_label
 from exporter.protocol.units import LONGEST_PLAUSIBLE_SECONDS, Skip, Unit, milliseconds, seconds
 
 # `type(x) is Skip`, here and below: isinstance() of an enum takes six times as long.
 
 _AUTO, _SECONDS = Unit.AUTO, Unit.SECONDS
+_LONGEST = LONGEST_PLAUSIBLE_SECONDS
 _MOST_CHARACTERS = 1e7
 _MOST_AUDIO_SECONDS = 86_400.0
 
 
 def pipeline_measured(call: Call, event: Metrics, at: float) -> None:
     """Take every entry for what it is; what it is not is counted as skipped."""
-    where, said, timestamp = call.visit.where, call.units.processor, event.timestamp
-    told = said is not _AUTO
-    out = call.out if where is not NOWHERE and not call.muted else None
+    where, out, said = call.visit.where, call.out, call.units.processor
+    plain = said is _AUTO and not call.muted and where is not NOWHERE
     for record in event.metrics or ():
+        value = record.value
         processor, speaks, unit = processor_label(record.processor)
         model = label(record.model) if record.model else ""
-        value = record.value
-        if value == 0:
+        # Nearly all are one of the first two, said as call.say() does, without a call.
+        if plain and unit is _SECONDS and type(value) is float and 0 < value <= _LONGEST:
+            out.append(ProcessorMeasured(where, at, "latency", processor, model, value))
+        elif plain and unit is _SECONDS and speaks and type(value) is int and 0 < value <= _MOST_CHARACTERS:
+            out.append(CharactersSpoken(where, processor, model, value))
+        elif value is None:
+            if not _timed_otherwise(call, record, record, processor, model, at, event):
+                call.skip(Skip.MISSING)
+        elif value == 0:
             call.skip(Skip.INITIAL_ZERO)
-        elif isinstance(value, float) or (isinstance(value, int) and not (speaks and _counts(unit, told, timestamp))):
-            if unit is _SECONDS and not told and 0 < value <= LONGEST_PLAUSIBLE_SECONDS:  # nearly all there are
-                took: float | Skip = float(value)
-            else:
-                took = seconds(value, said if told else unit, timestamp)
-            if type(took) is Skip:
-                call.skip(took)
-            elif out is not None:  # as call.say() does, without a call
-                out.append(ProcessorMeasured(where, at, "latency", processor, model, took))
-            else:
-                call.say(ProcessorMeasured(where, at, "latency", processor, model, took))
+        elif isinstance(value, float) or (isinstance(value, int) and not (speaks and _counts(unit, said, event))):
+            took = seconds(value, unit if said is _AUTO else said, event.timestamp)
+            _measured(call, "latency", processor, model, at, took)
         elif isinstance(value, int):
             characters = plausible_amount(value, _MOST_CHARACTERS)
             if type(characters) is Skip:
                 call.skip(characters)
             else:
                 call.say(CharactersSpoken(where, processor, model, int(characters)))
-        elif value is None:
-            if not _timed_otherwise(call, record, record, processor, model, at, event):
-                call.skip(Skip.MISSING)
         else:
             _object_measured(call, record, value, processor, model, at, event)
 
 
-def _counts(unit: Unit, told: bool, timestamp: Timestamp) -> bool:
+def _counts(unit: Unit, said: Unit, event: Metrics) -> bool:
     """Whether whole numbers of a synthesiser are characters: not where the operator says what its numbers are, and not
     where ISO timestamps tell of the vendor's dialect, which measures in milliseconds, unless its name is Pipecat's."""
-    return not told and (unit is _SECONDS or not isinstance(timestamp, datetime))
+    return said is _AUTO and (unit is _SECONDS or not isinstance(event.timestamp, datetime))
 
 
 def _measured(call: Call, kind: str, processor: str, model: str, at: float, took: float | Skip) -> None:

@@ -66,13 +66,12 @@ def advance(
         _begin(call, at)
     elif at < call.first_at:  # came late
         _begun_earlier(call, at)
-    if at > call.latest_at:
-        if at - call.latest_at > LONGEST_CALL_SECONDS and call.latest_at:
-            at = call.latest_at  # of two times that are not both right the earlier one is believed
+    latest_at = call.latest_at
+    if at > latest_at:
+        if at - latest_at > LONGEST_CALL_SECONDS and latest_at:
+            at = latest_at  # of two times that are not both right the earlier one is believed
         call.latest_at = at
-    transition = _TRANSITIONS.get(type(event))
-    if transition is not None:
-        transition(call, event, at)
+    _TRANSITIONS[type(event)](call, event, at)
     if call.waiting.size > LONGEST_QUEUE:
         stop_waiting(call, {})
     out = call.out
@@ -129,7 +128,11 @@ def _cancelled(call: Call, event: wire.CallCancelled, at: float) -> None:
     call.end_at, call.cancelled = at, True
 
 
-_TRANSITIONS: dict[type[wire.Event], Callable[[Call, Any, float], None]] = {
+def _nothing(call: Call, event: wire.Event, at: float) -> None:
+    """It changes nothing, and says nothing."""
+
+
+_TRANSITIONS: dict[type[wire.Event], Callable[[Call, Any, float], None]] = dict.fromkeys(wire.WIRE_NAMES, _nothing) | {
     wire.Metrics: pipeline_measured,
     wire.TurnLatency: turn_answered,
     wire.TTSCompleted: speech_synthesised,
@@ -152,7 +155,7 @@ _TRANSITIONS: dict[type[wire.Event], Callable[[Call, Any, float], None]] = {
     wire.CallCancelled: _cancelled,
     wire.Unknown: _told_in_other_words,
 }
-"""What an event of each class does to a call; one of another class does nothing."""
+"""What an event of each class does to a call."""
 
 
 def finish(

@@ -49,11 +49,9 @@ class TrackedCall:
     __slots__ = (
         "call",
         "filled",
-        "finished",
         "first",
         "frames",
         "held",
-        "last_event_at",
         "looking",
         "opened_at",
         "other_ids",
@@ -61,17 +59,19 @@ class TrackedCall:
         "partial",
         "recovered",
         "seen",
+        "takes",
         "uncommitted",
         "untimed",
     )
 
     def __init__(self, call: Call, opened_at: float) -> None:
         self.call = call
+        self.takes: str | None = call.call_id
+        """The call whose events are taken; ``None``: it is over, and takes no more."""
         self.seen = SeenEvents()
         self.frames: list[int] = []
         """Identities of the latest first and last frames of its streams."""
         self.opened_at = opened_at
-        self.last_event_at: float | None = None
         self.first = FirstEvents()
         self.looking = True
         """The stream's events are still compared with the history's."""
@@ -84,7 +84,6 @@ class TrackedCall:
         """Turns counted from the call's statistics, in milliseconds."""
         self.partial = False
         """An earlier life counted events that the state does not hold."""
-        self.finished = False
         self.uncommitted: list[int] | None = None
         """Identities counted since the last checkpoint; ``None`` when nobody keeps any."""
         self.owed: dict[int, frozenset[str]] | None = None
@@ -100,6 +99,11 @@ class TrackedCall:
             for identity, kinds in self.owed.items():
                 waiting[identity] = waiting.get(identity, _NONE) | kinds
         return waiting
+
+    @property
+    def finished(self) -> bool:
+        """It is over."""
+        return self.takes is None
 
 
 _NONE: frozenset[str] = frozenset()

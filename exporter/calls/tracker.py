@@ -208,7 +208,7 @@ class Tracker:
             if (waiting := held.get(self._held_id)) is not None:
                 waiting.append(payload)
                 return
-        if tracked is None or (call_id is not None and tracked.call.call_id != call_id):
+        if tracked is None or (call_id != tracked.takes and call_id is not None and tracked.call.call_id != call_id):
             tracked = self._replaying = self.open(call_id or "unknown", agent=agent, channel=channel)
         self._take(tracked, event, identity, misfits, 0.0, _RECORDING)
 
@@ -249,12 +249,7 @@ class Tracker:
     ) -> bool:
         """Whether this is an event of this call and new; then it is counted as an event, and happens to the call (one
         that is folded does that elsewhere)."""
-        call, call_id = tracked.call, event.call_id
-        if call_id is not None and call_id != call.call_id:
-            self._record.event_rejected("wrong_call")
-            return False
-        if tracked.finished:
-            self._record.event_rejected("after_end")
+        if event.call_id != tracked.takes and not self._is_its_own(tracked, event):
             return False
         if not tracked.seen.add(identity):
             self._record.event_duplicate()
@@ -264,12 +259,12 @@ class Tracker:
             return False
         if tracked.uncommitted is not None:
             tracked.uncommitted.append(identity)
-        tracked.last_event_at = now
         if misfits:
             for _ in range(misfits):
                 self._record.sample_skipped(Skip.WRONG_TYPE.value)
-        if source is _LIVE and at is not None:
-            self._event_received(type(event), now - at)
+        call = tracked.call
+        if at is not None and source in _STREAMED:
+            self._event_received(type(event), now - at if source is _LIVE else None)
         else:
             self._event_received(type(event), None)
             if source not in _STREAMED:
@@ -303,6 +298,16 @@ class Tracker:
             tracked.held = None
             tracked.owed = {key: kinds - _ALL_DERIVED for key, kinds in owed.items() if kinds != _ALL_DERIVED} or None
         return sayable
+
+    def _is_its_own(self, tracked: TrackedCall, event: wire.Event) -> bool:
+        """Whether an event that does not name this call, or comes when it is over, is one of its own all the same."""
+        if not self._belongs(tracked, event):
+            self._record.event_rejected("wrong_call")
+            return False
+        if tracked.takes is None:
+            self._record.event_rejected("after_end")
+            return False
+        return True
 
     def _is_news(self, tracked: TrackedCall, event: wire.Event, identity: int, at: float | None) -> bool:
         """Whether the history has not told this event of the stream under another id."""
@@ -562,7 +567,7 @@ class Tracker:
         tracked = self._calls.pop(call_id, None)
         if tracked is None:
             return
-        tracked.finished = True
+        tracked.takes = None
         if tracked.held:
             self._record.observed(tracked.held)
         timed = tracked.call.first_at is not None and tracked.untimed < len(tracked.seen)

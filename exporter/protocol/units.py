@@ -118,12 +118,11 @@ def unix_seconds(timestamp: Timestamp) -> float | None:
     A date without an offset is UTC; numbers too large for seconds are milliseconds.
     """
     if isinstance(timestamp, datetime):
-        aware = timestamp if timestamp.tzinfo is not None else timestamp.replace(tzinfo=UTC)
-        at = aware.timestamp()
+        at = timestamp.timestamp() if timestamp.tzinfo else timestamp.replace(tzinfo=UTC).timestamp()
     elif timestamp is None:
         return None
     else:
         if not isfinite(timestamp):
             return None
         at = timestamp / 1000 if timestamp >= FIRST_MILLISECOND_TIMESTAMP else float(timestamp)
-    return at if _FIRST_TIMESTAMP <= at <= _LAST_TIMESTAMP else None
+    return None if at < _FIRST_TIMESTAMP or at > _LAST_TIMESTAMP else at

@@ -98,6 +98,7 @@ class Life:
     def samples(self, prefix: str = "atoms_", *, leave_out: tuple[str, ...] = ()) -> Samples:
         """Every sample that is not 0."""
         found: Samples = {}
+        self.metrics.count_lags()
         for name, family in self.metrics.store.families.items():
             if name.startswith(prefix) and not name.startswith(leave_out) and family.children:
                 for sample in family.metric().samples:

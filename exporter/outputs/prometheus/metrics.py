@@ -1,6 +1,6 @@
 """The registry and everything in it: what calls count (``call_metrics``), and what the exporter says about itself.
 
-Nothing here is shared between threads but the counters of the OTLP export, which take a lock.
+Nothing here is shared between threads but the counters of the OTLP export and the lags of events, which take a lock.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import platform
 import time
 from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from threading import Lock
 
 from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCollector
@@ -70,6 +72,9 @@ class Metrics:
         self.store.gauge("atoms_exporter_build_info", version, platform.python_version()).set(1)
         self._up = self.store.gauge("atoms_exporter_up")
         self._lag = self.store.histogram("atoms_exporter_event_lag_seconds")
+        self._lags: list[float] = []
+        self._add_lag = self._lags.append
+        self._lag_lock = Lock()
         self._events = {
             kind: self.store.counter("atoms_exporter_events_total", name) for kind, name in WIRE_NAMES.items()
         }
@@ -85,7 +90,7 @@ class Metrics:
     @property
     def live_events(self) -> int:
         """Events of live streams counted so far, those without a time left out."""
-        return self._lag.count
+        return self._lag.count + len(self._lags)
 
     def samples(self, name: str) -> list[tuple[dict[str, str], float]]:
         """The series of a counter or gauge as they are now, for a person: labels and value."""
@@ -108,10 +113,7 @@ class Metrics:
         """An event was counted."""
         self._events[kind].value += 1
         if lag_seconds is not None:
-            lag = self._lag  # as its observe() does, without a call: it is the most frequent of all
-            lag.counts[bisect_left(lag.bounds, lag_seconds)] += 1
-            lag.sum += lag_seconds if lag_seconds > 0 else 0.0
-            lag.count += 1
+            self._add_lag(lag_seconds)  # the most frequent sample of all: counted many at a time
 
     def event_duplicate(self) -> None:
         """An event came again."""
@@ -186,6 +188,7 @@ class Metrics:
 
     def loop_lagged(self, seconds: float) -> None:
         """The event loop woke up late."""
+        self.count_lags()
         self._loop_lag.observe(seconds)
 
     def scraped(self, seconds: float) -> None:
@@ -239,8 +242,19 @@ class Metrics:
 
     # -- housekeeping
 
+    def count_lags(self) -> None:
+        """Observe the lags of the events since the last time. Those of clocks that run ahead add nothing to the sum."""
+        with self._lag_lock:  # a push comes from a thread of its own; the loop may append meanwhile
+            lag, lags = self._lag, self._lags[:]
+            del self._lags[: len(lags)]
+            for bucket, count in Counts(map(partial(bisect_left, lag.bounds), lags)).items():
+                lag.counts[bucket] += count
+            lag.sum += sum(seconds for seconds in lags if seconds > 0)
+            lag.count += len(lags)
+
     def refresh(self) -> None:
         """Bring the metrics about metrics up to date: before a scrape or a push."""
+        self.count_lags()
         for name, family in self.store.families.items():
             self.store.gauge("atoms_exporter_series", name).set(len(family.children))
             overflow = self.store.counter("atoms_exporter_series_overflow_total", name)
