@@ -28,6 +28,10 @@ _KNOWN_TYPES = frozenset(
      "post_call_api", "agent_error", "agent_log", "call_recording")
 )  # fmt: skip
 _LOGS = "atoms_agent_logs_total"
+_TOLD_BY_LOGS = (
+    "atoms_call_end_reasons", "atoms_node_exits", "atoms_call_attempts", "atoms_call_cost", "atoms_call_setup",
+    "atoms_test_calls",
+)  # fmt: skip
 _RENAMED = {
     "events_total": "atoms_exporter_events_total",
     "samples_skipped_total": "atoms_exporter_samples_skipped_total",
@@ -119,11 +123,13 @@ def differences(
     busy: bool = True,
     nan: int = 0,
     log_names: Collection[str] = (),
+    logs: bool = True,
 ) -> list[str]:
     """Whatever is not equal, one line each; empty when the books agree.
 
     :param places: compare by node; ``False``: only sums over all nodes (events came in an order that hides them).
     :param busy: tell ``busy`` from ``failed``, which only webhooks that come in time can.
+    :param logs: the call logs could be read; ``False``: leave out what only they tell.
     :param log_names: names of the customer's own events that the exporter was told of.
     :param nan: turns whose latency was the literal NaN, outside the ledger and with timestamps of long ago: events
         that count, values that do not.
@@ -142,6 +148,8 @@ def differences(
             ended[key] = ended.get(key, 0) + 1
     found: list[str] = []
     for family, labels in LABELS.items():
+        if not logs and family.startswith(_TOLD_BY_LOGS):
+            continue
         name = _RENAMED.get(family, family)
         wanted = labels if places else tuple(label for label in labels if label not in _WHERE)
         theirs = _folded(counted.get(name, {}), LABELS[family], wanted)
