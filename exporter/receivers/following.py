@@ -85,7 +85,7 @@ class Following:
         self.waiting = Line(places, api.telemetry.bound_hit)
         """The calls that are not followed yet."""
         after = limits.analytics_delay if limits.reconcile else 0.0
-        self._late = LateAnalytics(history, tracker, after=after, clock=monotonic)
+        self._late = LateAnalytics(history, tracker, after=after, clock=monotonic, before_results=before_results)
         self._around = Around(
             api=api,
             tracker=tracker,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, NoReturn
 
 from exporter.calls.observations import Agent
 from exporter.calls.tracker import Tracker
 from exporter.errors import AtomsExporterError
+from exporter.protocol.dispositions import Disposition
 from exporter.receivers.history import History
 
 MOST_WAITING: Final = 1_000
@@ -46,13 +47,23 @@ class LateAnalytics:
 
     :param after: seconds from a call's end; 0: never.
     :param clock: monotonic.
+    :param before_results: learns which results of a call others have counted.
     """
 
-    def __init__(self, history: History, tracker: Tracker, *, after: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        history: History,
+        tracker: Tracker,
+        *,
+        after: float,
+        clock: Callable[[], float],
+        before_results: Callable[[str, Sequence[Disposition]], Awaitable[None]] | None = None,
+    ) -> None:
         self._history = history
         self._tracker = tracker
         self._after = after
         self._clock = clock
+        self._before_results = before_results
         self._waiting: deque[_Waiting] = deque(maxlen=MOST_WAITING)
         self._agents: OrderedDict[str, _Tried] = OrderedDict()
 
@@ -84,6 +95,8 @@ class LateAnalytics:
                 dispositions = call_log.dispositions
         except AtomsExporterError:
             return  # one try: what is missed here is what was missed before
+        if self._before_results is not None and dispositions:
+            await self._before_results(waiting.call_id, dispositions)
         tried = self._tried(waiting.agent)
         news = self._tracker.analysed(waiting.call_id, waiting.agent, dispositions)
         tried.in_vain = 0 if news else tried.in_vain + 1

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from exporter.calls.observations import Agent
 from exporter.outputs.prometheus.catalogue import Kind
 from exporter.outputs.prometheus.children import unpacked
 from exporter.outputs.prometheus.series import View
-from exporter.state.kept import SavedState
-from tests.support.desk import ONE, TWO, Desk
+from exporter.state.kept import Commit, Fenced, LostData, SavedState
+from tests.support.desk import ONE, TWO, Desk, Paper
 from tests.support.wire import payloads, turn
 from tests.system.world import until
 
@@ -335,3 +335,68 @@ async def test_a_series_that_goes_to_rest_while_a_commit_is_written_is_in_the_ne
     await desk.keeping.keep()
     resting = [row.resting for row in desk.paper.commits[1].series if row.family == "atoms_calls_started_total"]
     assert resting == [True]
+
+
+# -- a store that others share
+
+
+@dataclass
+class Shared(Paper):
+    """A store that can lose what it had, or have taken over from us."""
+
+    lost: bool = False
+    fenced: bool = False
+
+    def save(self, commit: Commit) -> None:
+        if self.fenced:
+            raise Fenced("call one is followed by another")
+        if self.lost and not commit.in_full:
+            raise LostData("it is empty", reason="lost_data")
+        self.lost = False
+        super().save(commit)
+
+
+async def test_a_store_that_lost_what_it_had_gets_all_of_it_at_once() -> None:
+    store = Shared()
+    desk = Desk(store=store)
+    counted = desk.feed(ONE, 0, 1000)
+    desk.feed(TWO, 0)
+    await desk.keeping.keep()
+    desk.tracker.end(TWO, "completed")
+    desk.keeping.finished(TWO)
+    await desk.keeping.keep()
+    store.lost = True
+    counted += desk.feed(ONE, 2000)
+    assert await desk.keeping.keep(), "the second commit of it has everything"
+    last = store.commits[-1]
+    assert (last.in_full, [call.call_id for call in last.calls], list(last.over)) == (True, [ONE], [TWO])
+    assert sorted(last.calls[0].counted) == sorted(counted)
+    assert {row.family for row in last.series} >= {"atoms_user_turns_total", "atoms_exporter_events_total"}
+    desk.feed(ONE, 3000)
+    await desk.keeping.keep()
+    assert not store.commits[-1].in_full
+    assert len(store.commits[-1].calls[0].counted) == 1
+    assert desk.failures == 1
+    assert "the store has lost what it had kept" in desk.said()
+
+
+async def test_what_was_found_lost_elsewhere_is_given_again_with_the_next_commit() -> None:
+    desk = Desk()
+    counted = desk.feed(ONE, 0, 1000)
+    await desk.keeping.keep()
+    desk.keeping.lost_data()
+    await desk.keeping.keep()
+    assert desk.paper.commits[-1].in_full
+    assert sorted(desk.paper.commits[-1].calls[0].counted) == sorted(counted)
+
+
+async def test_who_is_fenced_keeps_nothing_any_more_and_says_so_once() -> None:
+    store, told = Shared(fenced=True), []
+    desk = Desk(store=store, on_fenced=told.append)
+    desk.feed(ONE, 0)
+    assert not await desk.keeping.keep()
+    assert not await desk.keeping.keep()
+    store.fenced = False
+    assert not await desk.keeping.keep(), "others have gone on by now"
+    assert not await desk.keeping.may_go_ahead()
+    assert (len(told), store.commits) == (1, [])

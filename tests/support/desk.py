@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -15,7 +15,7 @@ from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.prometheus.scrapers import Scrapers
 from exporter.outputs.recorder import Outputs
 from exporter.state.keeping import Keeping
-from exporter.state.kept import Commit, SavedState, StateStore
+from exporter.state.kept import Commit, Fenced, SavedState, StateStore
 from tests.support.wire import heard, payloads
 
 ONE = "CALL-1758124225863-00000a"
@@ -90,6 +90,7 @@ class Desk:
         latency_buckets: tuple[float, ...] = (),
         store: StateStore | None = None,
         retention: float = 86_400.0,
+        on_fenced: Callable[[Fenced], None] = lambda _: None,
     ) -> None:
         self.paper = Paper()
         self.now = 1000.0
@@ -110,6 +111,7 @@ class Desk:
             clock=lambda: self.now,
             log=structlog.wrap_logger(structlog.testing.ReturnLogger(), processors=[self.log]),
             counts=self,
+            on_fenced=on_fenced,
         )
 
     def commit_failed(self) -> None:
