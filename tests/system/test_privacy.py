@@ -12,6 +12,7 @@ import httpx
 
 from exporter.simulator import signature
 from tests.support.canary import CANARY, PHONE, SECRET, canaried_events, canaried_webhooks
+from tests.support.peers import RedisServer
 from tests.system.test_bad_input import frame, upstream
 from tests.system.traces import Backend
 from tests.system.world import SECRET as SIGNING
@@ -81,12 +82,14 @@ async def test_what_simulated_callers_say_shows_nowhere(tmp_path: Path) -> None:
     assert [where for where, text in shown.items() if _BIRD in text.lower()] == []
 
 
-async def _canaried(tmp_path: Path, *, capture: bool) -> tuple[dict[str, str], Backend]:
+async def _canaried(tmp_path: Path, *, capture: bool, redis_url: str = "") -> tuple[dict[str, str], Backend]:
     """A call and its webhooks with a canary in every field, live and from the history; all that is shown of it."""
+    fleet = {"fleet.redis_url": redis_url, "fleet.name": "one", "fleet.lease": "1s"} if redis_url else {}
     backend = await Backend().start()
     history = {"callId": _CALL, "status": "completed", "agentId": "a1", "agent": {"_id": "a1", "name": "Anna"}}
     events = canaried_events(_CALL)
-    async with world(tmp_path, env=backend.env, settings={"log.level": "debug"}) as here, upstream() as api:
+    settings = {"log.level": "debug"} | fleet
+    async with world(tmp_path, env=backend.env, settings=settings) as here, upstream() as api:
         here.simulator.base_url = api.url
         api.history = history | {"events": events, "recordingUrl": f"https://{SECRET}/x.wav", "from": str(PHONE)}
         api.events = [frame({"event_type": "sse_init", "event_time": "2026-03-02T10:00:00Z"})]
@@ -110,6 +113,21 @@ async def _canaried(tmp_path: Path, *, capture: bool) -> tuple[dict[str, str], B
 async def test_a_canary_in_every_field_of_every_event_and_webhook_sings_nowhere(tmp_path: Path) -> None:
     shown, backend = await _canaried(tmp_path, capture=False)
     assert len(backend.spans) > 5
+    assert [where for where, text in shown.items() if CANARY.lower() in text.lower() or str(PHONE) in text] == []
+
+
+async def test_no_canary_sings_in_a_fleets_redis(tmp_path: Path) -> None:
+    password = f"{CANARY}-of-redis"
+    server = RedisServer(tmp_path / "redis", "--appendonly", "yes", "--requirepass", password)
+    server.start()
+    try:
+        shown, _ = await _canaried(tmp_path, capture=True, redis_url=f"redis://:{password}@127.0.0.1:{server.port}/0")
+    finally:
+        server.stop()
+    shown = {where: text for where, text in shown.items() if "OTLP" not in where}
+    files = [file for file in (tmp_path / "redis").rglob("*") if file.is_file() and file.name != "redis.log"]
+    shown |= {file.name: file.read_bytes().decode("latin-1") for file in files}  # whatever was ever written there
+    assert any(_CALL in shown[file.name] for file in files)
     assert [where for where, text in shown.items() if CANARY.lower() in text.lower() or str(PHONE) in text] == []
 
 
