@@ -187,21 +187,19 @@ class RedisStore:
         yield from _section(["pages", pages, "committed_at", repr(commit.at), "instance_id", commit.instance_id])
 
     def go_ahead(self) -> bool:
-        """Set the flag in Redis, where that can be written."""
-        try:
-            with meaning():
-                self._redis.client.hset(f"{self._redis.prefix}kept:{self._seat.name}", "ahead", "1")
-        except Interrupted:
-            return False
-        return True
+        """Set the flag in Redis, where that can be written, and this replica still has its seat."""
+        return self._say_ahead("1")
 
     def caught_up(self) -> None:
         """Take it back. Where that fails it stays: the next life begins at 0, which is safe."""
+        self._say_ahead("0")
+
+    def _say_ahead(self, ahead: str) -> bool:
         try:
-            with meaning():
-                self._redis.client.hdel(f"{self._redis.prefix}kept:{self._seat.name}", "ahead")
+            answer = self._redis.run("ahead", self._seat.name, self._seat.epoch, ahead)
         except Interrupted:
-            pass
+            return False
+        return bool(answer[0] == b"said")
 
     def expire(self, before: float) -> None:
         """Forget what is older than ``before`` (Unix time). Raises Interrupted."""

@@ -328,6 +328,8 @@ class Keeping:
     async def may_go_ahead(self) -> bool:
         """Whether numbers that are not kept may be shown all the same: for ``max_stale`` they may not, and never
         where the next life could not be told of it."""
+        if self._fenced:
+            return False  # others have gone on from what is kept
         if self._ahead_since_cut is not None or self._nothing_to_go_on_from:
             self._ahead_since_cut = self._cuts
             return True

@@ -333,3 +333,14 @@ def test_a_result_of_analytics_is_counted_by_one(redis: Redis, redis_port: int) 
     assert asked(two, "result:1", "result:2") == [0, 0]
     redis.run("leave", one.name, one.epoch)
     assert asked(two, "result:1", "result:2") == [0, 1], "it left without having counted the second"
+
+
+def test_who_was_taken_for_dead_does_not_make_the_next_life_begin_at_0(redis: Redis, redis_port: int) -> None:
+    one = seated(redis, "one")
+    store = store_of(redis, one, redis_port)
+    assert store.go_ahead()
+    store.caught_up()
+    lapsed(redis, "one")
+    again = store_of(redis, seated(redis, "one"), redis_port)
+    assert not store.go_ahead()
+    assert not again.load().ahead

@@ -392,7 +392,7 @@ async def test_what_was_found_lost_elsewhere_is_given_again_with_the_next_commit
 
 async def test_who_is_fenced_keeps_nothing_any_more_and_says_so_once() -> None:
     store, told = Shared(fenced=True), []
-    desk = Desk(store=store, on_fenced=told.append)
+    desk = Desk(store=store, on_fenced=told.append, max_stale=0.0)
     desk.feed(ONE, 0)
     assert not await desk.keeping.keep()
     assert not await desk.keeping.keep()

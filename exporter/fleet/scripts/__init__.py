@@ -10,7 +10,7 @@ from functools import cache
 from hashlib import sha1
 from pathlib import Path
 
-NAMES = ("join", "rejoin", "renew", "leave", "bury", "publish", "claim", "say", "commit", "expire")
+NAMES = ("join", "rejoin", "renew", "leave", "bury", "publish", "claim", "say", "commit", "ahead", "expire")
 
 
 @dataclass(frozen=True, slots=True)
