@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from exporter.slo.prices import PRICE
+
 from .capacity import billed, capacity
 from .frame import Board, agents, datasources, nodes, price, scraped
 from .panels import graph, number, ranking, rows
@@ -20,7 +22,8 @@ def cost() -> dict[str, Any]:
     board = Board(
         "atoms-cost",
         "Atoms / Capacity and cost",
-        "Usage is measured; money is an estimate from the prices typed in above.",
+        "Usage is measured; what calls cost is what the API bills; the estimate splits it by the prices of `prices:` "
+        "in the configuration, or those typed in above.",
         variables=[
             *datasources(),
             *scraped(),
@@ -44,20 +47,23 @@ def cost() -> dict[str, Any]:
 def _money(*by: str, count: Callable[..., str] = increase) -> str:
     """Dollars in the time range (or per second, counting with ``rate``); never below zero.
 
-    A part nobody used has no series and costs nothing.
+    A part nobody used has no series and costs nothing. A model whose price the rules record costs that, any other what
+    is typed in above.
     """
+    tokens = (*by, "model")
 
-    def used(metric: str, selector: str = NODE) -> str:
-        return count(metric, selector, *by)
+    def used(metric: str, selector: str = NODE, *, labels: tuple[str, ...] = by) -> str:
+        return count(metric, selector, *labels)
 
-    prompt, cached = used(TOKENS, f'{NODE},type="prompt"'), used(DETAILS, f'{NODE},detail="cache_read"')
+    prompt = used(TOKENS, f'{NODE},type="prompt"', labels=tokens)
+    cached = used(DETAILS, f'{NODE},detail="cache_read"', labels=tokens)
     # What came from the cache is part of the prompt. Extrapolated apart, the part may exceed the whole a little.
     fresh = f"clamp_min({prompt} - ({cached} or 0 * {prompt}), 0)"
     parts = {
-        "prompt": f"{fresh} * $price_prompt / 1e6",
-        "cached": f"{cached} * $price_cached / 1e6",
-        "answer": used(TOKENS, f'{NODE},type="completion"') + " * $price_completion / 1e6",
-        "other": used(TOKENS, f'{NODE},type!~"prompt|completion"') + " * $price_other / 1e6",
+        "prompt": _priced(fresh, "prompt"),
+        "cached": _priced(cached, "cached"),
+        "answer": _priced(used(TOKENS, f'{NODE},type="completion"', labels=tokens), "completion"),
+        "other": _priced(used(TOKENS, f'{NODE},type!~"prompt|completion"', labels=tokens), "other"),
         "spoken": used("atoms_tts_characters_total") + " * $price_tts / 1e3",
         "heard": used("atoms_stt_audio_seconds_total") + " * $price_stt / 3600",
     }
@@ -65,6 +71,13 @@ def _money(*by: str, count: Callable[..., str] = increase) -> str:
     labelled = " or ".join(f'label_replace({expr}, "part", "{name}", "", "")' for name, expr in parts.items())
     grouping = f"sum by ({', '.join(by)})" if by else "sum"
     return f"{grouping} ({labelled})"
+
+
+def _priced(by_model: str, kind: str) -> str:
+    """Dollars for tokens of one kind, at the model's recorded price or the one typed in."""
+    price = f'max by (model) ({PRICE}{{type="{kind}"}})'
+    known = f"{by_model} * on (model) group_left () {price}"
+    return f"({known} or ({by_model} unless on (model) {price}) * $price_{kind}) / 1e6"
 
 
 def _estimate() -> list[Any]:
@@ -75,7 +88,8 @@ def _estimate() -> list[Any]:
     return [
         number(
             "Estimated cost",
-            "Of the time range, from the prices above.",
+            "Of the time range: models at the price that `prices:` of the configuration gives them, others at those "
+            "typed in above.",
             "currencyUSD",
             Query(_money()),
             width=5,

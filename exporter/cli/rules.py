@@ -50,7 +50,7 @@ def rules_command(
     """Prometheus recording and alerting rules for the configured SLOs.
 
     The SLOs are those of `slo:` in the configuration; without it 95 % of turns under 2 s and 99 % under 4 s. When the
-    other alerts speak, and which labels all of them bear, says `alerts:`.
+    other alerts speak, and which labels all of them bear, says `alerts:`; what models cost, `prices:`.
     """
     if style not in _FORMATS:
         raise ConfigError("--format", f"must be one of {', '.join(_FORMATS)}")
@@ -71,6 +71,7 @@ def rules_command(
             runbook_url=runbook_url,
             job=job,
             labels=config.alerts.labels,
+            prices=config.prices,
             thresholds=thresholds(config),
             only=parts,
         )

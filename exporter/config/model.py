@@ -15,6 +15,7 @@ from exporter.address import ListenAddress
 from exporter.config.alerts import Alerts
 from exporter.config.fleet import Fleet
 from exporter.config.places import AUTO, File, Listen, UpstreamUrl, WebPath
+from exporter.config.prices import PricesByModel
 from exporter.config.section import Section
 from exporter.config.types import (
     Amount,
@@ -291,6 +292,11 @@ class Config(Section):
         description="service level objectives",
     )
     alerts: Alerts = Alerts()
+    prices: Annotated[Mapping[str, Mapping[str, float]], BeforeValidator(PricesByModel())] = Field(
+        default_factory=dict,
+        description="dollars per million tokens for the estimate of cost, written by `rules`: "
+        "`{gpt-4.1: {prompt: 2, cached: 0.5, completion: 8}}`; others cost what is typed on the dashboard",
+    )
     web: Web = Web()
     log: Log = Log()
     shutdown_timeout: Annotated[float, BeforeValidator(Duration(0, 3_600))] = Field(

@@ -15,6 +15,7 @@ from .ended_alerts import ended_alerts, ended_records
 from .exporter_alerts import exporter_alerts
 from .node_alerts import node_alerts, node_records
 from .objectives import DEFAULT_OBJECTIVES, INDICATORS, Objective, check_objectives
+from .prices import Prices, price_rules
 from .promql import DAY, HOUR, Ranges, to_yaml
 from .recording import FINE, calls_rule, constants, hour_begun_rule, node_rules, window_rules, windows
 from .self_alerts import self_alerts
@@ -45,6 +46,7 @@ class Writing:
     limits: AlertThresholds = field(default_factory=AlertThresholds)
     job: str = "atoms-exporter"
     labels: Mapping[str, str] = field(default_factory=dict)
+    prices: Prices = field(default_factory=dict)
 
     @property
     def ranges(self) -> Ranges:
@@ -72,11 +74,12 @@ def rule_groups(
     thresholds: AlertThresholds | None = None,
     job: str = "atoms-exporter",
     labels: Mapping[str, str] | None = None,
+    prices: Prices | None = None,
 ) -> dict[str, list[Group]]:
     """Rule groups by what they watch: ``slo``, ``calls``, ``exporter``. Raises ``ConfigError`` for bad objectives."""
     check_objectives(objectives)
     writing = Writing(
-        Links(dashboards_url, runbook_url), time_scale, thresholds or AlertThresholds(), job, labels or {}
+        Links(dashboards_url, runbook_url), time_scale, thresholds or AlertThresholds(), job, labels or {}, prices or {}
     )
     return {"slo": _slo(objectives, writing), "calls": _calls(writing), "exporter": _exporter(writing)}
 
@@ -164,6 +167,7 @@ def _calls(writing: Writing) -> list[Group]:
         *writing.groups(
             "atoms-capacity", _OFTEN, [*capacity_records(), *writing.alerts(capacity_alerts(limits, ranges))]
         ),
+        *writing.groups("atoms-prices", _SELDOM, price_rules(writing.prices)),
     ]
 
 

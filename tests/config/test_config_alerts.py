@@ -48,9 +48,26 @@ def test_a_fleet_that_should_have_members_has_an_alert_for_it() -> None:
     assert alerts(("fleet.expect", "3"))["AtomsFleetTooSmall"].endswith("< 3")
 
 
+def test_prices_by_model_become_constants_of_the_rules(tmp_path: Path) -> None:
+    file = tmp_path / "config.yml"
+    file.write_text("prices: {gpt-4.1: {prompt: 2, completion: 8.5}, electron: {other: 0}}\n")
+    config = load({}, KEY, file)
+    text = render_rules(only=("calls",), prices=config.prices)
+    rules = [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+    assert [(rule["expr"], rule["labels"]) for rule in rules if rule.get("record", "").startswith("atoms_price:")] == [
+        ("vector(2)", {"model": "gpt-4.1", "type": "prompt"}),
+        ("vector(8.5)", {"model": "gpt-4.1", "type": "completion"}),
+        ("vector(0)", {"model": "electron", "type": "other"}),
+    ]
+
+
 @pytest.mark.parametrize(
     ("written", "key", "said"),
     [
+        ("prices: {gpt: 2}", "prices", "gpt: must be a mapping of prompt, cached, completion, other"),
+        ("prices: {gpt: {audio: 2}}", "prices", "dollars per million tokens"),
+        ("prices: {gpt: {prompt: -1}}", "prices", "gpt: "),
+        ("prices: [gpt]", "prices", "mapping"),
         ("alerts: {labels: {severity: none}}", "alerts.labels", "take another name"),
         ("alerts: {labels: {a-b: none}}", "alerts.labels", "not a label name"),
         ("alerts: {labels: [env]}", "alerts.labels", "mapping"),

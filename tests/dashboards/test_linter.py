@@ -182,7 +182,7 @@ def test_only_what_is_recorded_or_an_alert_goes_without_job_and_instance() -> No
         for panel in panels(document):
             for _, expr in queries(panel):
                 for name, matchers in selectors(expr):
-                    of_rules = name.startswith(("atoms_slo:", "ALERTS"))
+                    of_rules = name.startswith(("atoms_slo:", "atoms_price:", "ALERTS"))
                     assert of_rules or 'job=~"$job",instance=~"$instance"' in matchers, (panel["title"], name)
 
 

@@ -263,3 +263,15 @@ def test_cost_is_never_below_zero_and_counts_every_type(tmp_path: Path) -> None:
     world.counter("atoms_llm_tokens_total", {**where, "type": "other"}, lambda minute: 500)
     (after,) = world.answers(tmp_path, [cost], rules=())[cost]
     assert after.value - before.value == pytest.approx(500 * 60 * 0.40 / 1e6, rel=0.02)
+
+
+def test_a_model_whose_price_is_recorded_costs_that_and_others_what_is_typed_in(tmp_path: Path) -> None:
+    world = World(60)
+    where = {"agent_id": "a", "agent_name": "Sales", "node_id": "n", "node_name": "Start", "processor": "LLM"}
+    where |= {"job": "atoms-exporter", "instance": "a:9464", "type": "completion"}
+    for model in ("dear", "other"):
+        world.counter("atoms_llm_tokens_total", {**where, "model": model}, lambda minute: 1000)
+    world.constant("atoms_price:dollars_per_million_tokens", {"model": "dear", "type": "completion"}, 100.0)
+    (cost,) = {filled(one.expr, SHOWN) for one in every_question() if one.panel == "Estimated cost"}
+    (sample,) = world.answers(tmp_path, [cost], rules=())[cost]
+    assert sample.value == pytest.approx(1000 * 60 * (100 + 1.60) / 1e6, rel=0.02)
