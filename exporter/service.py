@@ -123,6 +123,7 @@ class Service:
         self._member = member
         self._polling: asyncio.Task[None] | None = None
         self._fenced: Fenced | None = None
+        self._leaves = False
         self._shard = Shard(config.fleet.shard, config.fleet.shards)
         self._places = divide(raise_limit(), config.api.max_streams)
         self._token = Token(api_key(config), self._token_in_file)
@@ -343,7 +344,7 @@ class Service:
 
     def fenced(self, why: Fenced) -> None:
         """Others have taken over: nothing that is counted here will be kept, or shown."""
-        if self._fenced is None:
+        if self._fenced is None and not self._leaves:  # else its name has been given to the next already
             self._fenced = why
             self._log.error(
                 "this replica was taken for dead", reason=str(why), hint="it ends, and begins from what was kept"
@@ -459,6 +460,7 @@ class Service:
         finally:
             left = min(deadline - loop.time(), self._config.shutdown_timeout)
             await self._flush(max(0.0, left - min(_WEB_CLOSE_SECONDS, left / 4)))
+            await self._be_seen(deadline - loop.time() - _WEB_CLOSE_SECONDS)
             web_watch.cancel()
             await web.close(_WEB_CLOSE_SECONDS)
             await self._let_go_of_state()
@@ -607,6 +609,19 @@ class Service:
         if spans_left:
             self._log.warning("spans were not delivered", spans=spans_left)
         self._log.info("stopped", calls_in_flight=len(self.tracker), spans_left=spans_left)
+
+    async def _be_seen(self, seconds: float) -> None:
+        """Leave the fleet, and stay until everybody who scrapes has seen what was counted: nobody knows whether this
+        name ever comes back."""
+        if self._member is None or self._keeping is None or self._fenced is not None or self._keeping.failing:
+            return
+        self._leaves = True
+        if await self._member.leave() and (left := await self._showing.seen_by_all(max(0.0, seconds))):
+            self._log.warning(
+                "left before the last of what was counted was scraped",
+                scrapers=left,
+                hint="it is shown when a replica of this name is back; a longer shutdown_timeout waits for two scrapes",
+            )
 
     def _finished(self, call_id: str) -> None:
         if self._keeping is not None:

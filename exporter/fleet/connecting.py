@@ -94,7 +94,10 @@ def prefix_of(namespace: str) -> str:
 
 
 class meaning:
-    """Around whatever is asked of Redis: its errors become ours."""
+    """Around whatever is asked of Redis: its errors become ours, and being cancelled stays what it is.
+
+    redis-py now and then takes the latter for a connection that broke; whoever asked would go on, and never end.
+    """
 
     def __enter__(self) -> None:
         pass
@@ -102,8 +105,19 @@ class meaning:
     def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: object) -> None:
         from redis.exceptions import RedisError
 
+        if _is_cancelled() and (problem is None or isinstance(problem, Exception)):
+            raise asyncio.CancelledError from problem
         if isinstance(problem, RedisError | OSError):
             raise Interrupted(f"Redis: {problem}", reason=_reason(problem)) from problem
+
+
+def _is_cancelled() -> bool:
+    """Whether this runs in a task that was told to end; in a thread nobody is."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return False
+    return task is not None and task.cancelling() > 0
 
 
 def _reason(problem: Exception) -> str:

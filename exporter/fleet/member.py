@@ -91,6 +91,7 @@ class Member:
         self._log = log
         self._since = time.time()
         self._fenced: Fenced | None = None
+        self._left = False
         self._owner: Owner | None = None
         self._counts: FleetCounts | None = None
         self._following: Following | None = None
@@ -133,15 +134,24 @@ class Member:
                 self._log.warning("what was kept cannot be read yet", reason=problem.reason)
                 await asyncio.sleep(1.0)
 
-    async def end(self) -> None:
-        """Leave, unless it was thrown out; after the last commit."""
+    async def leave(self) -> bool:
+        """Give up the seat and all calls, after the last commit of what was counted. Whether that is done.
+
+        What this replica shows can still be kept, until somebody else has its name.
+        """
         if self._renewing is not None:
             self._renewing.cancel()
             await asyncio.wait([self._renewing])
-        if self._fenced is None:
+            self._renewing = None
+        if not self._left and self._fenced is None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2.0):
-                    await self._membership.leave()
+                    self._left = await self._membership.leave()
+        return self._left
+
+    async def end(self) -> None:
+        """Leave, unless it has left, or was thrown out."""
+        await self.leave()
         await self._redis.aclose()
 
     def attach(

@@ -141,12 +141,14 @@ class Membership:
         """Somebody has come or gone."""
         self._soon.set()
 
-    async def leave(self) -> None:
-        """Give the seat back; what it owned may be claimed from now on."""
+    async def leave(self) -> bool:
+        """Give the seat back; what it owned may be claimed from now on. Whether Redis was told."""
         try:
-            await self.redis.run("leave", self.seat.name, self.seat.epoch)
+            answer = await self.redis.run("leave", self.seat.name, self.seat.epoch)
         except Interrupted as problem:
             self.log.warning("the fleet could not be told that this replica leaves", reason=problem.reason)
+            return False
+        return bool(answer[0] == b"left")
 
     # -- one renewal
 

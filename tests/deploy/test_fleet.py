@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from exporter.config import load, objectives
+from exporter.durations import parse_duration
 from exporter.slo import DEFAULT_OBJECTIVES
 from tests.deploy.test_kubernetes import BASE, KUBERNETES, OPERATOR_KINDS, VERSIONS, WITH_OPERATOR, built
 
@@ -59,6 +60,7 @@ def test_two_replicas_with_names_that_stay_and_no_volume() -> None:
 def test_a_pod_is_that_of_the_single_exporter_but_for_where_it_keeps_what_it_counts() -> None:
     alone, member = pod("Deployment", BASE)["spec"], pod("StatefulSet", FLEET / "base")["spec"]
     assert member.pop("topologySpreadConstraints")
+    assert member.pop("terminationGracePeriodSeconds") > alone.pop("terminationGracePeriodSeconds")
     for spec in (alone, member):
         spec["volumes"] = sorted(volume["name"] for volume in spec["volumes"] if volume["name"] != "state")
         (container,) = spec["containers"]
@@ -84,6 +86,14 @@ def test_a_replicas_series_are_known_by_its_name_wherever_its_pod_runs() -> None
     sources = {rule["targetLabel"]: rule for rule in endpoint["relabelings"] if rule["action"] == "replace"}
     assert sources["instance"]["sourceLabels"] == ["__meta_kubernetes_pod_name"]
     assert "replacement" not in sources["instance"]
+
+
+def test_who_leaves_is_scraped_twice_before_it_is_gone() -> None:
+    """A series that is new to a scraper is shown to it at 0 first."""
+    interval = parse_duration(one("ServiceMonitor")["spec"]["endpoints"][0]["interval"])
+    config = yaml.safe_load((FLEET / "base" / "config.yml").read_text())
+    grace = one("StatefulSet")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert 2 * interval < parse_duration(config["shutdown_timeout"]) < grace
 
 
 def test_a_node_that_drains_takes_one_replica_at_a_time() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
 import pytest
+from redis.exceptions import TimeoutError as TimeoutFromRedis
 
 from exporter.calls.observations import Agent
-from exporter.fleet.connecting import Redis
+from exporter.errors import Interrupted
+from exporter.fleet.connecting import Redis, meaning
 from exporter.fleet.facts import Row, found
 from exporter.fleet.seat import Seat
 from exporter.fleet.store import RedisStore
@@ -344,3 +347,53 @@ def test_who_was_taken_for_dead_does_not_make_the_next_life_begin_at_0(redis: Re
     again = store_of(redis, seated(redis, "one"), redis_port)
     assert not store.go_ahead()
     assert not again.load().ahead
+
+
+def test_who_has_left_may_keep_what_it_shows_until_somebody_has_its_name(redis: Redis, redis_port: int) -> None:
+    """Its page is scraped once more, because its name may never come back; nothing more may be counted."""
+    one, two = seated(redis, "one"), seated(redis, "two")
+    claimed(redis, one, "call-1")
+    store = store_of(redis, one, redis_port)
+    store.save(Commit(1.0, [news("call-1", 1)]))
+    assert redis.run("leave", one.name, one.epoch) == [b"left"]
+    store.save(Commit(2.0))
+    assert claim(redis, two, "call-1") == [b"claimed"], "its calls are another's at once"
+    for late in (Commit(3.0, [news("call-1", 2)]), Commit(3.0, over=["call-1"])):
+        with pytest.raises(Fenced):
+            store.save(late)
+    store.save(Commit(4.0))
+    seated(redis, "one")
+    with pytest.raises(Fenced):
+        store.save(Commit(5.0))
+
+
+def test_who_was_taken_for_dead_keeps_nothing_more(redis: Redis, redis_port: int) -> None:
+    one, two = seated(redis, "one"), seated(redis, "two")
+    store = store_of(redis, one, redis_port)
+    store.save(Commit(1.0))
+    lapsed(redis, "one")
+    assert bury(redis, two, one) == [b"buried", b"one"]
+    with pytest.raises(Fenced):
+        store.save(Commit(2.0))
+
+
+async def test_being_cancelled_is_never_taken_for_a_redis_that_is_away() -> None:
+    """redis-py raises a timeout where a task is cancelled in the wrong moment; the task has to end all the same."""
+    ended: list[str] = []
+
+    async def asks() -> None:
+        try:
+            with meaning():
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    raise TimeoutFromRedis("Timeout reading from socket") from None
+        except Interrupted:
+            ended.append("would go on")
+
+    task = asyncio.create_task(asks())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not ended

@@ -20,7 +20,8 @@ local function refused(call, owner)
   redis.call('HINCRBY', p .. 'kept:' .. name, 'refused', 1)
   return {'fenced', call, owner}
 end
-if not is_member(name, epoch) then
+local retired = redis.call('HGET', p .. 'kept:' .. name, 'retired') == epoch
+if not is_member(name, epoch) and not retired then
   return refused('', '')
 end
 local has = version_of(name)
@@ -48,6 +49,10 @@ local series, series_end = section()
 local forgotten, forgotten_end = section()
 local layouts, layouts_end = section()
 local kept, kept_end = section()
+
+if retired and math.max(news_end - news, over_end - over, released_end - released, said_end - said) >= 0 then
+  return refused('', '')  -- it has left: what it shows may be kept, nothing more may be counted
+end
 
 local calls = {}
 for here = news, news_end, 3 do calls[#calls + 1] = ARGV[here] end

@@ -13,4 +13,5 @@ end
 local epoch = math.max((tonumber(redis.call('HGET', fleet, 'epoch')) or 0) + 1, next_epoch)
 redis.call('HSET', fleet, 'epoch', digits(epoch))
 seat(name, digits(epoch), lease, about)
+redis.call('HDEL', p .. 'kept:' .. name, 'retired')
 return {'joined', digits(epoch), redis.call('HGET', fleet, 'id'), version_of(name), founded}

@@ -4,4 +4,6 @@ if not is_member(name, epoch) then
   return {'fenced'}
 end
 unseat(name, 'left')
+-- It may be asked for its page once more: what it shows may be kept until somebody else has the name.
+redis.call('HSET', p .. 'kept:' .. name, 'retired', epoch)
 return {'left'}

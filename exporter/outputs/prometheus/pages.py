@@ -16,6 +16,7 @@ from exporter.outputs.prometheus.scrapers import Scrape, Scrapers, Visit
 from exporter.outputs.prometheus.series import View
 
 _USUAL_WAIT_SECONDS = 5.0
+_LOOK_SECONDS = 0.05
 _SHARE_OF_TIMEOUT = 0.4
 """Of what a scraper waits for its page, how much may be spent on a commit that does not come to an end."""
 
@@ -87,16 +88,17 @@ class Showing:
             rendering = self._rendering[key] = _Rendering(moment.edition, task)
             task.add_done_callback(lambda _: self._done(key, rendering))
         content_type, body, current = await asyncio.shield(rendering.task)
-        return Page(content_type, body, self._receipt(visit if current else None, rendering.edition))
+        whole = floor == -1 and not names
+        return Page(content_type, body, self._receipt(visit if current else None, rendering.edition, whole))
 
     def _done(self, key: _Key, rendering: _Rendering | None) -> None:
         if self._rendering.get(key) is rendering:
             del self._rendering[key]
 
-    def _receipt(self, visit: Visit | None, edition: int) -> Callable[[], None]:
+    def _receipt(self, visit: Visit | None, edition: int, whole: bool) -> Callable[[], None]:
         def went_out() -> None:
             if visit is not None:
-                self._scrapers.got(visit, edition)
+                self._scrapers.got(visit, edition, whole=whole)
 
         return went_out
 
@@ -118,6 +120,19 @@ class Showing:
             page = await asyncio.to_thread(render, metrics.store, metrics.others, accept, names, view)
         metrics.scraped(time.perf_counter() - began)
         return page
+
+    async def seen_by_all(self, within_seconds: float) -> int:
+        """Wait until everybody who scrapes has seen the numbers as they are now; who has not when the time is over.
+
+        A series that is new to a scraper is shown to it at 0 first: that takes two visits.
+        """
+        edition = self._metrics.store.moment.edition
+        looks = int(within_seconds / _LOOK_SECONDS)
+        for _ in range(looks):
+            if not self._scrapers.expected(edition, self._clock()):
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        return self._scrapers.expected(edition, self._clock())
 
     # -- for those who push
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 MOST_SCRAPERS = 64
+_COMES_AGAIN_SECONDS = 150.0
+"""Who was here within this time is expected once more."""
 _FORGET_SECONDS = 6 * 3600.0
 
 
@@ -51,15 +53,17 @@ class SeenPages(NamedTuple):
 
 class _Scraper:
     """``last`` is the edition it saw last, ``valued`` the one below which it may have seen series at their value: the
-    last one before that, or, while a page is on its way to it, ``last``."""
+    last one before that, or, while a page is on its way to it, ``last``. ``whole``: the last one on which it saw every
+    series at its value."""
 
-    __slots__ = ("at", "connection", "key", "last", "valued")
+    __slots__ = ("at", "connection", "key", "last", "valued", "whole")
 
     def __init__(self, key: str, valued: int, last: int, at: float) -> None:
         self.key = key
         self.valued = valued
         self.last = last
         self.at = at
+        self.whole = -1
         self.connection: Connection | None = None
 
     @property
@@ -114,9 +118,15 @@ class Scrapers:
             return scraper, floor
         return min(away, key=lambda scraper: scraper.at), _common_floor(away)
 
-    def got(self, visit: Visit, edition: int) -> None:
-        """The page of this edition went out to whoever made the visit."""
+    def got(self, visit: Visit, edition: int, *, whole: bool = False) -> None:
+        """The page of this edition went out to whoever made the visit. ``whole``: nothing on it was new to them."""
         visit.scraper.last = max(visit.scraper.last, edition)
+        if whole:
+            visit.scraper.whole = max(visit.scraper.whole, edition)
+
+    def expected(self, edition: int, now: float) -> int:
+        """How many of those who come regularly have not seen every series at its value on a later page than this."""
+        return sum(now - each.at < _COMES_AGAIN_SECONDS and each.whole <= edition for each in self._known)
 
     def seen(self) -> list[SeenPages]:
         """For whoever keeps it."""

@@ -173,3 +173,15 @@ def test_nobody_is_ever_shown_0_after_a_value(steps: list[tuple[str, int]], alik
             births = [born for born in births if born <= kept[2]]
             door.edition = kept[2] + 1
             lines = [Line(), Line(), Line()]
+
+
+def test_who_leaves_waits_for_everybody_who_comes_regularly_to_have_seen_all_at_its_value() -> None:
+    scrapers, line = Scrapers(), Line()
+    for edition, whole in ((1, False), (2, True)):
+        scrapers.got(scrapers.visit(Scrape("a", line), 10.0), edition, whole=whole)
+    assert scrapers.expected(2, now=20.0) == 1, "what was counted after its last page it has not seen"
+    scrapers.got(scrapers.visit(Scrape("a", line), 25.0), 3)
+    assert scrapers.expected(2, now=26.0) == 1, "something on that page was new to it, and shown at 0"
+    scrapers.got(scrapers.visit(Scrape("a", line), 40.0), 4, whole=True)
+    assert scrapers.expected(2, now=41.0) == 0
+    assert scrapers.expected(4, now=400.0) == 0, "who does not come any more is not waited for"
