@@ -8,7 +8,7 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check docs bench image servers constraints clean faults soak hour lives incidents fuzz attack patience
+.PHONY: help demo test check docs bench image servers constraints clean faults soak hour lives chaos incidents fuzz attack patience
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ hour: $(VENV)/.test ## a simulated hour of 300 calls with every fault at once
 
 lives: $(VENV)/.test servers ## twenty lives of the exporter, added up by a real Prometheus, against the ledger
 	$(BIN)/python -m pytest tests/system/test_lives.py -m lives -s $(ARGS)
+
+chaos: $(VENV)/.test servers ## a fleet's bad day: 15 minutes by a schedule (CHAOS_SEED=… plays it again), then 1,000 orphans
+	$(BIN)/python -m pytest tests/fleet -m chaos -s $(ARGS)
 
 incidents: $(VENV)/.test ## incidents against a real Prometheus and Alertmanager: what pages, when, where it leads
 	$(BIN)/python -m pytest tests/incidents -m incidents -s $(ARGS)

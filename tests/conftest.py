@@ -18,6 +18,7 @@ _OPT_IN = {
     "soak": "half an hour of simulated traffic",
     "hour": "a simulated hour with every fault at once",
     "lives": "twenty lives under a real Prometheus",
+    "chaos": "a quarter of an hour of kills, pauses, partitions, joins and leaves; a thousand calls orphaned",
     "attack": "every attack on the running process",
     "patience": "waits of minutes",
     "incidents": "an hour of incidents against real servers, days of them by promtool",
@@ -26,6 +27,7 @@ _OPT_IN = {
 
 _LONGEST_FIRST = (
     "tests/faults/test_faults.py",
+    "tests/fleet/test_replicas.py",
     "tests/dashboards/test_real_servers.py",
     "tests/system/test_load.py",
     "tests/system/test_webhooks.py",

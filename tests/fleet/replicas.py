@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import sys
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from exporter.calls.identity import trace_id
 from tests.fleet.partition import Link
 from tests.fleet.scraper import Scraper, scraped
 from tests.fleet.world import Fleet, Replica, fleet
@@ -16,8 +19,15 @@ from tests.system.books import Page, differences
 from tests.system.traces import Backend, flaws
 from tests.system.world import until
 
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 3.0
+"""Short, and long enough for a machine that is busy."""
 THREE = ("replica-0", "replica-1", "replica-2")
+
+
+def told(text: str) -> None:
+    """Say it to whoever runs a long suite (pytest -s)."""
+    sys.stdout.write(f"\n{text}\n")
+    sys.stdout.flush()
 
 
 @dataclass
@@ -57,22 +67,24 @@ class Replicas:
         names = [replica.name for replica in self.fleet.alive]
         await until(lambda: all(self.scraper.seen_at[name] for name in names), 30, "every replica follows calls")
 
-    async def restarted(self, name: str, seconds: float = 30.0) -> int:
-        """Wait for the end of a life that was taken for dead; begin the next, as supervisors do. The exit code."""
-        code = await self.fleet.replicas[name].life.ended(seconds)
-        await self.fleet.start(name)
-        return code
+    async def taken_for_dead(self, name: str, seconds: float = 30.0) -> None:
+        """Wait until a life has found that others have taken over, and has ended: a supervisor begins the next."""
+        await until(lambda: self.fleet.replicas[name].exits, seconds, f"the end of a life of {name}")
+        assert self.fleet.replicas[name].exits[-1] == 1, self.fleet.log
 
     async def over(self, seconds: float = 120.0) -> Page:
         """Play to the end; what a scraper has added up over all replicas."""
         await self.fleet.played(seconds)
+        wanted = [replica for replica in self.fleet.replicas.values() if replica.wanted]
+        await until(lambda: all(replica.alive for replica in wanted), 60, "a life of everybody who should run")
         await self.fleet.settled(60)
         await self.scraper.visited_again()
         return self.scraper.added_up()
 
-    async def wrong(self, page: Page, *, traces: bool = True, busy: bool = False) -> list[str]:
+    async def wrong(self, page: Page, *, killed: Iterable[str] = (), busy: bool = False) -> list[str]:
         """Whatever is not as the ledger says, after everybody has ended; empty when all of it is.
 
+        :param killed: whose spans may be missing: what was not sent yet ended with it.
         :param busy: tell ``busy`` from ``failed``, which only webhooks can, and only whoever lives to keep it.
         """
         ledger = self.fleet.ledger
@@ -87,7 +99,18 @@ class Replicas:
             for life in replica.lives
             if "Traceback" in life.log
         ]
-        return lines + (flaws(self.backend.spans, ledger, once=False) if traces else [])
+        aside = {call_id for name in killed for call_id in self.scraper.seen_at[name]}
+        return lines + self._flaws(ledger, aside)
+
+    def _flaws(self, ledger: dict[str, Any], aside: set[str]) -> list[str]:
+        """What is wrong with the traces of all calls but those ``aside``."""
+        if not aside:
+            return flaws(self.backend.spans, ledger, once=False)
+        left_out = {f"{trace_id(call_id):032x}" for call_id in aside}
+        spans = [span for span in self.backend.spans if span.trace_id not in left_out]
+        roots = {span.attributes["gen_ai.conversation.id"] for span in spans if not span.parent_id}
+        missing = ledger["calls"].keys() - aside - roots
+        return flaws(spans, ledger, once=False, calls=False) + [f"call {call_id} has no trace" for call_id in missing]
 
 
 @contextlib.asynccontextmanager
@@ -114,7 +137,12 @@ async def replicas(
                 made.add(name)
             await here.start()
             await stack.enter_async_context(scraped(scraper))
-            yield made
+            supervising = asyncio.create_task(here.supervise())
+            try:
+                yield made
+            finally:
+                supervising.cancel()
+                await asyncio.wait([supervising])
     finally:
         redis.stop()
         await backend.stop()

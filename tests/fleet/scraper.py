@@ -74,13 +74,13 @@ class Scraper:
                 text = await answer.text()
                 if answer.status != 200:
                     return
+            self._take(replica.name, text)
+            self.visits[replica.name] += 1
             async with session.get(f"{replica.url}/api/v1/calls") as answer:
                 calls = (await answer.json())["calls"]
         except (ClientError, TimeoutError, OSError):
             self.followed.pop(replica.name, None)
             return
-        self._take(replica.name, text)
-        self.visits[replica.name] += 1
         self.followed[replica.name] = {call["call_id"] for call in calls if call["ended_at"] is None}
         for call_id in self.followed[replica.name]:
             self.seen_at[replica.name].setdefault(call_id, time.monotonic())

@@ -77,6 +77,10 @@ class Replica:
     settings: dict[str, str]
     lives: list[Exporter] = dataclasses.field(default_factory=list)
     paused: bool = False
+    wanted: bool = False
+    """It should run: whoever ends all the same is started again by a supervisor."""
+    exits: list[int] = dataclasses.field(default_factory=list)
+    """How lives ended that nobody had asked to."""
 
     @property
     def life(self) -> Exporter:
@@ -122,13 +126,14 @@ class Fleet:
             command += ["--web.listen-address", f"{LOOPBACK}:0"]  # what it had may be taken by now
             command += [part for key, value in given.items() for part in ("--set", f"{key}={value}")]
             replica.lives.append(Exporter(command, self.env, self.folder / f"{replica.name}.log"))
-            replica.paused = False
+            replica.paused, replica.wanted = False, True
         if listening:
             for replica in wanted:
                 await replica.life.listening()
 
     def kill(self, name: str) -> None:
         """SIGKILL: no farewell."""
+        self.replicas[name].wanted = False
         self.replicas[name].life.kill()
 
     def pause(self, name: str) -> None:
@@ -143,12 +148,25 @@ class Fleet:
 
     async def stop(self, name: str) -> int:
         """SIGTERM; its exit code."""
+        self.replicas[name].wanted = False
         return await self.replicas[name].life.stop()
 
     async def leave(self, name: str) -> int:
         """SIGTERM for good: nobody sends it webhooks any more; its exit code."""
         self.door.behind.remove(self.replicas[name])
         return await self.stop(name)
+
+    async def supervise(self) -> None:
+        """Start whoever ended and should run, until cancelled."""
+        while True:
+            await asyncio.sleep(0.1)
+            for name, replica in self.replicas.items():
+                if replica.wanted and (code := replica.life.process.poll()) is not None:
+                    replica.exits.append(code)
+                    await self.start(name, listening=False)
+            for replica in self.replicas.values():
+                if replica.wanted and not replica.life.url and replica.life.process.poll() is None:
+                    replica.life.look_for_url()
 
     @property
     def alive(self) -> list[Replica]:

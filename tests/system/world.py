@@ -89,12 +89,18 @@ class Exporter:
     async def listening(self, seconds: float = 30.0) -> Exporter:
         """Wait until it serves. Fails with its log when it ends instead."""
 
-        def found() -> Any:
+        def found() -> bool:
             assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log}"
-            return re.search(r"listening .*?url=\"?(http://[^\s\"]+)", self.log)
+            return self.look_for_url()
 
-        self.url = (await until(found, seconds, "listening")).group(1)
+        await until(found, seconds, "listening")
         return self
+
+    def look_for_url(self) -> bool:
+        """Whether it has said where it listens."""
+        if (said := re.search(r"listening .*?url=\"?(http://[^\s\"]+)", self.log)) is not None:
+            self.url = said.group(1)
+        return bool(self.url)
 
     async def get(self, path: str, **how: Any) -> httpx.Response:
         async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
