@@ -12,14 +12,17 @@ from collections.abc import Iterator
 from io import BytesIO
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 import yaml
 
+from dashboards.asked import QUESTIONS
 from dashboards.expressions import FILLED, Chosen, Question, every_panel, filled, questions
 from dashboards.generate import dashboards
 from dashboards.rehearsal import Rehearsal
 from exporter.slo import BY_NODE, DEFAULT_OBJECTIVES, AlertThresholds, Objective
 from tests.support.peers import needs
+from tests.web.test_pages import said
 
 pytestmark = [
     needs("prometheus", "prometheus-alertmanager"),
@@ -201,3 +204,24 @@ def test_a_restart_of_the_exporter_is_marked_on_every_dashboard(stage: Rehearsal
     stage.restart_exporter()
     after = stage.wait_for("the mark", lambda: marks() - before)
     assert all(mark >= begun_ms - 1000 for mark in after)
+
+
+def test_an_account_at_its_limit_pages_and_its_panel_and_the_page_say_so(stage: Rehearsal) -> None:
+    """The one question of an on-call that is answered within seconds here; ``make incidents`` walks the others."""
+    (asked,) = [asked for asked in QUESTIONS if asked.alert == "AtomsNearConcurrencyLimit"]
+    stage.misbehave({"limit": {"calls": 20}})
+    try:
+        alert = stage.wait_for("the page", lambda: stage.pager.alerts(asked.alert, "firing"))[0]
+        link = urlsplit(alert["annotations"]["dashboard_url"])
+        assert link.path == f"/d/{asked.dashboard}"
+        values = {**SHOWN, "job": tuple(parse_qs(link.query)["var-job"])}
+        panel = [one for one in every_question() if (one.dashboard, one.panel) == (asked.dashboard, asked.panel)]
+
+        def full() -> bool:
+            active, limit = (stage.query(filled(one.expr, values)) for one in panel[:2])
+            return bool(active and limit) and float(active[0]["value"][1]) >= 0.9 * float(limit[0]["value"][1])
+
+        stage.wait_for("the panel", full)
+        stage.wait_for("the exporter's page", lambda: asked.on_the_page in said(httpx.get(stage.exporter).text))
+    finally:
+        stage.behave()

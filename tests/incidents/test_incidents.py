@@ -17,7 +17,6 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from dashboards.asked import QUESTIONS
 from dashboards.expressions import FILLED, Chosen, filled, questions
 from dashboards.generate import HERE, dashboards
 from dashboards.rehearsal import Rehearsal
@@ -120,15 +119,6 @@ def test_it_is_told_once_in_time_and_leads_to_its_cause(incident: Incident, tmp_
         assert "localhost" not in alert["annotations"]["dashboard_url"]
         if incident.alone:
             assert pages(stage, since) <= {incident.alert}
-
-
-def test_every_question_is_walked_by_an_incident_that_shows_its_panel() -> None:
-    by_name = {incident.name: incident for incident in INCIDENTS}
-    for asked in QUESTIONS:
-        incident = by_name[asked.incident]
-        assert incident.alert == asked.alert, asked.question
-        assert asked.panel in {panel.title for panel in incident.panels}, asked.question
-        assert incident.page, asked.question
 
 
 @pytest.mark.parametrize("share", [0.03, 0.05])
