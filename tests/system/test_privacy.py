@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from exporter.simulator import signature
+from exporter.simulator import parse_faults, signature
 from tests.support.canary import CANARY, PHONE, SECRET, canaried_events, canaried_webhooks
 from tests.support.peers import RedisServer
 from tests.system.test_bad_input import frame, upstream
@@ -63,7 +63,9 @@ async def test_what_simulated_callers_say_shows_nowhere(tmp_path: Path) -> None:
     backend = await Backend().start()
     env = backend.env | {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"http://127.0.0.1:{backend.port}/v1/metrics"}
     settings = {"log.level": "debug", "state.path": str(tmp_path / "state.db"), "state.checkpoint_interval": "200ms"}
-    async with world(tmp_path, canary=_BIRD, env=env, settings=settings) as here:
+    settings |= {"metrics.agent_log_names": "escalated,consent"}
+    faults = parse_faults("custom_event=0.5,recording_failure=0.5,new_version=0.5,broken_end=0.3")
+    async with world(tmp_path, canary=_BIRD, env=env, settings=settings, faults=faults) as here:
         exporter = await here.exporter()
         here.simulator.begin()
         await until(lambda: here.simulator.switchboard.ended >= 3, 60)
