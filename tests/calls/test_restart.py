@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.calls import tracker as trackers
+from exporter.calls.recovery import UNTOLD
 from tests.support.calls import calls
 from tests.support.lives import Checkpoint, Life, Samples, lived, over_nodes, rounded, summed
 from tests.support.wire import Step, heard, hop, measured, node, payloads, step, tokens, turn
@@ -245,6 +247,25 @@ def test_events_before_the_history_after_a_restart_lose_no_visits_end(untimed: b
     assert summed(first, second) == rounded(lived(whole).counted()) | {
         ("atoms_calls_active", (("agent_id", "a1"), ("agent_name", "Agent"))): 1
     }
+
+
+def test_a_call_whose_history_never_comes_is_told_as_far_as_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held back for a history is bounded: an hour of conversation without one, and no history is coming."""
+    monkeypatch.setattr(trackers, "_MOST_OWED", 3)
+    steps = [node(100, "1", "One"), turn(200, 90), hop(300, "1", "2"), node(400, "2", "Two"), turn(500, 90)]
+    whole = payloads([*steps, turn(600, 90), hop(700, "2", "3"), node(800, "3", "Three"), step(900, "call_end")])
+    first, second = Life(), Life()
+    first.feed(whole[:2])
+    second.resume(first.checkpoint(), None)
+    second.feed(whole[2:5])
+    assert second.total("atoms_node_visits_total") == 0
+    second.feed(whole[5:8])
+    assert second.by("atoms_node_visits_total", "node_id") == {"2": 1, "3": 1}
+    assert second.by("atoms_turn_latency_seconds_count", "node_id") == {"2": 2}
+    assert not {kind for kinds in second.checkpoint().waiting.values() for kind in kinds} & {UNTOLD}
+    second.feed(whole[8:])
+    second.end()
+    assert second.by("atoms_node_duration_seconds_count", "node_id")["2"] == 1
 
 
 def _two_lives(whole: list[bytes], died: int, resumed: int, *, end: bool = True) -> tuple[Life, Life]:
