@@ -15,6 +15,7 @@ from tests.fleet.partition import Link
 from tests.fleet.scraper import Scraper, scraped
 from tests.fleet.world import Fleet, Replica, fleet
 from tests.support.peers import RedisServer
+from tests.support.redis_server import reached
 from tests.system.books import Page, differences
 from tests.system.traces import Backend, flaws
 from tests.system.world import until
@@ -77,9 +78,15 @@ class Replicas:
         await self.fleet.played(seconds)
         wanted = [replica for replica in self.fleet.replicas.values() if replica.wanted]
         await until(lambda: all(replica.alive for replica in wanted), 60, "a life of everybody who should run")
+        await until(self._all_ended, 60, "the end of every call")
         await self.fleet.settled(60)
         await self.scraper.visited_again()
         return self.scraper.added_up()
+
+    def _all_ended(self) -> bool:
+        """What began is over by what the fleet keeps: nothing is followed, and nothing waits to be."""
+        with reached(self.redis.port, "default").client as redis:
+            return redis.zcard("{atoms-exporter:default}:ended") >= self.fleet.simulator.switchboard.begun
 
     async def wrong(self, page: Page, *, killed: Iterable[str] = (), busy: bool = False) -> list[str]:
         """Whatever is not as the ledger says, after everybody has ended; empty when all of it is.
@@ -120,7 +127,7 @@ async def replicas(
     *,
     lease: float = LEASE_SECONDS,
     settings: dict[str, str] | None = None,
-    interval: float = 0.25,
+    interval: float = 0.5,
     **options: Any,
 ) -> AsyncIterator[Replicas]:
     """So many replicas that have joined, scraped, with a simulator that waits for ``begin``."""
