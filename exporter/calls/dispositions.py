@@ -16,6 +16,8 @@ from exporter.protocol.labels import label
 
 MOST_REMEMBERED = 200_000
 """Results that are known again: 10 MB at the most."""
+MOST_IDENTIFIERS = 5_000
+"""Identifiers, of all agents, whose words are known."""
 MOST_WORDS = 50
 """Words an identifier may have: an ENUM of more is no closed set, and its others are ``other``."""
 _LONGEST_WORD = 64
@@ -92,7 +94,7 @@ class Analyses:
             return frozenset()
         words = self._words.get((agent.agent_id, identifier))
         if words is None:
-            if len(self._words) >= MOST_REMEMBERED:
+            if len(self._words) >= MOST_IDENTIFIERS:
                 return frozenset()
             words = self._words[agent.agent_id, identifier] = set()
         for word in given.choices or (str(given.value),):

@@ -25,7 +25,7 @@ TRIES: Final = 3
 ONE_OF: Final = 50
 """Of such an agent's calls one of so many is looked at all the same."""
 _MOST_AGENTS: Final = 10_000
-_MOST_PAUSE_SECONDS: Final = 1.0
+_PAUSE_SECONDS: Final = 1.0
 
 
 class _Waiting(NamedTuple):
@@ -83,11 +83,13 @@ class LateAnalytics:
     async def run(self) -> NoReturn:
         """Look when it is time, until cancelled."""
         while True:
-            pause = self._waiting[0].due - self._clock() if self._waiting else _MOST_PAUSE_SECONDS
-            if pause > 0:
-                await asyncio.sleep(min(pause, _MOST_PAUSE_SECONDS))
-            else:
-                await self._look(self._waiting.popleft())
+            await asyncio.sleep(_PAUSE_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look at all calls whose time has come, one after the other."""
+        while self._waiting and self._waiting[0].due <= self._clock():
+            await self._look(self._waiting.popleft())
 
     async def _look(self, waiting: _Waiting) -> None:
         try:
