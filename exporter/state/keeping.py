@@ -187,6 +187,8 @@ class Keeping:
 
     def lost_data(self) -> None:
         """The store does not have what it had kept: the next commit gives it everything again."""
+        if not self._in_full:
+            self._log.warning("the store has lost what it had kept", hint="it gets all of it again")
         self._in_full = True
 
     async def _commit(self) -> bool:
@@ -202,9 +204,8 @@ class Keeping:
             self._on_fenced(fenced)
             return False
         except LostData:
-            if not self._in_full:
-                self._log.warning("the store has lost what it had kept", hint="it gets all of it again")
-            self._in_full = self._failing = True
+            self.lost_data()
+            self._failing = True
             self._counts.commit_failed()
             return False
         except Interrupted as problem:
