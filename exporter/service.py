@@ -351,11 +351,15 @@ class Service:
             )
             self.stop()
 
-    def lost_data(self) -> None:
+    def lost_data(self, store_knows: bool) -> None:
         """The store gets everything again, and calls are looked for again."""
         assert self._keeping is not None, "a fleet keeps what it counts"
-        self._keeping.lost_data()
-        self._spawn(_quietly(self._keeping.keep()))
+        if not store_knows:
+            self._keeping.lost_data()
+        if self._stopping.is_set():
+            return  # the last commit is still to come
+        if not store_knows:
+            self._spawn(_quietly(self._keeping.keep()))
         if self._polling is not None:
             self.polls(True)
 

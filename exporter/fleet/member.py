@@ -59,8 +59,8 @@ class Owner(Protocol):
     def fenced(self, why: Fenced) -> None:
         """Others have taken over: end."""
 
-    def lost_data(self) -> None:
-        """Redis has to be given everything again, and calls have to be looked for again."""
+    def lost_data(self, store_knows: bool) -> None:
+        """Calls have to be looked for again, and, where the store has not met it, Redis has to be given everything."""
 
     def polls(self, does: bool) -> None:
         """Whether this replica asks the API for its lists."""
@@ -245,10 +245,11 @@ class Member:
             self._log.error("the lease cannot be renewed", exc_info=broken)
             self._on_fenced(Fenced("its lease could not be renewed"))
 
-    def _on_lost(self) -> None:
-        self.store.lose()
+    def _on_lost(self, store_knows: bool) -> None:
+        if not store_knows:
+            self.store.lose()
         if self._owner is not None:
-            self._owner.lost_data()
+            self._owner.lost_data(store_knows)
 
     def _on_view(self, view: View) -> None:
         if self._owner is None or self._counts is None:

@@ -100,7 +100,7 @@ class Membership:
 
     :param about: what it says of itself, asked at each renewal.
     :param on_fenced: told, once, that it was taken for dead.
-    :param on_lost: told that Redis has lost something it had kept.
+    :param on_lost: told that Redis has lost something it had kept, and whether the store has met that first.
     :param on_view: told what each renewal told.
     """
 
@@ -111,7 +111,7 @@ class Membership:
     about: Callable[[], About]
     counts: MembershipCounts
     on_fenced: Callable[[Fenced], None]
-    on_lost: Callable[[], None]
+    on_lost: Callable[[bool], None]
     on_view: Callable[[View], None]
     view: View = field(default_factory=View)
     _watched: dict[tuple[str, str, int], float] = field(default_factory=dict)
@@ -173,7 +173,7 @@ class Membership:
             self._say_lost()
         elif seat.losses != self._losses:  # a commit has met it first
             self._losses = seat.losses
-            self.on_lost()
+            self.on_lost(True)
         return await self._look(answer, now)
 
     async def _sit_again(self, about: bytes) -> None:
@@ -186,7 +186,7 @@ class Membership:
 
     def _say_lost(self) -> None:
         self._watched.clear()
-        self.on_lost()
+        self.on_lost(False)
         self._losses = self.seat.losses
 
     async def _look(self, answer: list[Any], now: float) -> float:

@@ -58,7 +58,7 @@ class Replica:
     def _about(self) -> About:
         return About(1.0, 0, 10, "0")
 
-    def _on_lost(self) -> None:
+    def _on_lost(self, store_knows: bool) -> None:
         self.lost += 1
 
     def renewed(self, seconds: float, *, late: bool) -> None:
