@@ -82,7 +82,7 @@ def _salt(event_type: str) -> int:
 _SALTS = {cls: _salt(name) for name, cls in EVENT_CLASSES.items() if cls not in (SSEInit, SSEClose)}
 
 
-_FIRST_SLOTS = 128
+_FIRST_SLOTS = 256
 
 
 def _is_prime(number: int) -> bool:

@@ -11,8 +11,6 @@ from exporter.outputs.recent import Recent
 from exporter.outputs.spans import SHOWN, SpanRecord, spans_of
 from exporter.protocol.events import Event
 
-_SHOWN = frozenset(SHOWN)
-
 
 class Outputs:
     """A ``Recorder`` over metrics and, if there is somewhere to send them, spans.
@@ -32,7 +30,9 @@ class Outputs:
         self._recorders = dict(metrics.calls.recorders)
         for kind, remember in recent.recorders.items() if recent is not None else ():
             self._recorders[kind] = _both(self._recorders[kind], remember)
-        self._show = show
+        if show is not None:
+            for kind in SHOWN:
+                self._recorders[kind] = _both(self._recorders[kind], show)
         self._watch = watch
         self.event_received: Callable[[type[Event], float | None], None] = metrics.event_received
         self.event_duplicate: Callable[[], None] = metrics.event_duplicate
@@ -42,12 +42,9 @@ class Outputs:
 
     def observed(self, facts: Sequence[Observation]) -> None:
         """Count them, and show those that can be shown."""
-        recorders, show = self._recorders, self._show
+        recorders = self._recorders
         for fact in facts:
-            kind = type(fact)
-            recorders[kind](fact)
-            if show is not None and kind in _SHOWN:
-                show(fact)
+            recorders[type(fact)](fact)
         if self._watch is not None:
             self._watch(facts)
 
