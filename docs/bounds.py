@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from exporter import descriptors, strict_yaml
 from exporter.config import loading as configuration
+from exporter.fleet import sharing
 from exporter.network import codings, trust
 from exporter.outputs.otlp import http as otlp
 from exporter.outputs.otlp import settings as otlp_settings
@@ -82,6 +83,16 @@ BOUNDS: tuple[Bound, ...] = (
         'they are shown (`atoms_exporter_streams{state="pending"}`, the page, the log); what is behind the line is '
         "found again by a later look",
         "`streams`, `calls`",
+    ),
+    Bound(
+        "calls found while a fleet's Redis is away",
+        ("Redis",),
+        (),
+        "some hundred bytes a call",
+        f"{sharing.MOST_WAITING:,}",
+        "until Redis is back",
+        "the oldest is forgotten, and the lists are read again from their beginning when Redis is back",
+        "`calls`",
     ),
     Bound(
         "the list of calls",

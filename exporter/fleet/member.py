@@ -186,6 +186,7 @@ class Member:
             look_soon=self._membership.look_soon,
             past_is_known=self.saved.existed,
             bound_hit=bound_hit,
+            look_again=self._look_again,
         )
         return self.sharing
 
@@ -244,6 +245,10 @@ class Member:
         if not renewing.cancelled() and (broken := renewing.exception()) is not None:
             self._log.error("the lease cannot be renewed", exc_info=broken)
             self._on_fenced(Fenced("its lease could not be renewed"))
+
+    def _look_again(self) -> None:
+        if self._owner is not None:
+            self._owner.lost_data(True)
 
     def _on_lost(self, store_knows: bool) -> None:
         if not store_knows:

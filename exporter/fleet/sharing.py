@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -23,7 +23,8 @@ from exporter.fleet.seat import Seat
 from exporter.receivers.discovery import FoundCall
 from exporter.receivers.following import Following
 
-_MOST_WAITING = 100_000
+MOST_WAITING: Final = 100_000
+"""Words about calls that wait for Redis; beyond it the oldest is forgotten."""
 _AT_ONCE = 200
 _READ_AT_ONCE = 20
 _BLOCK_MILLISECONDS = 1_000
@@ -39,7 +40,8 @@ class Sharing:
 
     :param look_soon: told that somebody has come or gone.
     :param past_is_known: what an earlier life of the fleet counted is known: no call is left out because of it.
-    :param bound_hit: told ``found_calls`` when more was found than the outbox holds.
+    :param bound_hit: told ``calls`` when more was found than the outbox holds.
+    :param look_again: told, once all that is left has been sent, that some was not: the lists are to be read again.
     """
 
     redis: AsyncRedis
@@ -50,9 +52,11 @@ class Sharing:
     look_soon: Callable[[], None]
     past_is_known: bool
     bound_hit: Callable[[str], None]
+    look_again: Callable[[], None]
     _outbox: OrderedDict[tuple[str, str], Row] = field(default_factory=OrderedDict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _last: bytes | str = "0-0"
+    _missed: bool = False
 
     # -- what is found here
 
@@ -103,9 +107,10 @@ class Sharing:
             return
         key = (row.call_id, row.kind)
         self._outbox[key] = row
-        if len(self._outbox) > _MOST_WAITING:
+        if len(self._outbox) > MOST_WAITING:
             self._outbox.popitem(last=False)
-            self.bound_hit("found_calls")
+            self.bound_hit("calls")
+            self._missed = True
         self._news.set()
 
     # -- to all
@@ -126,6 +131,9 @@ class Sharing:
                             self._outbox[key] = row
                             self._outbox.move_to_end(key, last=False)
                     await asyncio.sleep(_RETRY_SECONDS)
+            if self._missed and not self._outbox:
+                self._missed = False
+                self.look_again()
 
     async def _publish(self, rows: list[Row]) -> list[bytes]:
         parts: list[str | bytes] = []
