@@ -68,7 +68,7 @@ async def test_a_machine_whose_clock_is_wrong_after_a_restart_counts_every_event
     (tmp_path / "sitecustomize.py").write_text(SHIFTED, encoding="utf-8")
     wrong = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}", "TESTS_CLOCK_IS_OFF_BY": str(off_by)}
     settings = {"state.path": str(tmp_path / "state.db"), "state.checkpoint_interval": "1s"}
-    soon = time.time() + 10  # what begins before the first life does is not counted
+    soon = time.time() + 45  # what begins before the first life does is not counted, and that may take a while
     async with world(
         tmp_path, calls=8, total_calls=12, speed=1.0, ramp_seconds=20.0, starts_at=soon, settings=settings
     ) as here:
