@@ -128,6 +128,7 @@ async def replicas(
     lease: float = LEASE_SECONDS,
     settings: dict[str, str] | None = None,
     interval: float = 0.5,
+    ask_for_calls: bool = True,
     **options: Any,
 ) -> AsyncIterator[Replicas]:
     """So many replicas that have joined, scraped, with a simulator that waits for ``begin``."""
@@ -138,7 +139,7 @@ async def replicas(
         redis.start()
         async with contextlib.AsyncExitStack() as stack:
             here = await stack.enter_async_context(fleet(folder, settings=given, env=backend.env, **options))
-            scraper = Scraper(here, interval)
+            scraper = Scraper(here, interval, ask_for_calls=ask_for_calls)
             made = Replicas(here, redis, scraper, backend, lease, stack)
             for name in names:
                 made.add(name)

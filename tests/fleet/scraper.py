@@ -20,6 +20,7 @@ from tests.system.books import Page
 from tests.system.world import until
 
 _COUNTERS = ("_total", "_count", "_sum", "_bucket")
+_ACTIVE = "atoms_calls_active{"
 _HEADERS = {
     "User-Agent": "Prometheus/2.42.0",
     "Accept": "text/plain;version=0.0.4",
@@ -30,9 +31,10 @@ _HEADERS = {
 class Scraper:
     """Visits every replica of a fleet that answers, every ``interval`` seconds, and adds up."""
 
-    def __init__(self, here: Fleet, interval: float = 0.25) -> None:
+    def __init__(self, here: Fleet, interval: float = 0.25, *, ask_for_calls: bool = True) -> None:
         self._fleet = here
         self._interval = interval
+        self._ask_for_calls = ask_for_calls
         self._last: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self._gauges: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self._grown: defaultdict[str, float] = defaultdict(float)
@@ -76,6 +78,8 @@ class Scraper:
                     return
             self._take(replica.name, text)
             self.visits[replica.name] += 1
+            if not self._ask_for_calls:
+                return
             async with session.get(f"{replica.url}/api/v1/calls") as answer:
                 calls = (await answer.json())["calls"]
         except (ClientError, TimeoutError, OSError):
@@ -110,6 +114,10 @@ class Scraper:
             return all(self.visits[each.name] >= before.get(each.name, 0) + times for each in self._fleet.alive)
 
         await until(visited, seconds, "visits to all replicas")
+
+    def active(self, name: str) -> int:
+        """How many calls a replica follows, by its last page."""
+        return int(sum(value for series, value in self._gauges[name].items() if series.startswith(_ACTIVE)))
 
     def added_up(self) -> Page:
         """All counters' growth over all replicas; gauges as they are now, added up."""
