@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
 def _perform(stage: Rehearsal, seconds: float) -> None:
     """Good traffic, then a slow node and some trouble, which last: what somebody sees who was just woken."""
     time.sleep(seconds * 0.6)
-    stage.misbehave({"slow_node": SLOW, "drop": 0.1, "malformed": 0.002, "call_failure": 0.15})
+    stage.misbehave({"slow_node": SLOW, "drop": 0.1, "malformed": 0.002, "call_failure": 0.15, "new_version": 1.0})
     time.sleep(seconds * 0.4)
 
 

@@ -18,8 +18,12 @@ def health(
     """
     last = metrics.last_errors
     good, reason = ready
+    if good:
+        # Ready stays who was ready once: its streams go on. The list may be out of reach all the same.
+        good = not metrics.api_problem
+        reason = "the list of calls can be read" if good else "the list of calls cannot be read now"
     return [
-        Health("Atoms API", good, reason if not good else "the list of calls can be read", last.get("api")),
+        Health("Atoms API", good, reason, last.get("api")),
         _streams(metrics, max_streams),
         _state(metrics, state_says),
         _otlp(metrics, traces_on=traces_on),

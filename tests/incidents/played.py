@@ -170,8 +170,7 @@ INCIDENTS = (
             Panel("Billed by agent"),
         ),
         r"Calls of .+ cost more than before since .+ Version 4",
-        calls=60,
-        healthy=300.0,
+        healthy=240.0,
     ),
     Incident(
         "the account is at its limit",
@@ -199,7 +198,7 @@ INCIDENTS = (
         "warning",
         75,
         (Panel("Calls ended per minute, by outcome", largest("outcome", "lost")),),
-        r"Calls of .+ fail since .+ Such a call: CALL-",
+        r"Calls of .+ fail since .+ Such a call: ",
         alone=False,  # what streams miss is not there either
         settings={"ATOMS_EXPORTER_HISTORY__PATIENCE": "10s"},
     ),
@@ -208,7 +207,7 @@ INCIDENTS = (
         {"half_open": 1.0},
         "AtomsEventsRecovered",
         "warning",
-        15,
+        60,  # calls end ten of these minutes later, and what their streams missed comes after that
         (Panel("Rejected, duplicate and recovered events per minute"),),
         alone=False,  # compressed, the idle time of a stream is half an hour: they count as stale as well
     ),
