@@ -85,7 +85,7 @@ async def _live(here: World, servers: list[Prometheus], lives: int, seconds: flo
     under_way = len(await life.calls())
     here.simulator.drain()
     await here.played(600)
-    await life.settled()
+    await life.settled(600)
     await _scraped_thrice(servers)
     ledger = here.ledger
     shown = await life.page()

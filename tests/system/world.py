@@ -86,7 +86,7 @@ class Exporter:
             file.seek(self._began_at)
             return file.read().decode("utf-8", "replace")
 
-    async def listening(self, seconds: float = 30.0) -> Exporter:
+    async def listening(self, seconds: float = 120.0) -> Exporter:
         """Wait until it serves. Fails with its log when it ends instead."""
 
         def found() -> bool:
