@@ -51,26 +51,21 @@ class Prometheus:
                 for series in found["result"]:
                     yield series["metric"], [float(value) for _, value in series["values"]]
 
-    async def added_up(self) -> Page:
-        """What all counters grew by: a series' first value is where it begins, less than before is a reset."""
-        page = Page()
+    async def added_up(self) -> tuple[Page, list[str]]:
+        """What all counters grew by: a series' first value is where it begins, less than before is a reset. And those
+        that fell, one line each: whatever fell was added once more."""
+        page, fell = Page(), []
         sums: defaultdict[str, defaultdict[frozenset[tuple[str, str]], float]] = page.samples
         async for have, values in self.stored():
             name = have.pop("__name__")
             have.pop("job"), have.pop("instance")
             grown = sum(now if now < before else now - before for before, now in pairwise(values))
-            if not name.endswith(tuple(_KINDS)):
+            if name.endswith(tuple(_KINDS)):
+                fell += [f"{name}{have}: {before:g} to {now:g}" for before, now in pairwise(values) if now < before]
+            else:
                 grown = values[-1]
             sums[name][frozenset(have.items())] += grown
-        return page
-
-    async def steps_back(self) -> list[str]:
-        """Counters that fell, one line each: whatever fell was added once more."""
-        fell = []
-        async for labels, values in self.stored():
-            if labels["__name__"].endswith(tuple(_KINDS)):
-                fell += [f"{labels}: {before:g} to {now:g}" for before, now in pairwise(values) if now < before]
-        return fell
+        return page, fell
 
 
 @contextlib.asynccontextmanager

@@ -95,10 +95,10 @@ async def _live(here: World, servers: list[Prometheus], lives: int, seconds: flo
     )
     assert not (wrong := _unequal(ledger, shown)), f"on the page itself: {report(wrong)}"
     for server in servers:
-        added_up = await server.added_up()
+        added_up, fell = await server.added_up()
         told = ", ".join(f"{added_up.total(name):g} {what}" for name, what in _SAID)
         sys.stdout.write(f"{await server.scrapes()} scrapes: {told}\n")
-        assert not (fell := await server.steps_back()), report(fell)
+        assert not fell, report(fell)
         assert not (wrong := _unequal(ledger, added_up)), f"in Prometheus: {report(wrong)}"
     assert await life.stop() == 0
 
