@@ -27,11 +27,15 @@ def silence() -> list[Any]:
         ),
         graph(
             "Dead air",
-            "Share of the calls' time in which neither side was heard for more than five seconds.",
+            "Share of the time of calls that ended in which neither side was heard for more than five seconds. Where in "
+            "a call that was: its trace.",
             "percentunit",
             Query(
-                share(rate(f"{_SILENCE}_sum", NODE, *BY_NODE), rate("atoms_node_duration_seconds_sum", NODE, *BY_NODE)),
-                NODE_LEGEND,
+                share(
+                    rate(f"{_SILENCE}_sum", AGENT, *BY_AGENT),
+                    rate("atoms_call_duration_seconds_sum", AGENT, *BY_AGENT),
+                ),
+                "{{agent_name}}",
             ),
             top=1.0,
         ),
