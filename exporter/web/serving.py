@@ -148,7 +148,9 @@ class RunningWeb:
     @web.middleware
     async def _mark(self, request: web.Request, handler: Next) -> web.StreamResponse:
         clock = asyncio.get_running_loop().time
-        client = self._inside[request.protocol]
+        client = self._inside.get(request.protocol)
+        if client is None:  # gone before its request had its turn: this process has slept
+            return await handler(request)
         client.busy_since = clock()
         try:
             response = await handler(request)
