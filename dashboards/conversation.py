@@ -27,8 +27,8 @@ def silence() -> list[Any]:
         ),
         graph(
             "Dead air",
-            "Share of the time of calls that ended in which neither side was heard for more than five seconds. Where in "
-            "a call that was: its trace.",
+            "Share of the time of calls that ended in which neither side was heard for more than five seconds. Where "
+            "in a call that was: its trace.",
             "percentunit",
             Query(
                 share(
