@@ -215,8 +215,8 @@ class Member:
         raise asyncio.CancelledError
 
     async def said_by_others(self, identities: Iterable[str]) -> list[str]:
-        """Which of these another replica counts, or has counted; the rest are for this one to count. Waits for Redis
-        for a while, then counts them all."""
+        """Which of these another replica has counted; the rest are for this one to count. Waits for Redis, and for the
+        commit of another that is about to count one, for a while; it may be gone before that."""
         asked = list(identities)
         for _ in range(_ASKS_FOR_RESULTS if asked else 0):
             try:
@@ -226,7 +226,9 @@ class Member:
                     break
                 await asyncio.sleep(1.0)
                 continue
-            return [each for each, mine in zip(asked, answers, strict=False) if mine == 0]
+            if 2 not in answers:
+                return [each for each, mine in zip(asked, answers, strict=False) if mine == 0]
+            await asyncio.sleep(1.0)
         return []
 
     # -- what its membership tells
