@@ -149,8 +149,8 @@ class RunningWeb:
     async def _mark(self, request: web.Request, handler: Next) -> web.StreamResponse:
         clock = asyncio.get_running_loop().time
         client = self._inside.get(request.protocol)
-        if client is None:  # gone before its request had its turn: this process has slept
-            return await handler(request)
+        if client is None:  # gone before its request had its turn (this process has slept): there is nobody to answer
+            raise asyncio.CancelledError
         client.busy_since = clock()
         try:
             response = await handler(request)
