@@ -196,7 +196,7 @@ INCIDENTS = (
         {"gap": {"probability": 1.0, "seconds": 2}, "log_away": {"probability": 1.0, "seconds": 80_000}},
         "AtomsCallsLost",
         "warning",
-        75,
+        100,
         (Panel("Calls ended per minute, by outcome", largest("outcome", "lost")),),
         r"Calls of .+ fail since .+ Such a call: ",
         alone=False,  # what streams miss is not there either
