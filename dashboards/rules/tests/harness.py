@@ -25,7 +25,7 @@ Labels = tuple[tuple[str, str], ...]
 _ANSWERED = re.compile(r"time: (?P<at>\w+),\s+exp: *(?:\S.*)?\s+got: *(?P<got>.*)")
 _FIRING = re.compile(r'\{(?P<labels>(?:[^"}]|"(?:[^"\\]|\\.)*")*)\} ')
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_UNITS = {"d": DAY, "h": HOUR, "m": MINUTE, "s": 1.0}
+_UNITS = {"w": 7 * DAY, "d": DAY, "h": HOUR, "m": MINUTE, "s": 1.0}
 
 
 def promtool() -> str | None:
@@ -184,7 +184,7 @@ def asked(
         command = [str(promtool()), "test", "rules", str(path)]
         told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
     said = told.stdout + told.stderr
-    found = {_seconds(match["at"]): match["got"].strip() for match in _ANSWERED.finditer(said)}
+    found = {told_seconds(match["at"]): match["got"].strip() for match in _ANSWERED.finditer(said)}
     missing = [at for at in times if at > 0 and at not in found]
     if missing:
         raise RuntimeError(f"promtool did not answer for {missing[0]:g} s: {said[:2000]}")
@@ -216,5 +216,6 @@ def _told(labels: Labels) -> dict[str, str]:
     return {name: value for name, value in labels if name not in {"__name__", "alertstate"}}
 
 
-def _seconds(text: str) -> float:
-    return sum(float(amount) * _UNITS[unit] for amount, unit in re.findall(r"(\d+)([dhms])", text))
+def told_seconds(text: str) -> float:
+    """A time as promtool writes it: seven days are a week."""
+    return sum(float(amount) * _UNITS[unit] for amount, unit in re.findall(r"(\d+)([wdhms])", text))
