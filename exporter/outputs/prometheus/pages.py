@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from math import inf
 from typing import NamedTuple, Protocol
 
 from prometheus_client import Metric
@@ -19,6 +20,8 @@ _USUAL_WAIT_SECONDS = 5.0
 _LOOK_SECONDS = 0.05
 _SHARE_OF_TIMEOUT = 0.4
 """Of what a scraper waits for its page, how much may be spent on a commit that does not come to an end."""
+_SURELY_WAITS = 0.5
+"""Of the same: who was answered before that had hardly given up."""
 
 
 _Key = tuple[str, tuple[str, ...], int | None, int | None]
@@ -67,6 +70,7 @@ class Showing:
 
     async def page(self, accept: str, names: tuple[str, ...] = (), scrape: Scrape | None = None) -> Page:
         """One page at a time for each format: whoever asks meanwhile, and has seen as much, gets the same page."""
+        asked_at = time.monotonic()
         accept = OPENMETRICS if wants_openmetrics(accept) else TEXT  # a page for each header were one for each client
         visit = self._scrapers.visit(scrape, self._clock()) if scrape is not None else None
         moment = self._metrics.store.moment
@@ -89,16 +93,18 @@ class Showing:
             task.add_done_callback(lambda _: self._done(key, rendering))
         content_type, body, current = await asyncio.shield(rendering.task)
         whole = floor == -1 and not names
-        return Page(content_type, body, self._receipt(visit if current else None, rendering.edition, whole))
+        patience = scrape.timeout_seconds if scrape is not None else None
+        until = asked_at + _SURELY_WAITS * patience if patience is not None else inf
+        return Page(content_type, body, self._receipt(visit if current else None, rendering.edition, whole, until))
 
     def _done(self, key: _Key, rendering: _Rendering | None) -> None:
         if self._rendering.get(key) is rendering:
             del self._rendering[key]
 
-    def _receipt(self, visit: Visit | None, edition: int, whole: bool) -> Callable[[], None]:
+    def _receipt(self, visit: Visit | None, edition: int, whole: bool, until: float) -> Callable[[], None]:
         def went_out() -> None:
             if visit is not None:
-                self._scrapers.got(visit, edition, whole=whole)
+                self._scrapers.got(visit, edition, whole=whole, in_time=time.monotonic() < until)
 
         return went_out
 

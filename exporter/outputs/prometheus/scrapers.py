@@ -56,7 +56,7 @@ class _Scraper:
     last one before that, or, while a page is on its way to it, ``last``. ``whole``: the last one on which it saw every
     series at its value."""
 
-    __slots__ = ("at", "connection", "key", "last", "valued", "whole")
+    __slots__ = ("at", "connection", "in_time", "key", "last", "sent", "valued", "whole")
 
     def __init__(self, key: str, valued: int, last: int, at: float) -> None:
         self.key = key
@@ -65,6 +65,19 @@ class _Scraper:
         self.at = at
         self.whole = -1
         self.connection: Connection | None = None
+        self.sent = 0
+        self.in_time = False
+
+    def settle(self, *, kept_connection: bool) -> None:
+        """It asks again. Who keeps its connection has read the page before; who gave up has closed it. By another one,
+        only a page that came early was read: to show a series at 0 once more is no step back."""
+        self.last = max(self.last, self.sent) if kept_connection else self.surely
+        self.sent = 0
+
+    @property
+    def surely(self) -> int:
+        """The edition it saw last, if nothing more is heard from it on this connection."""
+        return max(self.last, self.sent) if self.in_time else self.last
 
     @property
     def away(self) -> bool:
@@ -109,8 +122,11 @@ class Scrapers:
         alike = [scraper for scraper in self._known if scraper.key == scrape.key]
         for scraper in alike:
             if scrape.connection is not None and scraper.connection is scrape.connection:
+                scraper.settle(kept_connection=True)
                 return scraper, scraper.last
         away = [scraper for scraper in alike if scraper.away]
+        for scraper in away:
+            scraper.settle(kept_connection=False)
         if not away:
             floor = max([self.shown, *(scraper.valued for scraper in self._known)])
             scraper = _Scraper(scrape.key, floor, floor, 0.0)
@@ -118,9 +134,10 @@ class Scrapers:
             return scraper, floor
         return min(away, key=lambda scraper: scraper.at), _common_floor(away)
 
-    def got(self, visit: Visit, edition: int, *, whole: bool = False) -> None:
-        """The page of this edition went out to whoever made the visit. ``whole``: nothing on it was new to them."""
-        visit.scraper.last = max(visit.scraper.last, edition)
+    def got(self, visit: Visit, edition: int, *, whole: bool = False, in_time: bool = True) -> None:
+        """The page of this edition went out to whoever made the visit. ``whole``: nothing on it was new to them;
+        ``in_time``: long before they give up. Whether they have read it shows when they come again."""
+        visit.scraper.sent, visit.scraper.in_time = edition, in_time
         if whole:
             visit.scraper.whole = max(visit.scraper.whole, edition)
 
@@ -130,7 +147,7 @@ class Scrapers:
 
     def seen(self) -> list[SeenPages]:
         """For whoever keeps it."""
-        return [SeenPages(each.key, each.valued, each.last, each.at) for each in self._known]
+        return [SeenPages(each.key, each.valued, each.surely, each.at) for each in self._known]
 
     def were_kept(self, seen: Sequence[SeenPages], shown: int) -> None:
         """What another life would know by now."""

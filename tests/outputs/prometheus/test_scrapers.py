@@ -26,12 +26,12 @@ class Door:
         self.edition = 0
         self.now = 0.0
 
-    def visit(self, key: str, line: Line | None) -> int:
+    def visit(self, key: str, line: Line | None, *, in_time: bool = True) -> int:
         """A page that arrives; the edition from which on series are new to its reader."""
         self.now += 1
         visit = self.scrapers.visit(Scrape(key, line), self.now)
         self.edition += 1
-        self.scrapers.got(visit, self.edition)
+        self.scrapers.got(visit, self.edition, in_time=in_time)
         return visit.floor
 
     def restart(self) -> None:
@@ -54,6 +54,18 @@ def test_a_page_that_did_not_arrive_was_not_seen() -> None:
     door.visit("a", line)
     assert door.scrapers.visit(Scrape("a", line), 5.0).floor == 1
     assert door.scrapers.visit(Scrape("a", line), 6.0).floor == 1
+
+
+def test_a_late_page_was_read_if_the_connection_is_kept_and_else_it_may_have_been_given_up() -> None:
+    """Who gives up closes the connection; what went out into it nobody has read."""
+    door, line = Door(), Line()
+    assert door.visit("a", line) == 0
+    assert door.visit("a", line, in_time=False) == 1
+    assert door.visit("a", line, in_time=False) == 2
+    line.closed = True
+    assert door.visit("a", Line(), in_time=False) == 2, "what was new on the late page is new again"
+    door.restart()
+    assert door.visit("a", Line()) == 2
 
 
 def test_two_behind_one_address_are_told_apart_by_their_connections() -> None:
