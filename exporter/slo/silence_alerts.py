@@ -34,13 +34,16 @@ def _stopped(limits: AlertThresholds, ranges: Ranges, job: str, by: str) -> Aler
         return f"sum by ({by}) (sum_over_time({tile}[{ranges(span)}:{ranges(step)}] offset {ranges(offset)}))"
 
     def quiet(window: float, before: float) -> str:
-        week, day = begun(window, _WEEK), begun(window, DAY)
+        same, day = begun(window, _WEEK), begun(window, DAY)
+        # Of twelve calls an hour ten may fall into these minutes by chance, not thrice as many into thrice the time.
+        around = f"{begun(3 * window, _WEEK - window)} * {number(1 / 3)}"
+        week = f"({same} <= {on} ({around})) or {on} ({around} and {on} {same})"
         lately = f"{begun(before, window)} * {number(window / before)}"
         # Within the first week a day ago may have been another kind of day: then what came lately counts as well.
         both = f"({day} <= {on} ({lately})) or {on} ({lately} and {on} {day})"
         still = f"{begun(3 * DAY, window, 30 * MINUTE)} > 0"
-        usual = f"({week} and {on} ({still}))\nor {on}\n({both} unless {on} {week})\nor {on}\n"
-        usual += f"({lately} unless {on} {day} unless {on} {week})"
+        usual = f"(({week}) and {on} ({still}))\nor {on}\n(({both}) unless {on} {same})\nor {on}\n"
+        usual += f"({lately} unless {on} {day} unless {on} {same})"
         up = f"up{{job={quoted(job)}}}"
         came = f"sum by ({by}) (increase(atoms_calls_started_total[{ranges(window)}])) > 0"
         return (
