@@ -72,7 +72,7 @@ async def test_who_knows_the_password_is_answered_while_many_guess(tmp_path: Pat
 
 
 async def test_with_few_descriptors_streams_leave_some_and_the_log_says_how_many(tmp_path: Path) -> None:
-    async with world(tmp_path, calls=160, total_calls=160, speed=40.0) as here:
+    async with world(tmp_path, calls=160, total_calls=160, speed=12.0) as here:
         here.through = ("sh", "-c", 'ulimit -n 256 && exec "$@"', "sh")
         exporter = await here.exporter()
         here.simulator.begin()

@@ -129,6 +129,8 @@ class World:
                 bad = place.failing(minute)
                 shares = {"completed": 1 - bad, "failed": bad}
                 return place.calls * shares.get(labels["outcome"], 0.0)
+            if spec.name == "atoms_dead_air_seconds":
+                return place.calls * 0.1  # a part of what the calls last
             if "call" in spec.name.split("_")[1]:
                 return place.calls
             if spec.name == "atoms_user_turns_total":
