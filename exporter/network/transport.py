@@ -8,7 +8,8 @@ were renewed. Who waits for an answer sets a deadline for the whole of it: httpx
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import httpx
@@ -92,7 +93,8 @@ class _Pool:
     async def send(self, request: httpx.Request) -> httpx.Response:
         self._under_way += 1
         try:
-            response = await self._transport.handle_async_request(request)
+            with _told():
+                response = await self._transport.handle_async_request(request)
         except BaseException:
             await self._done()
             raise
@@ -113,6 +115,16 @@ class _Pool:
         await self._transport.aclose()
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    """What TLS refuses after the handshake (a certificate that TLS 1.3 misses, a broken record) httpx passes on as it
+    is; here it is what it is for everybody else: a connection that broke while it was read."""
+    try:
+        yield
+    except ssl.SSLError as error:
+        raise httpx.ReadError(f"TLS: {error.reason or error}") from error
+
+
 class _Lent(httpx.AsyncByteStream):
     """A body whose end its pool hears of."""
 
@@ -121,8 +133,9 @@ class _Lent(httpx.AsyncByteStream):
         self._pool: _Pool | None = pool
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
-            yield chunk
+        with _told():
+            async for chunk in self._stream:
+                yield chunk
 
     async def aclose(self) -> None:
         try:
