@@ -33,7 +33,7 @@ _LONGEST_FIRST = (
     "tests/system/test_webhooks.py",
     "tests/slo/test_rule_scenarios.py",
 )
-"""Two processes share the files: with a long one last, the other would wait for it."""
+"""Several processes share the files: with a long one last, the others would wait for it."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
