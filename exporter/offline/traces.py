@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 import httpx
@@ -19,6 +19,9 @@ from exporter.errors import AtomsExporterError, ConfigError, Interrupted, Refuse
 TRACE_ID: Final = re.compile(r"[0-9a-fA-F]{32}")
 _SECONDS: Final = 10.0
 _MOST_BYTES: Final = 64 << 20
+"""Of one page."""
+_CALLS_ON_A_PAGE: Final = 5_000
+_MOST_PAGES: Final = 1_000
 
 
 def own_address(listen: ListenAddress, *, tls: bool) -> str:
@@ -32,7 +35,7 @@ async def call_of_trace(trace_id: str, exporter: str, env: Mapping[str, str]) ->
     Raises Interrupted when it does not answer, Refused when it does not know the trace or wants to know who asks; both
     say what to do.
     """
-    for call in await _calls(exporter, env):
+    async for call in _calls(exporter, env):
         if call.get("trace_id") == trace_id.lower() and isinstance(call.get("call_id"), str):
             return str(call["call_id"])
     raise Refused(
@@ -43,12 +46,24 @@ async def call_of_trace(trace_id: str, exporter: str, env: Mapping[str, str]) ->
     )
 
 
-async def _calls(exporter: str, env: Mapping[str, str]) -> list[dict[str, object]]:
+async def _calls(exporter: str, env: Mapping[str, str]) -> AsyncIterator[dict[str, object]]:
+    """All that the exporter lists, page by page."""
+    page, pages = 1, 1
+    while page <= pages:
+        calls, pages = await _page(exporter, env, page)
+        for call in calls:
+            yield call
+        page += 1
+
+
+async def _page(exporter: str, env: Mapping[str, str], page: int) -> tuple[list[dict[str, object]], int]:
+    """The calls of one page, and how many pages there are."""
     try:
         trust = ssl.create_default_context(cafile=env.get("SSL_CERT_FILE") or None)
+        url = f"{exporter.rstrip('/')}/api/v1/calls?page={page}&limit={_CALLS_ON_A_PAGE}"
         async with (
             httpx.AsyncClient(trust_env=False, timeout=_SECONDS, verify=trust) as client,
-            client.stream("GET", f"{exporter.rstrip('/')}/api/v1/calls") as answer,
+            client.stream("GET", url) as answer,
         ):
             body = bytearray()
             async for piece in answer.aiter_bytes():
@@ -65,11 +80,13 @@ async def _calls(exporter: str, env: Mapping[str, str]) -> list[dict[str, object
     return _read(bytes(body))
 
 
-def _read(body: bytes) -> list[dict[str, object]]:
+def _read(body: bytes) -> tuple[list[dict[str, object]], int]:
     try:
-        calls = json.loads(body)["calls"]
-        return [call for call in calls if isinstance(call, dict)]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        answer = json.loads(body)
+        pages = answer.get("pages", 1)
+        calls = [call for call in answer["calls"] if isinstance(call, dict)]
+        return calls, min(pages, _MOST_PAGES) if isinstance(pages, int) else 1
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _not_there("what answers there is no exporter") from None
 
 

@@ -27,6 +27,13 @@ async def test_a_call_that_the_exporter_knows_is_found_by_its_trace_in_either_ca
             assert await call_of_trace(written, at.web.urls[0], {}) == CALL
 
 
+async def test_a_call_far_behind_the_others_is_found_too() -> None:
+    """The list comes in pages."""
+    many = [dataclasses.replace(OTHER, call_id=f"CALL-{number}", trace_id=f"{number:032x}") for number in range(11_000)]
+    async with site(Backstage(calls=[*many, KNOWN])) as at:
+        assert await call_of_trace(TRACE, at.web.urls[0], {}) == CALL
+
+
 async def test_a_trace_that_nobody_knows_says_where_else_its_call_is_written() -> None:
     async with site(Backstage(calls=[OTHER])) as at:
         with pytest.raises(Refused, match=r"does not know trace .* gen_ai\.conversation\.id"):
