@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from exporter.calls.account import FAILING_REASONS
+
 from .colours import BAD_SHARE_STEPS
 from .panels import graph, ranking, rows
 from .queries import AGENT, BY_AGENT, BY_NODE, CHANNEL, NODE, NODE_LEGEND, Query, increase, quantile, rate, share
@@ -115,7 +117,7 @@ def _funnel() -> list[Query]:
 
 def _ends_by_node() -> Any:
     visits = f"({increase('atoms_node_visits_total', NODE, *BY_NODE)} > 0)"
-    failing = "|".join(("connection_error", "system_error", "error", "timeout"))
+    failing = "|".join(FAILING_REASONS)
 
     def ends(reasons: str) -> str:
         return increase("atoms_node_exits_total", f'{NODE},reason=~"{reasons}"', *BY_NODE)

@@ -16,6 +16,8 @@ END_REASONS = (
     "connection_error", "system_error", "error", "other", "unknown",
 )  # fmt: skip
 """Why calls end, in the API's words; a word it has not told of is ``other``."""
+FAILING_REASONS = ("connection_error", "system_error", "error", "timeout")
+"""Neither side wanted these calls to end."""
 _KNOWN = {reason.replace("_", ""): reason for reason in END_REASONS} | {"noanswer": "dial_no_answer"}
 
 

@@ -21,6 +21,7 @@ from exporter.protocol.units import LONGEST_PLAUSIBLE_SECONDS
 RAN = ("tool", "knowledgebase", "variable_extraction", "api_call")
 """What runs inside turns, in the order in which it is given its share."""
 UNATTRIBUTED = "unattributed"
+"""What a turn took beyond everything that is known to have run in it."""
 _TOOL, _API = 0, 3
 
 _MOST_TURNS = 1024

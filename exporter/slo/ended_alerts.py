@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from exporter.calls.account import FAILING_REASONS
+
 from .annotations import AGENT, Alert
 from .call_alerts import TILE, counted
 from .promql import DAY, HOUR, MINUTE, Ranges, duration, number, summed_increase
 from .shares import lasting
 from .thresholds import AlertThresholds
 
-FAILING_REASONS = ("connection_error", "system_error", "error", "timeout")
-"""Neither side wanted these calls to end."""
 _NOT_ANSWERED = ("unknown", "dial_no_answer", "busy", "voicemail")
 _LEAST_HOURS = 3
 """Hours with calls enough that a rise is told against: the first ones of an agent are no yardstick."""

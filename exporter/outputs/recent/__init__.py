@@ -10,10 +10,10 @@ from exporter.outputs.recent.calls import EndedCall, SlowTurn, TurnsOf
 from exporter.outputs.recent.hour import Hour, Minute, NodeHour, quantiles, summed
 from exporter.outputs.recent.look import Look, Version
 from exporter.outputs.recent.memory import Recent
-from exporter.outputs.recent.troubles import FAILING_REASONS, Trouble, troubles
+from exporter.outputs.recent.troubles import BAD_OUTCOMES, Trouble, troubles
 
 __all__ = [
-    "FAILING_REASONS",
+    "BAD_OUTCOMES",
     "EndedCall",
     "Hour",
     "Look",

@@ -19,10 +19,10 @@ from exporter.calls.observations import (
     TurnUnanswered,
     UserSpoke,
 )
+from exporter.calls.stages import UNATTRIBUTED
 from exporter.outputs.recent.calls import Calls, EndedCall, TurnsOf
 from exporter.outputs.recent.hour import MINUTES, NodeHour
 from exporter.outputs.recent.look import Look, NodeMemory, Version, key_of
-from exporter.outputs.recent.rings import UNATTRIBUTED
 from exporter.outputs.recent.troubles import LATE_SECONDS, Trouble, troubles
 
 _MOST_PLACES: Final = 1000

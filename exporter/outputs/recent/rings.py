@@ -6,12 +6,11 @@ from array import array
 from collections import Counter
 from typing import Final
 
+from exporter.calls.stages import UNATTRIBUTED
 from exporter.outputs.recent.hour import MINUTES
 
 _SPAN_MINUTES: Final = 3
 _MOST_NAMES: Final = 32
-UNATTRIBUTED: Final = "unattributed"
-"""What a turn took beyond the stages that the platform reports, until it is known what ran meanwhile."""
 
 
 class Ring:

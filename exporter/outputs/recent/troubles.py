@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, median
 from typing import Final, NamedTuple
 
+from exporter.calls.account import FAILING_REASONS
 from exporter.outputs.recent.calls import EndedCall
 from exporter.outputs.recent.hour import MINUTES
 from exporter.outputs.recent.look import Look, NodeMemory, Version, key_of
@@ -25,8 +26,6 @@ _DEAR: Final = 2.0
 LATE_SECONDS: Final = 3.0
 """A first word after more than this is late."""
 BAD_OUTCOMES: Final = frozenset(("failed", "lost"))
-FAILING_REASONS: Final = frozenset(("connection_error", "system_error", "error", "timeout"))
-"""Neither side wanted these calls to end."""
 
 
 class Trouble(NamedTuple):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from html import escape
 
-from exporter.outputs.recent import FAILING_REASONS
+from exporter.calls.account import FAILING_REASONS
+from exporter.outputs.recent import BAD_OUTCOMES
 from exporter.web.pages.frame import ago, clock_time, named, table
 from exporter.web.pages.view import FrontView, Health
-
-BAD_OUTCOMES = ("failed", "lost")
 
 
 def ends(view: FrontView) -> str:
