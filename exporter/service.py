@@ -709,13 +709,16 @@ async def prepared(
         yield await asyncio.to_thread(Service, config, env, log, member=member, **how)
 
 
-def fleet_settings(config: Config) -> Settings | None:
-    """The fleet over Redis that the configuration names. Raises ConfigError for one that cannot be reached."""
+def fleet_settings(config: Config, url: str | None = None) -> Settings | None:
+    """The fleet over Redis that the configuration names, or the one at ``url``. Raises ConfigError for one that cannot
+    be reached."""
     fleet = config.fleet
-    if fleet.redis_url is None:
+    if url is None and fleet.redis_url is not None:
+        url = fleet.redis_url.get_secret_value()
+    if url is None:
         return None
     settings = Settings(
-        fleet.redis_url.get_secret_value(),
+        url,
         fleet.replica_name,
         fleet.namespace,
         fleet.lease,

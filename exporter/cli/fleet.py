@@ -15,7 +15,7 @@ from exporter.cli.options import ConfigFile, Settings, configured
 from exporter.cli.printing import remark, say
 from exporter.config import Config
 from exporter.errors import ConfigError
-from exporter.fleet.connecting import SCHEMES, Redis, check_url, shown_url
+from exporter.fleet.connecting import SCHEMES, Redis, shown_url
 from exporter.fleet.copying import Place, copied, taken_seat
 from exporter.fleet.looking import FleetSeen, seen
 from exporter.fleet.member import Settings as FleetSettings
@@ -43,8 +43,8 @@ def fleet_command(
     say(json.dumps(asdict(found), indent=2) if as_json else _table(found, time.time()))
 
 
-def _fleet_of(config: Config) -> FleetSettings:
-    where = fleet_settings(config)
+def _fleet_of(config: Config, url: str | None = None) -> FleetSettings:
+    where = fleet_settings(config, url)
     if where is None:
         raise ConfigError("fleet.redis_url", "is required: it says where the fleet's Redis is")
     return where
@@ -128,14 +128,9 @@ def _opened(where: str, config: Config, stack: ExitStack, *, new: bool) -> Place
         store = SQLiteStore(path)
         stack.callback(store.close)
         return store
-    if where != "redis":
-        check_url(where)
-        fleet = config.fleet
-        password = fleet.redis_password.get_secret_value() if fleet.redis_password is not None else None
-        redis, name = Redis(where, fleet.namespace, password=password), fleet.replica_name
-    else:
-        settings = _fleet_of(config)
-        redis, name = Redis(settings.url, settings.namespace, password=settings.password), settings.name
+    settings = _fleet_of(config, None if where == "redis" else where)
+    redis = Redis(settings.url, settings.namespace, password=settings.password)
     stack.callback(redis.close)
-    remark(f"{shown_url(where)}: replica {name}" if where != "redis" else f"replica {name}")
-    return stack.enter_context(taken_seat(redis, name))
+    replica = f"replica {settings.name}"
+    remark(replica if where == "redis" else f"{shown_url(where)}: {replica}")
+    return stack.enter_context(taken_seat(redis, settings.name))

@@ -69,11 +69,9 @@ def taken_seat(redis: Redis, name: str) -> Iterator[WholeFleet]:
 
     :raises ConfigError: replicas are there.
     """
-    answer = redis.run("join", name, int(_LEASE_SECONDS * 1000), b"", uuid4().hex)
-    if answer[0] != b"joined":
+    seat = Seat.given(name, redis.run("join", name, int(_LEASE_SECONDS * 1000), b"", uuid4().hex))
+    if seat is None:
         raise ConfigError("fleet.redis_url", f"replica {name} is there: stop all of them first")
-    _, epoch, fleet_id, version, founded = answer
-    seat = Seat(name, epoch.decode(), fleet_id.decode(), version, founded == 1)
     try:
         with meaning():
             others = [each.decode() for each in redis.client.hkeys(f"{redis.prefix}epochs") if each.decode() != name]

@@ -115,11 +115,6 @@ class Member:
         """The fleet as it was last told."""
         return self._membership.view
 
-    @property
-    def is_poller(self) -> bool:
-        """It asks the API for its lists."""
-        return self._polls
-
     # -- its life
 
     async def begin(self) -> None:

@@ -82,9 +82,8 @@ async def joined(
         except Interrupted as problem:
             why, hint = str(problem), "nothing can be counted before it is known what was"
         else:
-            if answer[0] == b"joined":
-                _, epoch, fleet_id, version, founded = answer
-                return Seat(name, epoch.decode(), fleet_id.decode(), version, founded == 1)
+            if (seat := Seat.given(name, answer)) is not None:
+                return seat
             pause = min(answer[1] / 1000 + 0.01, _RETRY_SECONDS)
             why, hint = f"another replica has the name {name}", "it is ours when its lease is over (fleet.name)"
         if time.monotonic() - said_at >= _SAY_AGAIN_SECONDS:
@@ -179,9 +178,7 @@ class Membership:
     async def _sit_again(self, about: bytes) -> None:
         seat = self.seat
         answer = await self.redis.run("rejoin", seat.name, seat.epoch, uuid4().hex, self._milliseconds, about)
-        if answer[0] == b"fenced":
-            raise Fenced("another process has this replica's name")
-        seat.fleet_id = answer[1].decode()
+        seat.taken_again(answer)
         self._say_lost()
 
     def _say_lost(self) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from exporter.state.kept import Fenced
 
 
 @dataclass
@@ -21,3 +25,20 @@ class Seat:
     """Nobody was there before."""
     losses: int = 0
     """How often Redis was found to have lost something."""
+
+    @classmethod
+    def given(cls, name: str, answer: Sequence[Any]) -> Seat | None:
+        """What the script ``join`` has answered to this name; ``None``: somebody else has it."""
+        if answer[0] != b"joined":
+            return None
+        _, epoch, fleet_id, version, founded = answer
+        return cls(name, epoch.decode(), fleet_id.decode(), version, founded == 1)
+
+    def taken_again(self, answer: Sequence[Any]) -> None:
+        """What ``rejoin`` has answered.
+
+        :raises Fenced: a later process has the name.
+        """
+        if answer[0] == b"fenced":
+            raise Fenced("another process has this replica's name")
+        self.fleet_id = answer[1].decode()

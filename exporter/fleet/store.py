@@ -153,9 +153,7 @@ class RedisStore:
     def _sit_again(self) -> None:
         seat = self._seat
         answer = self._redis.run("rejoin", seat.name, seat.epoch, uuid4().hex, int(self._lease * 1000), b"")
-        if answer[0] == b"fenced":
-            raise Fenced("another process has this replica's name")
-        seat.fleet_id = answer[1].decode()
+        seat.taken_again(answer)
 
     def _arguments(
         self, commit: Commit, news: Mapping[str, bytes], released: Sequence[str]

@@ -147,10 +147,12 @@ class Followed:
 
     def weigh(self) -> None:
         """What follows from all that was said."""
-        if self._verdict is not None:
-            if self._changed is not None:
-                self._changed.set()
-            return
+        if self._verdict is None:
+            self._judge()
+        if self._changed is not None:
+            self._changed.set()
+
+    def _judge(self) -> None:
         verdict = weigh(self._case, self._around.patience, self._around.monotonic())
         if isinstance(verdict, Over | NotOursForNow):
             self._verdict = verdict
@@ -160,8 +162,6 @@ class Followed:
         elif isinstance(verdict, AskTheLog) and verdict.at < inf and not self._asking:
             self._asking = True
             self._around.spawn(self._ask())
-        if self._changed is not None:
-            self._changed.set()
 
     def _with_news(self) -> Case:
         known = self.news()

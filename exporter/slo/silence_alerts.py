@@ -33,14 +33,18 @@ def _stopped(limits: AlertThresholds, ranges: Ranges, job: str, by: str) -> Aler
     def begun(span: float, offset: float, step: float = TILE) -> str:
         return f"sum by ({by}) (sum_over_time({tile}[{ranges(span)}:{ranges(step)}] offset {ranges(offset)}))"
 
+    def lesser(one: str, other: str) -> str:
+        """Of what both have."""
+        return f"({one} <= {on} ({other})) or {on} ({other} and {on} {one})"
+
     def quiet(window: float, before: float) -> str:
         same, day = begun(window, _WEEK), begun(window, DAY)
         # Of twelve calls an hour ten may fall into these minutes by chance, not thrice as many into thrice the time.
         around = f"{begun(3 * window, _WEEK - window)} * {number(1 / 3)}"
-        week = f"({same} <= {on} ({around})) or {on} ({around} and {on} {same})"
+        week = lesser(same, around)
         lately = f"{begun(before, window)} * {number(window / before)}"
         # Within the first week a day ago may have been another kind of day: then what came lately counts as well.
-        both = f"({day} <= {on} ({lately})) or {on} ({lately} and {on} {day})"
+        both = lesser(day, lately)
         still = f"{begun(3 * DAY, window, 30 * MINUTE)} > 0"
         usual = f"(({week}) and {on} ({still}))\nor {on}\n(({both}) unless {on} {same})\nor {on}\n"
         usual += f"({lately} unless {on} {day} unless {on} {same})"
