@@ -99,9 +99,15 @@ class RedisServer:
         return self._process.pid
 
     def start(self) -> None:
-        """Run, from what was kept; returns when it listens."""
+        """Run, from what was kept; returns when it has read that: it listens before."""
         process = self._process = subprocess.Popen(self._command)
-        _wait_for(lambda: _listening(self.port), process, self._log)
+        _wait_for(lambda: _listening(self.port) and not self._is_loading(), process, self._log)
+
+    def _is_loading(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5.0) as line:
+            line.sendall(b"PING\r\n")
+            return line.recv(64).startswith(b"-LOADING")
+        return True
 
     def stop(self) -> None:
         """Ask it to end, and wait."""
