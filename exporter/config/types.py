@@ -47,7 +47,7 @@ class Rule:
 
     def __call__(self, value: Any) -> Any:
         """The value the program uses. Raises ValueError saying what is allowed."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of value has its own way
 
     def show(self, value: Any) -> Any:
         """As it would be written in YAML."""

@@ -68,15 +68,15 @@ class Child:
     @property
     def version(self) -> float:
         """Changes whenever the child does."""
-        raise NotImplementedError
+        raise NotImplementedError  # what its numbers are, each kind of series knows
 
     def numbers(self) -> list[float]:
         """All that is kept of it."""
-        raise NotImplementedError
+        raise NotImplementedError  # what its numbers are, each kind of series knows
 
     def become(self, numbers: Sequence[float]) -> None:
         """Take the numbers another life has kept."""
-        raise NotImplementedError
+        raise NotImplementedError  # what its numbers are, each kind of series knows
 
 
 class Counter(Child):
