@@ -48,7 +48,7 @@ def log_entry(
         "to": script.to_phone,
         "createdAt": iso(created_ms),
         "updatedAt": iso(updated_ms),
-        "disconnectionReason": script.reason if over else None,
+        "disconnectionReason": script.reason or None if over else None,
         "callFailureReason": script.failure or None if over else None,
         "callCost": script.cost if over else 0,
         "versionId": sha256(f"{script.agent_id}/{script.version}".encode()).hexdigest()[:24],

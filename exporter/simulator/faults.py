@@ -65,6 +65,7 @@ FAULTS: Mapping[str, str] = {
     "no_greeting": "call: the agent does not say its greeting (with `silent_agent`: not a word)",
     "late_greeting": "call: the agent's greeting comes `seconds` late (default 6)",
     "broken_end": "call: a completed one is ended by an error or a timeout, as its end and its log say",
+    "blocked": "call: is not let through: it brings no event or only its end, list and log say `blocked`",
     "dear": "call: costs `factor` times as much (default 4)",
     "limit": "account: at most `calls` at once (default 10); beyond that an outbound one waits in the queue, any other "
     "rings for 30 s and is dropped, without any event or log",
@@ -329,6 +330,7 @@ class Faults:
                 (round(1000 * (f.seconds or 6)) for f in self._active.get("late_greeting", ())), default=0
             ),
             broken_end=rate("broken_end"),
+            blocked=rate("blocked"),
             dear=rate("dear"),
             dear_factor=max((fault.factor for fault in self._active.get("dear", ())), default=1.0),
             canary=self._canary,

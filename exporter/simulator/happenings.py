@@ -82,8 +82,9 @@ class Conditions:
     The rates are probabilities: per tool call (``tool_failure``, replaces the tool's own rate when set), per call
     (``call_failure``, ``call_without_end``, ``never_ends``), per turn (``negative_latency``, ``unknown_event``,
     ``silent_agent``, ``agent_error``, ``dead_air``, ``custom_event``); ``recording_failure``, ``new_version`` and
-    ``quiet_agents``, ``no_greeting``, ``late_greeting`` (by ``greeting_late_ms``), ``broken_end`` and ``dear`` (by
-    ``dear_factor``) are per call. ``slow_tools`` are factors on the latency of tools, by function (``*``: of any).
+    ``quiet_agents``, ``no_greeting``, ``late_greeting`` (by ``greeting_late_ms``), ``broken_end``, ``blocked`` and
+    ``dear`` (by ``dear_factor``) are per call. ``slow_tools`` are factors on the latency of tools, by function (``*``:
+    of any).
     ``canary`` is appended to every free text, header, body, number, URL and variable of events and webhooks.
     """
 
@@ -106,6 +107,7 @@ class Conditions:
     late_greeting: float = 0.0
     greeting_late_ms: int = 0
     broken_end: float = 0.0
+    blocked: float = 0.0
     dear: float = 0.0
     dear_factor: float = 1.0
     canary: str = ""
@@ -145,8 +147,9 @@ def conditions_at(schedule: Schedule, at_ms: int) -> Conditions:
 class CallScript:
     """One whole call. A pure function of seed, number and conditions gives it.
 
-    ``outcome`` is the truth (completed, failed, no_answer, busy, cancelled), ``status`` what the API's call log says
-    (it knows no ``busy``), ``reason`` the disconnection reason. ``never_ends``: nothing ever says that it is over.
+    ``outcome`` is the truth (completed, failed, no_answer, busy, blocked, cancelled), ``status`` what the API's call
+    log says (it knows no ``busy``), ``reason`` the disconnection reason: none for a blocked one, of which there may be no
+    event at all. ``never_ends``: nothing ever says that it is over.
     ``attempt`` is 0 for a first one and how-manieth it is for a retry; ``version`` is the agent's.
     """
 
@@ -171,6 +174,11 @@ class CallScript:
     is_test: bool = False
     dear: float = 1.0
     """How many times the usual price it costs."""
+
+    @property
+    def last_ms(self) -> int:
+        """When its last event happens, or when it ends without any."""
+        return self.happenings[-1].at_ms if self.happenings else self.ended_ms
 
     @property
     def cost(self) -> float:

@@ -110,6 +110,8 @@ class CallBook:
         """Nothing is left waiting. One that never ends has not ``ended``; but nothing more of it will come (``over``),
         and it has its end when somebody gives it up."""
         if over:
+            if self._connected_ms is None:  # nobody let it through, and yet there was a call
+                self.book.add("atoms_calls_started_total", (self._agent, self._channel))
             self._conclude()
             self._account(script, ended=ended, waited_ms=waited_ms)
         if self._node is None:
@@ -124,7 +126,7 @@ class CallBook:
     def _account(self, script: CallScript, *, ended: bool, waited_ms: int) -> None:
         """What the call log says beside the events."""
         where = (self._agent, self._channel)
-        reason = script.reason if ended else "unknown"
+        reason = script.reason if ended and script.reason else "unknown"
         self.book.add("atoms_call_end_reasons_total", (*where, reason))
         self.book.add("atoms_node_exits_total", (self._agent, self._node or "none", reason))
         self.book.add("atoms_call_attempts_total", (*where, "retry" if script.attempt else "initial"))

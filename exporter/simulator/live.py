@@ -125,12 +125,12 @@ class ScriptedCall:
     @property
     def due_ms(self) -> int | None:
         """When the next event happens, or the stream ends; None once over, or when it never ends."""
-        happenings = self.script().happenings
-        if self._next < len(happenings):
-            return self.started_ms + happenings[self._next].at_ms
-        if self.over or self.script().never_ends:
+        script = self.script()
+        if self._next < len(script.happenings):
+            return self.started_ms + script.happenings[self._next].at_ms
+        if self.over or script.never_ends:
             return None
-        return self.started_ms + happenings[-1].at_ms + _CLOSING_MS
+        return self.started_ms + script.last_ms + _CLOSING_MS
 
     def take(self) -> tuple[Happening, bytes] | None:
         """Publish the next event; None: the call is over now."""

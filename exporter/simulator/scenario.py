@@ -24,6 +24,7 @@ _STATUS = {
     "failed": "failed",
     "no_answer": "no_answer",
     "busy": "failed",
+    "blocked": "blocked",
     "cancelled": "cancelled",
 }
 _ERRORS = (
@@ -47,7 +48,10 @@ def script(seed: int, number: int, schedule: Schedule = PLAIN) -> CallScript:
     plan = _plan(rng, channel)
     if fails < first.call_failure:
         plan = "failed"
-    never_ends = endless < first.never_ends
+    refused = Random(f"blocked/{seed}/{number}")
+    if refused.random() < first.blocked:
+        plan = "blocked"
+    never_ends = endless < first.never_ends and plan != "blocked"
     talk = Conversation(agent, schedule, rng, fault_rng)
     over = Random(f"over/{seed}/{number}")
     reason = _play(talk, plan, rng, over)
@@ -56,7 +60,8 @@ def script(seed: int, number: int, schedule: Schedule = PLAIN) -> CallScript:
     talked = plan in ("agent_hangup", "user_hangup", "failed")
     if outcome == "completed" and over.random() < first.broken_end:
         reason = over.choice(("connection_error", "connection_error", "system_error", "timeout"))
-    if not never_ends:
+    wordless = plan == "blocked" and refused.random() < 0.5
+    if not never_ends and not wordless:
         _end(talk, outcome, reason, without_end=silent < first.call_without_end, talked=talked)
     return CallScript(
         seed=seed,
@@ -101,7 +106,9 @@ def _plan(rng: Random, channel: str) -> str:
 
 
 def _play(talk: Conversation, plan: str, rng: Random, over: Random) -> str:
-    """Everything up to the end; returns the disconnection reason."""
+    """Everything up to the end; returns the disconnection reason, for which the API has no word where nobody rang."""
+    if plan == "blocked":
+        return ""
     talk.metrics(5, *talk.pipeline.initial_zeros())
     if talk.agent.before_call_api:
         talk.call_api(90 + rng.randrange(60), "pre_call_api", talk.agent.before_call_api)

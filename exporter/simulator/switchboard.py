@@ -265,16 +265,17 @@ class Switchboard:
         schedule = ((0, self._faults.conditions()),)
         began_ms = now_ms
         if unreached:
-            began_ms -= self._planned(number).happenings[-1].at_ms + 1000
+            began_ms -= self._planned(number).last_ms + 1000
         skew_ms = int(skewed.hours * 3_600_000) if skewed else 0
         plain = schedule[0][1] == PLAIN[0][1]
         call = ScriptedCall(
             options.seed, number, began_ms, options.dialect, PLAIN if plain else schedule, skew_ms, waited_ms
         )
         self.live[call.call_id] = call
-        self._announce("pre-conversation", call, now_ms)
+        if call.script().outcome != "blocked":  # it is said when a call connects
+            self._announce("pre-conversation", call, now_ms)
         if self._faults.strikes("webhook_premature", rng):
-            planned_ms = call.script().happenings[-1].at_ms
+            planned_ms = call.script().last_ms
             self._announce("post-conversation", call, now_ms + int(planned_ms * 0.4), premature=True)
         if unreached:
             while (due_ms := call.due_ms) is not None and due_ms <= now_ms and call.take():

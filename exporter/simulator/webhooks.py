@@ -27,6 +27,7 @@ _CALL_STATUS = {
     "completed": "completed",
     "no_answer": "no-answer",
     "busy": "busy",
+    "blocked": "failed",
     "failed": "failed",
     "cancelled": "canceled",
 }

@@ -269,23 +269,6 @@ CASES: tuple[Case, ...] = (
         ramp_seconds=2.0,
     ),
     streams(
-        "strict_filter",
-        "a list that refuses a filter with busy or blocked, and no webhooks",
-        "strict_filter=1",
-        webhooks=False,
-        busy=False,
-        check=every(struck("strict_filter")),
-    ),
-    streams(
-        "strict_attempts",
-        "a list that refuses to be asked for retries and has them all the same, and no webhooks",
-        "strict_attempts=1,strict_filter=1",
-        webhooks=False,
-        busy=False,
-        check=every(struck("strict_attempts"), counted("atoms_call_attempts_total", attempt="retry")),
-        total_calls=40,
-    ),
-    streams(
         "suffering",
         "slow tools, mute agents, dead air, the customer's own events, recordings that fail, a new version; gaps, "
         "reordered and duplicate frames",
@@ -306,28 +289,15 @@ CASES: tuple[Case, ...] = (
             counted("atoms_turn_stage_latency_seconds_count", stage="api_call"),
         ),
     ),
-    streams(
-        "limit",
-        "over the account's limit: a queue, and callers dropped without any event; no webhooks",
-        "limit=1:calls=4",
-        webhooks=False,
-        busy=False,
-        check=every(
-            struck("limit", least=5),
-            lambda outcome, page, here: outcome.expect(
-                page.total("atoms_concurrency_limit") == 4, "the limit is not the account's"
-            ),
-        ),
-        total_calls=24,
-    ),
-    streams(
-        "everything",
-        "all of these at once",
-        EVERY_FAULT,
-        settings=_SOON,
-        busy=False,
-        calls=16,
-        total_calls=48,
-        check=struck("drop", "replay", "gap", "half_open", "duplicate", "over_before_connect"),
-    ),
+)
+
+EVERYTHING = streams(
+    "everything",
+    "all of these at once",
+    EVERY_FAULT,
+    settings=_SOON,
+    busy=False,
+    calls=16,
+    total_calls=48,
+    check=struck("drop", "replay", "gap", "half_open", "duplicate", "over_before_connect"),
 )

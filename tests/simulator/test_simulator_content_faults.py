@@ -225,6 +225,41 @@ def test_calls_with_a_broken_end_are_completed_and_say_why_they_ended():
     assert broken.total("atoms_calls_ended_total", outcome="completed") > 20
 
 
+def test_calls_that_are_not_let_through_have_their_end_as_only_event_or_none_and_are_counted():
+    calls = [script(3, number, ((0, Conditions(blocked=1.0, never_ends=1.0)),)) for number in range(40)]
+    assert {call.status for call in calls} == {"blocked"}
+    assert {tuple(event.kind for event in call.happenings) for call in calls} == {(), ("call_end",)}
+    blocked = totals_of(blocked=1.0)
+    assert blocked.total("atoms_calls_ended_total", outcome="blocked") == 40
+    assert blocked.total("atoms_calls_started_total") == 40
+    assert blocked.total("atoms_call_end_reasons_total", reason="unknown") == 40
+    assert blocked.total("atoms_call_cost_total") == blocked.total("atoms_call_setup_seconds_count") == 0
+
+
+def test_a_call_is_blocked_or_as_it_would_have_been():
+    usual = [script(3, number) for number in range(40)]
+    some = [script(3, number, ((0, Conditions(blocked=0.5)),)) for number in range(40)]
+    let_through = [(was, call) for was, call in zip(usual, some, strict=True) if call.outcome != "blocked"]
+    assert 10 < len(let_through) < 30
+    assert all(was == call for was, call in let_through)
+
+
+async def test_list_and_log_call_a_blocked_call_blocked_and_webhooks_that_come_at_its_end_failed():
+    async with Receiver() as receiver:
+        options = FAST | {"calls": 6, "total_calls": 6, "faults": faults("blocked"), "webhook_url": receiver.url}
+        async with api(**options) as (simulator, client):
+            await asyncio.wait_for(simulator.drained(), 30)
+            asked = {"statusFilter": "busy,blocked", "callAttemptFilter": "all", "limit": 10}
+            rows = (await client.get("/conversation", params=asked)).json()["data"]["logs"]
+            logs = [(await client.get(f"/conversation/{row['callId']}")).json()["data"] for row in rows]
+        told = [body["metadata"] for _, _, body in receiver.got]
+    assert len(rows) == len(told) == 6
+    assert {row["status"] for row in (*rows, *logs)} == {"blocked"}
+    assert {row["disconnectionReason"] for row in logs} == {None}
+    assert {one["eventType"] for one in told} == {"post-conversation"}
+    assert {one["callData"]["callStatus"] for one in told} == {"failed"}
+
+
 def test_dear_calls_cost_so_many_times_as_much():
     usual, dear = totals_of(), totals_of(dear=1.0, dear_factor=4.0)
     assert dear.total("atoms_call_cost_total") == pytest.approx(4 * usual.total("atoms_call_cost_total"), rel=0.01)
