@@ -148,8 +148,8 @@ class CallScript:
     """One whole call. A pure function of seed, number and conditions gives it.
 
     ``outcome`` is the truth (completed, failed, no_answer, busy, blocked, cancelled), ``status`` what the API's call
-    log says (it knows no ``busy``), ``reason`` the disconnection reason: none for a blocked one, of which there may be no
-    event at all. ``never_ends``: nothing ever says that it is over.
+    log says (it knows no ``busy``), ``reason`` the disconnection reason: none for a blocked one, of which there may be
+    no event at all. ``never_ends``: nothing ever says that it is over.
     ``attempt`` is 0 for a first one and how-manieth it is for a retry; ``version`` is the agent's.
     """
 
