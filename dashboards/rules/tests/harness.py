@@ -55,7 +55,8 @@ class World:
     """What happens over some hours, and how often it is scraped.
 
     A series that appears is shown at 0 first and at its value from the next scrape on, as the exporter does it.
-    ``away`` are spans in which no scrape succeeds; counters outlive them.
+    ``away`` are spans in which no scrape succeeds, ``gone`` those in which there is no such target; counters outlive
+    both. ``beside`` are other processes of the same world, each told what happens to it.
     """
 
     seconds: float
@@ -63,6 +64,8 @@ class World:
     job: str = "atoms-exporter"
     instance: str = "x:9464"
     away: list[tuple[float, float]] = field(default_factory=list)
+    gone: list[tuple[float, float]] = field(default_factory=list)
+    beside: list[World] = field(default_factory=list)
     _counts: dict[tuple[str, Labels], list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     _gauges: dict[tuple[str, Labels], list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     _known: set[tuple[str, Labels]] = field(default_factory=set)
@@ -81,19 +84,20 @@ class World:
 
     def series(self) -> list[dict[str, str]]:
         """What promtool takes as ``input_series``."""
-        up = [math.nan if self._missing(at) else 1.0 for at in self._scrapes()]
-        made = {("up", ()): [0.0 if math.isnan(value) else value for value in up]}
+        up = [math.nan if _within(self.gone, at) else float(not self._missing(at)) for at in self._scrapes()]
+        made = {("up", ()): up}
         for key in sorted(self._known | set(self._counts)):
             made[key] = self._scraped(self._growth(key))
         for key, changes in self._gauges.items():
             made[key] = self._scraped(_held(sorted(changes), self._scrapes()))
-        return [{"series": self._selector(*key), "values": _written(values)} for key, values in made.items()]
+        own = [{"series": self._selector(*key), "values": _written(values)} for key, values in made.items()]
+        return own + [series for other in self.beside for series in other.series()]
 
     def _scrapes(self) -> list[float]:
         return [n * self.scrape_seconds for n in range(int(self.seconds / self.scrape_seconds) + 1)]
 
     def _missing(self, at: float) -> bool:
-        return any(begin <= at < end for begin, end in self.away)
+        return _within(self.away, at) or _within(self.gone, at)
 
     def _growth(self, key: tuple[str, Labels]) -> list[float]:
         values, total, events, shown = [], 0.0, sorted(self._counts.get(key, ())), key in self._known
@@ -118,6 +122,10 @@ class World:
         every = (*labels, ("job", self.job), ("instance", self.instance))
         told = ",".join(f'{name}="{value}"' for name, value in every if name != "le" or metric.endswith("_bucket"))
         return f"{metric}{{{told}}}"
+
+
+def _within(spans: Iterable[tuple[float, float]], at: float) -> bool:
+    return any(begin <= at < end for begin, end in spans)
 
 
 def _held(changes: list[tuple[float, float]], scrapes: list[float]) -> list[float]:

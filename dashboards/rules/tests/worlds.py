@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from . import fleets
 from .harness import DAY, HOUR, MINUTE, Firing, World, firings
 from .traffic import Agent, Call, at_a_steady_pace, at_random, place, traffic
 
@@ -233,6 +234,10 @@ WORLDS: tuple[Callable[[], World], ...] = (
     streams_silent,
     streams_refused,
     lists_refused,
+    fleets.one_gone,
+    fleets.rolling_restart,
+    fleets.one_killed_again_and_again,
+    fleets.redis_away,
 )
 
 
