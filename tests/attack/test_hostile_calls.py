@@ -84,19 +84,46 @@ async def test_a_history_beyond_our_bound_is_asked_for_once_and_what_the_list_sa
 
 
 @pytest.mark.attack
-@pytest.mark.parametrize("kind", ["heavy_history", "long_history"])
-async def test_eight_large_histories_at_once_take_no_more_memory_than_one(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "outcome"),
+    [
+        ("heavy_history", "completed"),
+        ("long_history", "completed"),
+        ("large_history", "lost"),
+        ("packed_history", "lost"),
+        ("bomb", "completed"),
+    ],
+)
+async def test_eight_at_once_take_no_more_memory_than_one_and_nobody_waits_until_they_are_over(
+    kind: str, outcome: str, tmp_path: Path
+) -> None:
+    """Histories come down when their calls are over, compressed streams until then: eight of a kind at a time."""
     async with world(tmp_path, webhooks=False, calls=4, total_calls=8, speed=10.0) as here:
-        exporter = await here.exporter()
+        exporter, hostile = await here.exporter(), here.simulator.hostile
         here.simulator.begin()
-        ids = here.simulator.hostile.begin(kind, 8, 3.0, here.simulator.now_ms())
+        ids = hostile.begin(kind, 8, 6.0, here.simulator.now_ms())
+
+        async def followed() -> bool:
+            return set(ids) <= {call["call_id"] for call in await exporter.calls()}
+
+        def ended() -> int:
+            return sum(f"call_id={each} outcome=" in exporter.log for each in ids)
+
         async with watching(exporter) as watch:
+            await until(followed, what="the hostile calls are followed")
+            if kind != "bomb":
+                await until(lambda: hostile.asked.total() > 0, 60, "the first of their histories is asked for")
+            scrapes, probes = watch.scrapes, watch.probes
+            assert ended() == 0, "they are not over yet"
+            await until(lambda: ended() == len(ids), 300, "they are over")
+            assert watch.scrapes > scrapes, "a scrape is answered before the last of them is over"
+            assert watch.probes > probes
             await here.played(120)
             page = await honest_settled(exporter, set(ids), 60)
-            assert losses(here, page) == [], "other calls do not wait for them"
-            await exporter.settled(300)
         assert watch.unanswered == []
-        page = await exporter.page()
-        assert page.total("atoms_calls_ended_total", agent_id="hostile", outcome="completed") == 8
+        assert losses(here, page) == []
+        ends = page.rows("atoms_calls_ended_total", ["agent_id", "outcome"])
+        assert {how: times for (who, how), times in ends.items() if who == "hostile"} == {outcome: len(ids)}
         assert exporter.most_rss < MOST_BYTES, f"{exporter.most_rss / 2**20:.0f} MiB"
         assert await exporter.stop() == 0
+        assert "Traceback" not in exporter.log
