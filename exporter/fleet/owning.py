@@ -1,7 +1,8 @@
 """Which calls this replica follows: those it claims, those it takes over, those that were its own before.
 
 Of the members, hashing names the one that claims a call at once. Whatever waits for longer than two seconds is claimed
-by anybody with room.
+by anybody with room. Where nobody could claim anything for a while the two seconds begin when one can, or whoever looks
+first would have it all.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -71,6 +73,8 @@ class Owning:
     _wanted: dict[str, None] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _gone_since: dict[str, float] = field(default_factory=dict)
+    _closed_at: float = -inf
+    """When Redis last let nobody claim anything, by the monotonic clock."""
     _adopted: bool = False
     _too_many: int = 0
 
@@ -121,23 +125,30 @@ class Owning:
         for gone in self.view.gone:
             await self._take_over(gone)
         if (room := self.room()) > 0:
-            await self._claim(await self._waiting(min(room, _MOST_SCANNED)))
+            await self._claim(await self._waiting(room))
 
     async def _claim_wanted(self) -> None:
         while self._wanted and (room := self.room()) > 0:
             some = list(self._wanted)[: min(room, _AT_ONCE)]
-            if await self._claim(some) is None:
-                return  # Redis has not been back for long enough: they wait there
+            if await self._claim(some) is None:  # Redis has not been back for long enough: they wait there
+                self._wanted.clear()  # who is to have them is asked again when it has: members come meanwhile
+                return
             for call_id in some:
                 self._wanted.pop(call_id, None)
 
-    async def _waiting(self, most: int) -> list[str]:
-        """Calls that have waited for so long that anybody may have them."""
+    async def _waiting(self, room: int) -> list[str]:
+        """Calls that have waited for so long that anybody may have them; when nobody could have had any, its own."""
+        anybody = self._open_for_longer_than_patience()
+        most = min(room, _MOST_SCANNED) if anybody else _MOST_SCANNED
         with meaning():
             seconds, microseconds = await self.redis.client.time()
-            upto = seconds * 1000 + microseconds // 1000 - int(_PATIENCE_SECONDS * 1000)
+            upto = seconds * 1000 + microseconds // 1000 - (int(_PATIENCE_SECONDS * 1000) if anybody else 0)
             found = await self.redis.client.zrangebyscore(f"{self.redis.prefix}waiting", "-inf", upto, 0, most)
-        return [call_id.decode() for call_id in found]
+        call_ids = [call_id.decode() for call_id in found]
+        return call_ids if anybody else [call_id for call_id in call_ids if self._is_first(call_id)][:room]
+
+    def _open_for_longer_than_patience(self) -> bool:
+        return time.monotonic() - self._closed_at > _PATIENCE_SECONDS
 
     async def _adopt(self) -> None:
         """Its own calls: of an earlier life of its name, or claimed by a request whose answer was lost."""
@@ -153,7 +164,9 @@ class Owning:
 
     async def _take_over(self, gone: Gone) -> None:
         """Calls of one who is gone: those that hashing gives to this replica, after a while any."""
-        anybody = time.monotonic() - self._gone_since.get(gone.name, time.monotonic()) > _PATIENCE_SECONDS
+        now = time.monotonic()
+        waited = now - self._gone_since.get(gone.name, now) > _PATIENCE_SECONDS
+        anybody = waited and self._open_for_longer_than_patience()
         cursor, taken = 0, 0
         while True:
             with meaning():
@@ -184,6 +197,7 @@ class Owning:
                 "claim", self.seat.name, self.seat.epoch, int(self.lease_seconds * 1000), *some
             )
             if answer[0] != b"claimed":
+                self._closed_at = time.monotonic()
                 return None  # too early, or fenced: the next renewal says so
             ours = []
             for call_id, what, told in zip(some, answer[1::3], answer[2::3], strict=True):

@@ -68,7 +68,11 @@ class Replicas:
         """The first calls, and until each replica has some of them."""
         self.fleet.simulator.begin()
         names = [replica.name for replica in self.fleet.alive]
-        await until(lambda: all(self.scraper.seen_at[name] for name in names), 30, "every replica follows calls")
+        try:
+            await until(lambda: all(self.scraper.seen_at[name] for name in names), 30, "every replica follows calls")
+        except AssertionError as late:
+            seen = {name: len(self.scraper.seen_at[name]) for name in names}
+            raise AssertionError(f"{late}: {seen}\n{self.fleet.log}") from None
 
     async def taken_for_dead(self, name: str, seconds: float = 30.0) -> None:
         """Wait until a life has found that others have taken over, and has ended: a supervisor begins the next."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from exporter.fleet.shards import first
 from tests.fleet.replicas import LEASE_SECONDS, THREE, Replicas, replicas
 from tests.system.books import report
 from tests.system.world import until
@@ -29,6 +30,19 @@ async def test_three_replicas_count_what_one_would(tmp_path: Path) -> None:
         page = await here.over()
         assert not (wrong := await here.wrong(page, busy=True)), report(wrong) + here.fleet.log
         assert not here.scraper.shared_seconds, "no call was followed by two"
+
+
+async def test_calls_that_waited_for_a_young_fleet_are_divided_as_any_are(tmp_path: Path) -> None:
+    patience = 2.0
+    options = {"calls": 24, "speed": 1.0, "webhooks": False, "lease": 3 * patience}
+    async with replicas(tmp_path, **options) as here:
+        here.fleet.simulator.begin()
+        live = here.fleet.simulator.switchboard.live
+        followed = here.scraper.followed
+        await until(lambda: 0 < len(live) == sum(map(len, followed.values())), 30, "every call is followed")
+        assert {call: name for name, calls in followed.items() for call in calls if call in live} == {
+            call: first(THREE, call) for call in live
+        }
 
 
 async def test_one_is_killed_and_comes_back(tmp_path: Path) -> None:
