@@ -89,6 +89,15 @@ QUESTIONS = (
         "the account is at its limit",
     ),
     Asked(
+        "Do calls wait in a queue, and does it grow?",
+        "atoms_calls_queued",
+        "atoms-cost",
+        "Calls at once and the limit",
+        "AtomsQueueGrowing",
+        "Outbound calls wait",
+        "the queue grows",
+    ),
+    Asked(
         "Why did calls end?",
         "atoms_call_end_reasons_total",
         "atoms-flow",

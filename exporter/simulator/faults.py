@@ -69,6 +69,8 @@ FAULTS: Mapping[str, str] = {
     "dear": "call: costs `factor` times as much (default 4)",
     "limit": "account: at most `calls` at once (default 10); beyond that an outbound one waits in the queue, any other "
     "rings for 30 s and is dropped, without any event or log",
+    "slow_carrier": "account: outbound calls begin at least `seconds` of the simulated clock apart (default 5); just "
+    "as many are handed in as ever, and wait in the queue",
     "tool_failure": "tool call: fails with this probability",
     "call_failure": "call: fails after some turns",
     "never_opens": "call: its stream is never opened but answered `status` (default 204, 301, 500, JSON, HTML in turn)",
@@ -300,6 +302,12 @@ class Faults:
     def limit(self) -> int | None:
         """Calls that the account may have at once; None: no fault says so."""
         return min((fault.calls for fault in self._active.get("limit", ())), default=None)
+
+    @property
+    def dialling_ms(self) -> int | None:
+        """From the beginning of one outbound call to the next one's, by the simulated clock; None: no fault says so."""
+        carriers = self._active.get("slow_carrier", ())
+        return max((round(1000 * (5.0 if one.seconds is None else one.seconds)) for one in carriers), default=None)
 
     def conditions(self) -> Conditions:
         """What the faults in force do to the content of calls."""

@@ -362,7 +362,7 @@ class Simulator:
         """The queue, where the list is asked for it."""
         if statuses and "in_queue" not in statuses.split(","):
             return []
-        entries = self.switchboard.queued_entries()
+        entries = self.switchboard.queue.entries()
         return [entry for entry in entries if _ATTEMPTS[attempts or "initial"](entry["retryAttemptNumber"])]
 
     def _matching(self, statuses: str, agents: str, types: str) -> list[Call]:

@@ -18,6 +18,7 @@ from .happenings import CallScript
 from .live import Call, ScriptedCall
 from .oddities import Oddities
 from .options import SimulatorOptions
+from .queueing import Queue, Queued
 from .scenario import PLAIN
 from .steady import SteadyCall
 from .streams import Stream
@@ -45,16 +46,6 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
-    """An outbound call that waits for a free place under the account's limit."""
-
-    number: int
-    since_ms: int
-    script: CallScript
-    call_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class Ended:
     """A call that is over, since when, and its line in the call log."""
 
@@ -73,7 +64,7 @@ class Switchboard:
         self.past: OrderedDict[str, Ended] = OrderedDict()
         self.announcements: list[Announcement] = []
         self.totals = Book()
-        self.queue: deque[Queued] = deque()
+        self.queue = Queue(faults)
         self.dropped: Counter[tuple[str, str]] = Counter()
         """Callers over the limit, by agent and channel: no event and no log tells of them."""
         self.begun = 0
@@ -110,8 +101,7 @@ class Switchboard:
                 heapq.heappush(self._beginnings, max(due, now_ms) + _NO_CALLS_MS)
             elif not self.drain and not self._exhausted():
                 self._arrive(due)
-        while self.queue and not self.drain and self._has_room():
-            queued = self.queue.popleft()
+        while not self.drain and self._has_room() and (queued := self.queue.take(now_ms)) is not None:
             self._begin(queued.number, now_ms, now_ms - queued.since_ms)
         heap, rest = self._heap, _AT_ONCE
         while heap and heap[0][0] <= now_ms and rest:
@@ -123,6 +113,8 @@ class Switchboard:
         for call_id in [call_id for call_id, until in self._unreached.items() if until <= now_ms]:
             self.over_before_connect(call_id, now_ms)
         waiting = [queue[0] for queue in (self._beginnings,) if queue] + [entry[0] for entry in heap[:1]]
+        if self.queue and self._has_room():
+            waiting.append(self.queue.may_dial_ms)
         return min([*waiting, *self._unreached.values()], default=None)
 
     def call(self, call_id: str) -> Call | None:
@@ -143,13 +135,6 @@ class Switchboard:
         return log_entry(
             call.outline(), call.call_id, call.started_ms, created_ms, status, updated_ms, call.published()
         )
-
-    def queued_entries(self) -> list[dict[str, Any]]:
-        """The lines of the calls that wait, oldest first."""
-        return [
-            log_entry(call.script, call.call_id, call.since_ms, call.since_ms, "in_queue", call.since_ms, 0)
-            for call in self.queue
-        ]
 
     def status(self, call: Call) -> str:
         """As the API's call log has it now."""
@@ -232,20 +217,28 @@ class Switchboard:
         return limit is None or len(self.live) < limit
 
     def _arrive(self, now_ms: int) -> None:
-        """A call wants to begin; over the limit it must wait, or is dropped."""
+        """A call wants to begin; over the limit it must wait, or is dropped; a slow carrier lets it wait."""
         number = self._numbered
         self._numbered += 1
-        if self._has_room() and not self.queue:
+        slowly = self._faults.dialling_ms is not None
+        if slowly and (script := self._planned(number)).channel == "telephony_outbound":
+            self._faults.struck["slow_carrier"] += 1
+            self.queue.wait(self._queued(number, now_ms, script), holds_its_place=False)
+            heapq.heappush(self._beginnings, now_ms + script.last_ms)
+            return
+        if self._has_room() and (slowly or not self.queue):
             self._begin(number, now_ms)
             return
         self._faults.struck["limit"] += 1
         script = self._planned(number)
         if script.channel == "telephony_outbound":
-            name = call_id(self._options.seed, number, now_ms)
-            self.queue.append(Queued(number, now_ms, script, name))
+            self.queue.wait(self._queued(number, now_ms, script))
         else:
             self.dropped[script.agent_id, script.channel] += 1
             heapq.heappush(self._beginnings, now_ms + _RINGS_MS)
+
+    def _queued(self, number: int, now_ms: int, script: CallScript) -> Queued:
+        return Queued(number, now_ms, script, call_id(self._options.seed, number, now_ms))
 
     def _planned(self, number: int) -> CallScript:
         options = self._options
@@ -323,7 +316,8 @@ class Switchboard:
         self._announce("post-conversation", call, now_ms + 400)
         if call.script().analytics:
             self._announce("analytics-completed", call, now_ms + 1500)
-        heapq.heappush(self._beginnings, now_ms + 200 + call.number * 7919 % 1800)
+        if self.queue.held_a_place(call.number):
+            heapq.heappush(self._beginnings, now_ms + 200 + call.number * 7919 % 1800)
 
     def _final_status(self, call: Call) -> str:
         return self._oddities.status_of(call, call.script().status)

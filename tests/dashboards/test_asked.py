@@ -56,6 +56,7 @@ def test_all_that_was_asked_for_has_a_row() -> None:
         "version",
         "cost",
         "limit",
+        "queue",
         "end?",
         "not answered",
         "Show me",

@@ -48,6 +48,12 @@ def full(series: Series) -> bool:
     return by_query.get("A", 0.0) >= 0.9 * by_query.get("B", float("inf"))
 
 
+def waiting(series: Series) -> bool:
+    """Of the panel's queries: a queue, and calls in progress well below what there may be."""
+    by_query = values(series, "query")
+    return by_query.get("D", 0.0) >= 10 and by_query.get("A", 0.0) < 0.8 * by_query.get("B", 0.0)
+
+
 @dataclass(frozen=True)
 class Panel:
     """A panel on the dashboard that the alert's link leads to, and what its answer has to show."""
@@ -181,6 +187,15 @@ INCIDENTS = (
         (Panel("Calls at once and the limit", full),),
         r"The account is at its limit: \d+ of \d+ calls",
         alone=False,  # calls in progress beyond the new limit end first, and who is dropped does not begin one
+    ),
+    Incident(
+        "the queue grows",
+        {"slow_carrier": {"probability": 1.0, "seconds": 2.5}},
+        "AtomsQueueGrowing",
+        "warning",
+        75,
+        (Panel("Calls at once and the limit", waiting), Panel("Queue", above(10)), Panel("Queueing and ringing")),
+        r"Outbound calls wait: \d+ in the queue, with room for \d+ more calls under the account's limit",
     ),
     Incident(
         "calls are ended by errors",

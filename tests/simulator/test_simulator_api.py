@@ -140,6 +140,28 @@ async def test_over_the_limit_outbound_calls_wait_and_callers_are_dropped_withou
         assert {event["call_id"] for event in log["events"]} == {waited[0].call_id}
 
 
+async def test_a_slow_carrier_lets_outbound_calls_wait_and_no_others_and_more_are_handed_in_all_the_same():
+    options = FAST | {
+        "calls": 10,
+        "total_calls": 60,
+        "faults": parse_faults("slow_carrier=1:seconds=60"),
+        "speed": 60.0,
+    }
+    async with api(**options) as (simulator, client):
+        board = simulator.switchboard
+        await until(lambda: len(board.queue) >= 10)
+        waiting = (await client.get("/conversation", params={"statusFilter": "in_queue", "limit": 1})).json()["data"]
+        assert waiting["pagination"]["total"] >= 5
+        assert (await client.get("/concurrency")).json()["data"]["orgLimit"] == 100
+        assert {call.channel for call in board.live.values()} - {"telephony_outbound"}
+        simulator.clear_faults()
+        await asyncio.wait_for(simulator.drained(), 60)
+        waited = [ended.call for ended in board.past.values() if ended.call.waited_ms]
+        assert len(waited) >= 10
+        assert {call.channel for call in waited} == {"telephony_outbound"}
+        assert (board.begun, sum(board.dropped.values())) == (60, 0)
+
+
 async def test_calls_are_listed_newest_first_in_pages():
     async with api(**FAST | {"calls": 20, "total_calls": 20}) as (simulator, client):
         await asyncio.wait_for(simulator.drained(), 30)

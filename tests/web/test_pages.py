@@ -301,6 +301,13 @@ def test_an_account_at_its_limit_is_said_first_and_one_with_room_is_a_number() -
     assert "at once" not in said(front_page(view(capacity=Capacity(10, None, None, 3, None))))
 
 
+def test_calls_that_wait_although_there_is_room_are_said_and_a_few_are_a_number() -> None:
+    many = said(front_page(view(capacity=Capacity(30, 100, 100, 30, 37))))
+    assert "Outbound calls wait: 37 in the queue, with room for 70 more calls under the account's limit." in many
+    assert "Outbound calls wait: 37 in the queue." in said(front_page(view(capacity=Capacity(30, None, None, 3, 37))))
+    assert "calls wait" not in said(front_page(view(capacity=Capacity(30, 100, 100, 30, 9))))
+
+
 def test_why_calls_ended_and_what_they_cost_stand_below() -> None:
     text = said(
         front_page(

@@ -6,10 +6,12 @@ from html import escape
 
 from exporter.outputs.recent import Trouble
 from exporter.web.pages.frame import ago, call_link, clock_time, named, seconds
-from exporter.web.pages.view import FrontView
+from exporter.web.pages.view import Capacity, FrontView
 
 NEAR, FULL = 0.8, 0.95
 """Shares of the calls at once that are near the limit, and at it."""
+MANY_QUEUED = 10
+"""So many outbound calls that wait are said although there is room: as many as the alert on a queue asks for."""
 _NEW_MINUTES = 120
 """A version that is in use for no longer is worth a word."""
 _MOST_CHANNELS = 3
@@ -75,10 +77,13 @@ def _version(trouble: Trouble, view: FrontView) -> str:
 
 
 def crowded(view: FrontView) -> list[tuple[str, str]]:
-    """That the account is near its limit of calls at once: the class of the line, and the line."""
+    """That the account is near its limit of calls at once, or that calls wait although it is not: the line's class, and
+    the line."""
     capacity = view.capacity
-    if capacity is None or capacity.used is None or capacity.used < NEAR:
+    if capacity is None:
         return []
+    if capacity.used is None or capacity.used < NEAR:
+        return _waiting(capacity)
     full = capacity.used >= FULL
     known = [(capacity.active, capacity.limit, "calls the account may have at once")]
     known.append((capacity.shared_active, capacity.shared, "calls that no agent has reserved for itself"))
@@ -87,3 +92,12 @@ def crowded(view: FrontView) -> list[tuple[str, str]]:
     queue = f" {capacity.queued} outbound calls wait." if capacity.queued else ""
     lost = " Inbound callers are dropped." if full else ""
     return [("bad" if full else "warn", f"<b>The account is {says}:</b> {active} of {most} {what}.{lost}{queue}")]
+
+
+def _waiting(capacity: Capacity) -> list[tuple[str, str]]:
+    if capacity.queued is None or capacity.queued < MANY_QUEUED:
+        return []
+    known = ((capacity.active, capacity.limit), (capacity.shared_active, capacity.shared))
+    left = [most - active for active, most in known if most]
+    room = f", with room for {max(0, min(left))} more calls under the account's limit" if left else ""
+    return [("warn", f"<b>Outbound calls wait:</b> {capacity.queued} in the queue{room}.")]
