@@ -15,6 +15,7 @@ from exporter.outputs.otlp import http as otlp
 from exporter.outputs.otlp import settings as otlp_settings
 from exporter.protocol import api, events, fields, labels
 from exporter.receivers import (
+    acknowledging,
     around,
     client,
     connection,
@@ -26,6 +27,7 @@ from exporter.receivers import (
     shares,
     webhook,
 )
+from exporter.state import receipts
 from exporter.web import app, passwords, sending, serving, tls
 
 MOST_MEMORY_MIB = 512
@@ -173,10 +175,14 @@ BOUNDS: tuple[Bound, ...] = (
         ("web/sending.py",),
         f"{_bytes(webhook.MAX_BODY_BYTES)}; all beyond {_bytes(sending.SMALL_BODY_BYTES)} together "
         f"{_bytes(sending.MOST_BODY_BYTES)}",
-        f"{deliveries.LONGEST_QUEUE:,} waiting; {webhook.REMEMBERED:,} known again",
-        _seconds(app.SLOW_BODY_SECONDS),
-        "413, 408 or 503; of a call older than `state.retention`: acknowledged, not counted",
-        "`bodies`, `webhook_age`, `atoms_exporter_webhooks_total`",
+        f"{deliveries.LONGEST_QUEUE:,} waiting; {webhook.REMEMBERED:,} known again; results of "
+        f"{acknowledging.MOST_UNKEPT:,} not kept yet, {acknowledging.MOST_ANSWERS} answers waiting for that; between "
+        f"two commits made for answers {receipts.TIMES_AS_LONG} times as long as one takes, up to "
+        f"{_seconds(receipts.LONGEST_PAUSE_SECONDS)}",
+        f"{_seconds(app.SLOW_BODY_SECONDS)} to read, {_seconds(acknowledging.ANSWER_SECONDS)} to keep",
+        "413, 408 or 503 (after results were taken: they count all the same, once); of a call older than "
+        "`state.retention`: acknowledged, not counted",
+        "`bodies`, `webhook_age`, `webhook_answers`, `atoms_exporter_webhooks_total`",
     ),
     Bound(
         "a wish to follow a call, to read the configuration again",

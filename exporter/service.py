@@ -61,6 +61,7 @@ from exporter.reloading import Reloading
 from exporter.state.keeping import Keeping
 from exporter.state.kept import CALL_FORM, Fenced, SavedState
 from exporter.state.place import default_path
+from exporter.state.receipts import Receipts
 from exporter.state.sqlite import SQLiteStore
 from exporter.web import FollowAnswer, RunningWeb, WebConfigFile, WebPorts, build_app, serve
 from exporter.web import Limits as WebLimits
@@ -75,6 +76,7 @@ _AT_ONCE = 50
 """Calls of an earlier life that are taken up between two turns of the loop."""
 _LOOK_BACK_SECONDS = 3_600.0
 """After a restart: calls that began this long before the last commit, and that nobody has found, are counted."""
+_WORK_OFF_SECONDS = 1.0
 _WEB_CLOSE_SECONDS = 2.0
 _CANCEL_AGAIN_SECONDS = 1.0
 _PAGE_ATTEMPTS = 2
@@ -412,14 +414,18 @@ class Service:
             tracker=self.tracker,
             log=self._log,
             counted=lambda identity: self._finished(_WEBHOOK + identity.hex()),
-            before_results=self._before_results if self._member is not None else None,
+            before_results=partial(self._before_results, at_last=False) if self._member is not None else None,
+            receipts=Receipts(self._keeping) if self._keeping is not None else None,
         )
 
-    async def _before_results(self, call_id: str, given: Sequence[Disposition]) -> None:
-        """Results of analytics come by webhook to any replica, and with the log to the call's own: who counts them?"""
+    async def _before_results(self, call_id: str, given: Sequence[Disposition], *, at_last: bool = True) -> None:
+        """Results of analytics come by webhook to any replica, and with the log to the call's own: who counts them?
+
+        :param at_last: they are counted while Redis is away for long: a call's end does not wait for it for ever.
+        """
         assert self._member is not None, "there is nobody else to ask"
         names = {f"{_RESULT}{each:016x}": each for each in self.tracker.analyses.uncounted(call_id, given)}
-        others = await self._member.said_by_others(names)
+        others = await self._member.said_by_others(names, at_last=at_last)
         self.tracker.analyses.restore(names[name] for name in others)
 
     # -- life
@@ -458,7 +464,7 @@ class Service:
                 deadline = loop.time() + self._config.shutdown_timeout
                 self._log.info("draining", calls=len(self.following), timeout_seconds=self._config.shutdown_timeout)
                 if self._deliveries is not None:
-                    self._deliveries.draining = True
+                    await self._deliveries.drain(0.0 if self._fenced is not None else _WORK_OFF_SECONDS)
                 self.following.drain()
                 await self._end_tasks()
         finally:

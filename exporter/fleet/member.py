@@ -27,6 +27,7 @@ Spawn = Callable[[Coroutine[Any, Any, None]], object]
 _PATIENCE_SECONDS = 5.0
 _COMMIT_PATIENCE_SECONDS = 10.0
 _ASKS_FOR_RESULTS = 60
+_ASKS_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -209,21 +210,25 @@ class Member:
                 await asyncio.sleep(1.0)
         raise asyncio.CancelledError
 
-    async def said_by_others(self, identities: Iterable[str]) -> list[str]:
-        """Which of these another replica has counted; the rest are for this one to count. Waits for Redis, and for the
-        commit of another that is about to count one, for a while; it may be gone before that."""
-        asked = list(identities)
-        for _ in range(_ASKS_FOR_RESULTS if asked else 0):
+    async def said_by_others(self, identities: Iterable[str], *, at_last: bool = True) -> list[str]:
+        """Which of these another replica has counted; the rest are for this one to count. Waits for the commit of
+        another that is about to count one, or until that one is gone; and for Redis.
+
+        :param at_last: while Redis is away, count them after a while without having asked. Not where another may have
+            been given the same: both would.
+        """
+        asked, in_vain = list(identities), 0
+        while asked:
             try:
                 answers = await self._redis.run("say", self.seat.name, self.seat.epoch, *asked)
             except Interrupted:
-                if not goes_on():
+                in_vain += 1
+                if not goes_on() or (at_last and in_vain == _ASKS_FOR_RESULTS):
                     break
-                await asyncio.sleep(1.0)
-                continue
-            if 2 not in answers:
-                return [each for each, mine in zip(asked, answers, strict=False) if mine == 0]
-            await asyncio.sleep(1.0)
+            else:
+                if 2 not in answers:
+                    return [each for each, mine in zip(asked, answers, strict=False) if mine == 0]
+            await asyncio.sleep(_ASKS_AGAIN_SECONDS)
         return []
 
     # -- what its membership tells

@@ -1,8 +1,12 @@
-"""What a webhook delivery sets in motion. The answer goes out at once; the work is done from a bounded queue."""
+"""What a webhook delivery sets in motion. The work is done from a bounded queue.
+
+The answer goes out at once, but for a delivery that brings results of analytics: that one waits until they are kept.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
@@ -14,6 +18,7 @@ from exporter.errors import Malformed, Refused
 from exporter.outputs.prometheus.metrics import Metrics
 from exporter.protocol.dispositions import Disposition
 from exporter.protocol.webhooks import AnalyticsCompleted, PostConversation, PreConversation, WebhookAnswer
+from exporter.receivers.acknowledging import ANSWER_SECONDS, Acknowledging, Receipts
 from exporter.receivers.directory import Directory
 from exporter.receivers.discovery import FoundCall
 from exporter.receivers.webhook import AnyDelivery, DuplicateDelivery, ElsewhereDelivery, Webhooks, identity_of
@@ -46,6 +51,8 @@ class Deliveries:
     :param counted: told the identity of each delivery that was counted by itself, for the state.
     :param before_results: learns which results of a call others have counted.
     :param longest_queue: deliveries that may wait; the next one is turned away.
+    :param receipts: says when results are kept; None where nothing is: then they are acknowledged at once.
+    :param answer_seconds: the longest an answer waits for that.
     """
 
     def __init__(
@@ -60,6 +67,8 @@ class Deliveries:
         longest_queue: int = LONGEST_QUEUE,
         counted: Callable[[bytes], None] = lambda _: None,
         before_results: Callable[[str, Sequence[Disposition]], Awaitable[None]] | None = None,
+        receipts: Receipts | None = None,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._webhooks = webhooks
         self._following = following
@@ -72,39 +81,62 @@ class Deliveries:
         self._before_results = before_results
         self._calls: asyncio.Queue[tuple[AnyDelivery, bytes]] = asyncio.Queue(longest_queue)
         self._analyses: asyncio.Queue[tuple[AnyDelivery, bytes]] = asyncio.Queue(longest_queue)
+        self._acknowledging = Acknowledging(
+            receipts, forget=webhooks.forget, bound_hit=metrics.bound_hit, seconds=answer_seconds
+        )
         self.draining = False
 
     async def take(self, raw: bytes, signature: str | None) -> WebhookAnswer:
-        """Check a delivery and queue it."""
+        """Check a delivery, queue it, and see to it that the results it brings are kept.
+
+        ``UNAVAILABLE`` may mean that they are not kept yet: see ``acknowledging``.
+        """
         telemetry: Telemetry = self._metrics
         if self.draining:
             telemetry.webhook("other", "unavailable")
             return WebhookAnswer.UNAVAILABLE
         try:
             delivery = self._webhooks.accept(raw, signature)
-        except DuplicateDelivery:
-            return WebhookAnswer.DUPLICATE
+        except DuplicateDelivery as again:
+            kept = await self._acknowledging.kept(again.identity)
+            return WebhookAnswer.DUPLICATE if kept else WebhookAnswer.UNAVAILABLE
         except ElsewhereDelivery:
             return WebhookAnswer.ELSEWHERE
         except Refused as refused:
             return _UNUSABLE.get(refused.status, WebhookAnswer.MALFORMED)
         except Malformed:
             return WebhookAnswer.MALFORMED
+        identity = identity_of(delivery, raw)
         try:
             queue = self._analyses if isinstance(delivery, AnalyticsCompleted) else self._calls
-            queue.put_nowait((delivery, identity_of(delivery, raw)))
+            queue.put_nowait((delivery, identity))
         except asyncio.QueueFull:
-            self._webhooks.forget(delivery, raw)
+            self._webhooks.forget(identity)
             telemetry.webhook(delivery.kind, "unavailable")
             return WebhookAnswer.UNAVAILABLE
-        return WebhookAnswer.ACCEPTED
+        if isinstance(delivery, AnalyticsCompleted) and delivery.dispositions:
+            self._acknowledging.brings(identity)
+        kept = await self._acknowledging.kept(identity)
+        answer = WebhookAnswer.ACCEPTED if kept else WebhookAnswer.UNAVAILABLE
+        telemetry.webhook(delivery.kind, answer.value)
+        return answer
+
+    async def drain(self, seconds: float) -> None:
+        """Turn away what comes from now on, and work off the results that were taken, as far as that is quick."""
+        self.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._analyses.join()
 
     async def run(self) -> None:
         """Work the queues off, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._work_off(self._calls))
-            for _ in range(NAMING):
-                group.create_task(self._work_off(self._analyses))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._work_off(self._calls))
+                for _ in range(NAMING):
+                    group.create_task(self._work_off(self._analyses))
+        finally:
+            self._acknowledging.end()
 
     async def _work_off(self, queue: asyncio.Queue[tuple[AnyDelivery, bytes]]) -> None:
         log = self._log
@@ -114,6 +146,9 @@ class Deliveries:
                 await self._work(delivery, identity)
             except Exception:  # the edge between one delivery and all the others
                 log.exception("a delivery could not be worked off", webhook=delivery.kind)
+                self._acknowledging.lost(identity)
+            finally:
+                queue.task_done()
             await asyncio.sleep(0)  # thousands may have waited for one name: others have their turn in between
 
     async def _work(self, delivery: AnyDelivery, identity: bytes) -> None:
@@ -129,6 +164,7 @@ class Deliveries:
             case AnalyticsCompleted():
                 await self._analysed(delivery)
                 self._counted(identity)
+                self._acknowledging.counted(identity)
             case _:
                 pass
 

@@ -30,7 +30,12 @@ AnyDelivery = PreConversation | PostConversation | AnalyticsCompleted | OtherWeb
 
 
 class DuplicateDelivery(AtomsExporterError):
-    """The delivery was taken before: acknowledge it again, do nothing."""
+    """The delivery was taken before: do nothing, acknowledge it as the first time. ``identity`` is None for one that
+    could only have been taken long ago."""
+
+    def __init__(self, message: str, identity: bytes | None = None) -> None:
+        super().__init__(message)
+        self.identity = identity
 
 
 class ElsewhereDelivery(AtomsExporterError):
@@ -38,11 +43,11 @@ class ElsewhereDelivery(AtomsExporterError):
 
 
 class Webhooks:
-    """Decides about deliveries and counts them.
+    """Decides about deliveries and counts those that are not taken; what became of the others shows later.
 
     :param secrets: the signing secrets in force; several while they rotate.
-    :param remember: how many deliveries to know again. The platform does not retry, so a repeated one is a mistake
-        or an attack.
+    :param remember: how many deliveries to know again. The platform does not retry: a repeated one comes from a proxy
+        that passes on what was not acknowledged, or is a mistake or an attack.
     :param oldest_seconds: a delivery about a call that began longer ago is none that comes for the first time: what
         was taken is not remembered for longer. By the call's id, which holds the moment.
     :param ours: whether calls of this id are followed here.
@@ -95,15 +100,15 @@ class Webhooks:
             self._telemetry.bound_hit("webhook_age")
             self._telemetry.webhook(delivery.kind, "duplicate")
             raise DuplicateDelivery("the delivery is about a call of long ago")
-        if not self._is_new(identity_of(delivery, raw)):
+        identity = identity_of(delivery, raw)
+        if not self._is_new(identity):
             self._telemetry.webhook(delivery.kind, "duplicate")
-            raise DuplicateDelivery("the delivery was taken before")
-        self._telemetry.webhook(delivery.kind, "accepted")
+            raise DuplicateDelivery("the delivery was taken before", identity)
         return delivery
 
-    def forget(self, delivery: AnyDelivery, raw: bytes) -> None:
+    def forget(self, identity: bytes) -> None:
         """The delivery could not be used after all: the next one like it is new."""
-        self._taken.pop(identity_of(delivery, raw), None)
+        self._taken.pop(identity, None)
 
     def remember(self, identity: bytes) -> None:
         """An earlier life of the process has taken this delivery."""

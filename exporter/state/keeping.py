@@ -110,7 +110,8 @@ class Keeping:
         self._expired_at = clock()
         self._running: asyncio.Task[bool] | None = None
         self._next: asyncio.Task[bool] | None = None
-        self._cuts = 0
+        self._cuts = self._kept_cut = 0
+        self._ended = False
         self._anew = False
         self._ahead_since_cut: int | None = None
         self._flagging = asyncio.Lock()
@@ -173,8 +174,20 @@ class Keeping:
         return bool(done) and mine.result()
 
     async def end(self) -> None:
-        """Keep the last of it, and wait for whatever is being written."""
+        """Keep the last of it, and wait for whatever is being written; nothing is kept after that."""
         await self.keep()
+        self._ended = True
+        if self._running is not None and not self._running.done():
+            await asyncio.wait([self._running])
+
+    @property
+    def next_commit(self) -> int:
+        """The number of the commit in which everything will be that is counted now."""
+        return self._cuts + 1
+
+    def is_kept(self, number: int) -> bool:
+        """Whether everything is kept that was in this commit, or was to be."""
+        return self._kept_cut >= number  # what could not be written is part of the next one
 
     async def _after(self, before: asyncio.Task[bool] | None) -> bool:
         if before is not None and not before.done():
@@ -192,7 +205,7 @@ class Keeping:
         self._in_full = True
 
     async def _commit(self) -> bool:
-        if self._fenced:
+        if self._fenced or self._ended:
             return False
         cut = self._cut()
         began = time.perf_counter()
@@ -225,7 +238,7 @@ class Keeping:
                 taken.child.kept_version = taken.version
         self._scrapers.were_kept(cut.pages.seen, cut.pages.shown)
         self._counts.committed(time.perf_counter() - began)
-        self._kept_at = time.monotonic()
+        self._kept_at, self._kept_cut = time.monotonic(), cut.number
         self._anew = self._anew and not cut.anew
         self._in_full = self._in_full and not cut.in_full
         if self._failing:
@@ -325,6 +338,11 @@ class Keeping:
     def failing(self) -> bool:
         """The last commit failed."""
         return self._failing
+
+    @property
+    def ahead(self) -> bool:
+        """Numbers are shown that are not kept, as where nothing is."""
+        return not self._fenced and (self._ahead_since_cut is not None or self._nothing_to_go_on_from)
 
     async def may_go_ahead(self) -> bool:
         """Whether numbers that are not kept may be shown all the same: for ``max_stale`` they may not, and never

@@ -44,8 +44,6 @@ class Replicas:
     links: dict[str, Link] = field(default_factory=dict)
     apart: set[str] = field(default_factory=set)
     """Who could not know what the others did: cut off."""
-    fenced: set[str] = field(default_factory=set)
-    """Who was taken for dead, found that, and ended."""
 
     def add(self, name: str) -> Replica:
         """A replica with a link of its own to Redis, not started yet."""
@@ -78,7 +76,6 @@ class Replicas:
         """Wait until a life has found that others have taken over, and has ended: a supervisor begins the next."""
         await until(lambda: self.fleet.replicas[name].exits, seconds, f"the end of a life of {name}")
         assert self.fleet.replicas[name].exits[-1] == 1, self.fleet.log
-        self.fenced.add(name)
 
     async def over(self, seconds: float = 120.0) -> Page:
         """Play to the end; what a scraper has added up over all replicas."""
@@ -98,20 +95,11 @@ class Replicas:
     async def wrong(self, page: Page, *, killed: Iterable[str] = (), busy: bool = False) -> list[str]:
         """Whatever is not as the ledger says, after everybody has ended; empty when all of it is.
 
-        Results of analytics that a webhook had brought to who was killed or fenced since its last commit, and to nobody
-        else, ended with it, and may be missing.
-
         :param killed: whose spans may be missing: what was not sent yet ended with it.
         :param busy: tell ``busy`` from ``failed``, which only webhooks can, and only whoever lives to keep it.
         """
         ledger = self.fleet.ledger
         lines = differences(ledger, page, busy=busy)
-        if killed or self.apart or self.fenced:
-            lines = [
-                line
-                for line in lines
-                if not (line.startswith("atoms_disposition") and line.endswith(")") and "(-" in line)
-            ]
         lines += self.scraper.fell
         for replica in self.fleet.alive:
             if (code := await self.fleet.stop(replica.name)) != 0:

@@ -77,7 +77,7 @@ async def test_redis_is_restarted_with_what_it_had_written_and_then_away_for_lon
 
 
 async def test_one_is_cut_off_from_redis_and_not_from_the_api(tmp_path: Path) -> None:
-    async with replicas(tmp_path, webhooks=False) as here:  # what it had taken in meanwhile would end with it
+    async with replicas(tmp_path) as here:
         await here.begin()
         here.cut(B)
         await asyncio.sleep(2 * LEASE_SECONDS)

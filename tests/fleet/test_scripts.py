@@ -338,6 +338,20 @@ def test_a_result_of_analytics_is_counted_by_one(redis: Redis, redis_port: int) 
     assert asked(two, "result:1", "result:2") == [0, 1], "it left without having counted the second"
 
 
+def test_the_next_life_of_who_was_about_to_count_a_result_is_another(redis: Redis, redis_port: int) -> None:
+    one, two = seated(redis, "one"), seated(redis, "two")
+
+    def asked(seat: Seat) -> Any:
+        return redis.run("say", seat.name, seat.epoch, "result:1")
+
+    assert (asked(one), asked(two), asked(one)) == ([1], [2], [1])
+    lapsed(redis, "one")
+    again = seated(redis, "one")
+    assert asked(one) == [b"fenced"]
+    assert asked(two) == [1], "whoever has its name now knows nothing of it"
+    assert asked(again) == [2]
+
+
 def test_who_was_taken_for_dead_does_not_make_the_next_life_begin_at_0(redis: Redis, redis_port: int) -> None:
     one = seated(redis, "one")
     store = store_of(redis, one, redis_port)

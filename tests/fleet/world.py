@@ -24,8 +24,16 @@ from tests.system.world import QUICK, SECRET, TOKEN, Exporter, clean_environment
 LOOPBACK = "127.0.0.1"
 
 
+_PATIENCE_SECONDS = 10.0
+"""Longer than a replica waits until it has kept what a webhook brought: it has answered by then, or is not there."""
+
+
 class FrontDoor:
-    """Where webhooks arrive: each goes to the next replica that takes it, or, with ``everybody``, to all of them."""
+    """Where webhooks arrive: each goes to the next replica that takes it, or, with ``everybody``, to all of them.
+
+    The platform does not try again. A proxy that is told to (nginx: proxy_next_upstream) passes on what was refused or
+    not answered.
+    """
 
     def __init__(self, *, everybody: bool = False) -> None:
         self.everybody = everybody
@@ -40,7 +48,7 @@ class FrontDoor:
         app.router.add_post("/webhooks/atoms", self._take)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
-        async with ClientSession(timeout=ClientTimeout(total=2)) as self._session:
+        async with ClientSession(timeout=ClientTimeout(total=_PATIENCE_SECONDS)) as self._session:
             try:
                 await web.TCPSite(runner, LOOPBACK, self.port).start()
                 yield self

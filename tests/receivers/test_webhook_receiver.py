@@ -32,7 +32,7 @@ def test_a_signed_delivery_is_accepted() -> None:
     receiver, heard = webhooks()
     raw = body()
     assert isinstance(receiver.accept(raw, signature("s3cret", raw)), PreConversation)
-    assert heard.counts == {("webhook", "pre-conversation", "accepted"): 1}
+    assert not heard.counts, "who takes it in says what became of it"
 
 
 def test_every_secret_in_force_is_good() -> None:
@@ -107,7 +107,7 @@ def test_the_same_id_for_other_events_and_calls_is_no_replay() -> None:
 def test_a_delivery_that_could_not_be_used_may_come_again() -> None:
     receiver, _ = webhooks()
     raw = body()
-    receiver.forget(receiver.accept(raw, signature("s3cret", raw)), raw)
+    receiver.forget(identity_of(receiver.accept(raw, signature("s3cret", raw)), raw))
     receiver.accept(raw, signature("s3cret", raw))
 
 

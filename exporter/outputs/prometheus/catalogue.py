@@ -69,7 +69,7 @@ EXPORT_REASONS = (
 
 BOUNDS_HIT = (
     "stream_share", "stream_held", "stream_coding", "answer_bytes", "streams", "calls", "listed",
-    "connections", "page_readers", "bodies", "passwords", "webhook_age",
+    "connections", "page_readers", "bodies", "passwords", "webhook_age", "webhook_answers",
 )  # fmt: skip
 """What of the outside went beyond its bound; SECURITY.md says of each what the bound is and what happens then."""
 
