@@ -37,8 +37,9 @@ from exporter.receivers.places import Newcomer
 from exporter.receivers.resume import Resume
 from exporter.receivers.stream import Subscription, within
 
-_RESUME_SECONDS: Final = 20.0
-"""How long a stream's first bytes may wait for the history of what came before them."""
+_RESUME_SECONDS: Final = 60.0
+"""How long a stream's first bytes may wait for the history of what came before them. After an edge has cut a thousand
+streams their histories take their turns for as long, and bytes taken before them count where the call was before."""
 _YOUNG_SECONDS: Final = 1.0
 """A call found this soon after its beginning has no history worth asking for."""
 _MOST_HELD_BYTES: Final = 1 << 20
@@ -337,14 +338,23 @@ class Followed:
                     call_log = await turn.enter_async_context(self._around.history.had(self.found.call_id))
             except (TimeoutError, AtomsExporterError) as problem:
                 self._is_too_large(problem)
-                self._around.log.debug("no history to resume from", call_id=self.found.call_id, connection=connection)
                 await resume.settled()
                 if self._verdict is not None:  # its history is asked for once more, at its end
                     self._held = self._held or []
+                elif resume.gap:
+                    self._goes_on_without(problem)
                 return
             finally:
                 self._resuming = None
             await resume.take(call_log, self._around.clock())
+
+    def _goes_on_without(self, problem: Exception) -> None:
+        self._around.log.warning(
+            "a stream goes on without the history of what it missed",
+            call_id=self.found.call_id,
+            reason="too many wait for theirs" if isinstance(problem, TimeoutError) else str(problem),
+            hint="until the next hop its events count at the node before",
+        )
 
     def _is_young(self) -> bool:
         now, began_at = self._around.api_time(), self.found.created_at
