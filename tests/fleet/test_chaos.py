@@ -122,7 +122,7 @@ async def test_a_bad_day_counts_every_event_once(tmp_path: Path) -> None:
     told(f"CHAOS_SEED={seed} CHAOS_SECONDS={seconds:g}")
     rng = random.Random(seed)
     total = max(_AT_ONCE, int(seconds / _SECONDS_A_CALL))
-    options = {"calls": _AT_ONCE, "total_calls": total, "speed": 1.0, "seed": seed, "webhooks": False}
+    options = {"calls": _AT_ONCE, "total_calls": total, "speed": 1.0, "seed": seed}
     async with replicas(tmp_path, lease=_LEASE_SECONDS, interval=1.0, **options) as here:
         await here.begin()
         chaos, ends_at = Chaos(here, rng), time.monotonic() + seconds
