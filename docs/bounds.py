@@ -22,6 +22,7 @@ from exporter.receivers import (
     deliveries,
     discovery,
     following,
+    late,
     places,
     room,
     shares,
@@ -91,9 +92,10 @@ BOUNDS: tuple[Bound, ...] = (
         ("Redis",),
         (),
         "some hundred bytes a call",
-        f"{sharing.MOST_WAITING:,}",
+        f"{sharing.MOST_WAITING:,}; results of analytics in the logs of {late.MOST_UNASKED:,}",
         "until Redis is back",
-        "the oldest is forgotten, and the lists are read again from their beginning when Redis is back",
+        "the oldest is forgotten, and the lists are read again from their beginning when Redis is back; the oldest "
+        "results count as if no other replica had them",
         "`calls`",
     ),
     Bound(

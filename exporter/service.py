@@ -414,19 +414,20 @@ class Service:
             tracker=self.tracker,
             log=self._log,
             counted=lambda identity: self._finished(_WEBHOOK + identity.hex()),
-            before_results=partial(self._before_results, at_last=False) if self._member is not None else None,
+            before_results=partial(self._before_results, patient=True) if self._member is not None else None,
             receipts=Receipts(self._keeping) if self._keeping is not None else None,
         )
 
-    async def _before_results(self, call_id: str, given: Sequence[Disposition], *, at_last: bool = True) -> None:
+    async def _before_results(self, call_id: str, given: Sequence[Disposition], *, patient: bool = False) -> bool:
         """Results of analytics come by webhook to any replica, and with the log to the call's own: who counts them?
-
-        :param at_last: they are counted while Redis is away for long: a call's end does not wait for it for ever.
-        """
+        ``False`` while that cannot be known; :param patient: it is waited for, however long."""
         assert self._member is not None, "there is nobody else to ask"
         names = {f"{_RESULT}{each:016x}": each for each in self.tracker.analyses.uncounted(call_id, given)}
-        others = await self._member.said_by_others(names, at_last=at_last)
+        others = await self._member.said_by_others(names, patient=patient)
+        if others is None:
+            return False
         self.tracker.analyses.restore(names[name] for name in others)
+        return True
 
     # -- life
 

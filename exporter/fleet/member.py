@@ -210,12 +210,10 @@ class Member:
                 await asyncio.sleep(1.0)
         raise asyncio.CancelledError
 
-    async def said_by_others(self, identities: Iterable[str], *, at_last: bool = True) -> list[str]:
+    async def said_by_others(self, identities: Iterable[str], *, patient: bool = False) -> list[str] | None:
         """Which of these another replica has counted; the rest are for this one to count. Waits for the commit of
-        another that is about to count one, or until that one is gone; and for Redis.
-
-        :param at_last: while Redis is away, count them after a while without having asked. Not where another may have
-            been given the same: both would.
+        another that is about to count one, or until that one is gone; and for Redis: after a while in vain it is not
+        known (``None``), and none may be counted yet, unless ``patient``.
         """
         asked, in_vain = list(identities), 0
         while asked:
@@ -223,8 +221,8 @@ class Member:
                 answers = await self._redis.run("say", self.seat.name, self.seat.epoch, *asked)
             except Interrupted:
                 in_vain += 1
-                if not goes_on() or (at_last and in_vain == _ASKS_FOR_RESULTS):
-                    break
+                if not goes_on() or (in_vain >= _ASKS_FOR_RESULTS and not patient):
+                    return None
             else:
                 if 2 not in answers:
                     return [each for each, mine in zip(asked, answers, strict=False) if mine == 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,11 +11,10 @@ from structlog.typing import FilteringBoundLogger
 
 from exporter.calls.judge import Patience
 from exporter.calls.tracker import Tracker
-from exporter.protocol.dispositions import Disposition
 from exporter.receivers.client import AtomsApi
 from exporter.receivers.directory import Directory
 from exporter.receivers.history import History
-from exporter.receivers.late import LateAnalytics
+from exporter.receivers.late import BeforeResults, LateAnalytics
 from exporter.receivers.places import Places
 
 KEPT_LOG_BYTES: Final = 32 << 20
@@ -65,8 +64,8 @@ class Around:
     limits: Limits
     late: LateAnalytics
     durable: bool = False
-    before_results: Callable[[str, Sequence[Disposition]], Awaitable[None]] | None = None
-    """Learns which results of a call's analytics others have counted; ``None`` where there are no others."""
+    before_results: BeforeResults | None = None
+    """``None`` where there are no others who count results of analytics."""
     reconciling: int = 0
     kept_log_bytes: int = 0
 

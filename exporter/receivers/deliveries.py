@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -16,11 +16,11 @@ from exporter.calls.telemetry import Telemetry
 from exporter.calls.tracker import Tracker
 from exporter.errors import Malformed, Refused
 from exporter.outputs.prometheus.metrics import Metrics
-from exporter.protocol.dispositions import Disposition
 from exporter.protocol.webhooks import AnalyticsCompleted, PostConversation, PreConversation, WebhookAnswer
 from exporter.receivers.acknowledging import ANSWER_SECONDS, Acknowledging, Receipts
 from exporter.receivers.directory import Directory
 from exporter.receivers.discovery import FoundCall
+from exporter.receivers.late import BeforeResults
 from exporter.receivers.webhook import AnyDelivery, DuplicateDelivery, ElsewhereDelivery, Webhooks, identity_of
 
 NAMING: Final = 8
@@ -49,7 +49,7 @@ class Deliveries:
 
     :param tracker: knows which results of analytics were counted.
     :param counted: told the identity of each delivery that was counted by itself, for the state.
-    :param before_results: learns which results of a call others have counted.
+    :param before_results: waits, however long, until it knows; None where there are no others.
     :param longest_queue: deliveries that may wait; the next one is turned away.
     :param receipts: says when results are kept; None where nothing is: then they are acknowledged at once.
     :param answer_seconds: the longest an answer waits for that.
@@ -66,7 +66,7 @@ class Deliveries:
         log: FilteringBoundLogger,
         longest_queue: int = LONGEST_QUEUE,
         counted: Callable[[bytes], None] = lambda _: None,
-        before_results: Callable[[str, Sequence[Disposition]], Awaitable[None]] | None = None,
+        before_results: BeforeResults | None = None,
         receipts: Receipts | None = None,
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
@@ -162,14 +162,19 @@ class Deliveries:
                 found = FoundCall(delivery.call_id, delivery.agent_id, delivery.channel, source="webhook")
                 self._following.told(found, delivery.outcome, delivery.ended_at, delivery.duration_seconds)
             case AnalyticsCompleted():
-                await self._analysed(delivery)
-                self._counted(identity)
-                self._acknowledging.counted(identity)
+                if await self._analysed(delivery):
+                    self._counted(identity)
+                    self._acknowledging.counted(identity)
+                else:
+                    self._acknowledging.lost(identity)
             case _:
                 pass
 
-    async def _analysed(self, delivery: AnalyticsCompleted) -> None:
+    async def _analysed(self, delivery: AnalyticsCompleted) -> bool:
+        """Count its results, but for those that others have; ``False`` when nobody can say any more which these are."""
         agent = await self._directory.resolve(delivery.agent_id or "unknown")
-        if self._before_results is not None:
-            await self._before_results(delivery.call_id, delivery.dispositions)
+        ask = self._before_results
+        if ask is not None and not await ask(delivery.call_id, delivery.dispositions):
+            return False
         self._tracker.analysed(delivery.call_id, agent, delivery.dispositions)
+        return True

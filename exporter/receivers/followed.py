@@ -463,11 +463,15 @@ class Followed:
             self._let_go()
         whole = tracked.call.ended and not gap
         if call_log is not None:
-            if around.before_results is not None and call_log.dispositions:
-                await around.before_results(self.found.call_id, call_log.dispositions)
+            results = (self.found.call_id, tracked.call.agent, call_log.dispositions)
+            ask = around.before_results if call_log.dispositions else None
+            asked = ask is None or await ask(self.found.call_id, call_log.dispositions)
             # Nothing is awaited from here to the end: what has no identity of an event is in one commit with it.
             around.tracker.fill_turns(tracked, call_log, around.clock())
-            around.tracker.analysed(self.found.call_id, tracked.call.agent, call_log.dispositions)
+            if asked:
+                around.tracker.analysed(*results)
+            else:
+                around.late.unasked(*results)
             if not call_log.dispositions and len(tracked.seen):
                 around.late.ended(self.found.call_id, tracked.call.agent)
         natural = natural_outcome(tracked.call)

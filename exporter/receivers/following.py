@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, NoReturn
 
 from structlog.typing import FilteringBoundLogger
@@ -14,14 +14,13 @@ from exporter.calls.evidence import Evidence, ListSaid, Standing, WebhookSaid, W
 from exporter.calls.judge import Patience
 from exporter.calls.tracker import Tracker
 from exporter.protocol.api import outcome_of
-from exporter.protocol.dispositions import Disposition
 from exporter.receivers.around import Around, Limits
 from exporter.receivers.client import AtomsApi
 from exporter.receivers.directory import Directory
 from exporter.receivers.discovery import FoundCall
 from exporter.receivers.followed import Followed
 from exporter.receivers.history import History
-from exporter.receivers.late import LateAnalytics
+from exporter.receivers.late import BeforeResults, LateAnalytics
 from exporter.receivers.places import Line, Newcomer, Places
 from exporter.receivers.resume import Earlier
 
@@ -71,7 +70,7 @@ class Following:
         durable: bool = False,
         on_finished: Callable[[str], None] = lambda _: None,
         on_forgotten: Callable[[str], None] = lambda _: None,
-        before_results: Callable[[str, Sequence[Disposition]], Awaitable[None]] | None = None,
+        before_results: BeforeResults | None = None,
         ours: Callable[[str], bool] = lambda _: True,
     ) -> None:
         limits = limits or Limits()
@@ -85,7 +84,14 @@ class Following:
         self.waiting = Line(places, api.telemetry.bound_hit)
         """The calls that are not followed yet."""
         after = limits.analytics_delay if limits.reconcile else 0.0
-        self._late = LateAnalytics(history, tracker, after=after, clock=monotonic, before_results=before_results)
+        self._late = LateAnalytics(
+            history,
+            tracker,
+            after=after,
+            clock=monotonic,
+            before_results=before_results,
+            bound_hit=api.telemetry.bound_hit,
+        )
         self._around = Around(
             api=api,
             tracker=tracker,

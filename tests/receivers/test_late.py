@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
+from typing import Any
 
+import pytest
 from upstream import Exchange, Upstream, api_for
 
 from exporter.calls.observations import Agent
 from exporter.calls.tracker import Tracker
 from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.recorder import Outputs
+from exporter.protocol.dispositions import Disposition
+from exporter.receivers import late as late_analytics
 from exporter.receivers.history import History
 from exporter.receivers.late import MOST_WAITING, ONE_OF, TRIES, LateAnalytics
 
@@ -56,6 +61,42 @@ async def test_logs_of_agents_with_late_analytics_are_looked_at_once_more_those_
         assert await world.looked(late) == 50 + 50 // ONE_OF
     (told,) = world.metrics.store["atoms_disposition_value"].children.values()
     assert sum(told.counts) == TRIES + 50
+
+
+async def test_results_of_which_nobody_can_say_who_counts_them_are_asked_for_again_and_count_once() -> None:
+    world, asked, away = World(), [], True
+
+    async def ask(call_id: str, given: Sequence[Disposition]) -> bool:
+        asked.append(call_id)
+        return not away
+
+    async with world.upstream.serving(), api_for(world.upstream.url) as (api, _):
+        tracker = Tracker(Outputs(world.metrics))
+        history = History(api, rng=random.Random(1))
+        late = LateAnalytics(history, tracker, after=60.0, clock=lambda: world.now, before_results=ask)
+        late.unasked("CALL-ended", TELLS, [Disposition("score", 7)])
+        late.ended("CALL-told-1", TELLS)
+        assert await world.looked(late) == 1
+        assert asked == ["CALL-ended", "CALL-told-1"]
+        assert not world.metrics.store["atoms_disposition_value"].children
+        away = False
+        assert await world.looked(late) == 0, "its log was read"
+        await late.look()
+    assert asked == ["CALL-ended", "CALL-told-1"] * 2
+    (told,) = world.metrics.store["atoms_disposition_value"].children.values()
+    assert sum(told.counts) == 2
+
+
+async def test_beyond_a_bound_results_that_wait_count_as_if_nobody_else_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(late_analytics, "MOST_UNASKED", 3)
+    world = World()
+    nobody: Any = None
+    tracker, hit = Tracker(Outputs(world.metrics)), list[str]()
+    late = LateAnalytics(nobody, tracker, after=0.0, clock=lambda: world.now, bound_hit=hit.append)
+    for number in range(5):
+        late.unasked(f"CALL-{number}", TELLS, [Disposition("score", 7)])
+    (told,) = world.metrics.store["atoms_disposition_value"].children.values()
+    assert (sum(told.counts), hit) == (2, ["calls", "calls"])
 
 
 async def test_what_waits_for_its_second_look_is_bounded_and_nothing_waits_where_that_is_switched_off() -> None:
