@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from exporter.fleet.shards import first
 from tests.fleet.replicas import LEASE_SECONDS, THREE, Replicas, replicas
 from tests.system.books import report
@@ -72,6 +74,17 @@ async def test_redis_is_restarted_with_what_it_had_written_and_then_away_for_lon
         await asyncio.sleep(2 * LEASE_SECONDS)  # young: nobody is taken for dead
         here.redis.kill()
         await asyncio.sleep(2 * LEASE_SECONDS)
+        here.redis.start()
+        await exact(here)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+async def test_redis_is_away_for_a_minute(tmp_path: Path) -> None:
+    async with replicas(tmp_path, calls=16, total_calls=64, speed=2.0) as here:
+        await here.begin()
+        here.redis.kill()
+        await asyncio.sleep(60)
         here.redis.start()
         await exact(here)
 

@@ -208,10 +208,10 @@ INCIDENTS = (
     ),
     Incident(
         "calls end unseen",
-        {"gap": {"probability": 1.0, "seconds": 2}, "log_away": {"probability": 1.0, "seconds": 80_000}},
+        {"no_call_end": 1.0, "log_away": {"probability": 1.0, "seconds": 80_000}},
         "AtomsCallsLost",
         "warning",
-        100,
+        75,
         (Panel("Calls ended per minute, by outcome", largest("outcome", "lost")),),
         r"Calls of .+ fail since .+ Such a call: ",
         alone=False,  # what streams miss is not there either
