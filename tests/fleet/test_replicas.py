@@ -81,7 +81,8 @@ async def test_redis_is_restarted_with_what_it_had_written_and_then_away_for_lon
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
 async def test_redis_is_away_for_a_minute(tmp_path: Path) -> None:
-    async with replicas(tmp_path, calls=16, total_calls=64, speed=2.0) as here:
+    # No webhooks: what is not acknowledged in that minute counts later all the same, and their sender's books lack it.
+    async with replicas(tmp_path, calls=16, total_calls=64, speed=2.0, webhooks=False) as here:
         await here.begin()
         here.redis.kill()
         await asyncio.sleep(60)
