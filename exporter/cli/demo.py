@@ -31,7 +31,7 @@ from exporter.web import RunningWeb
 _DEFAULT_LISTEN = "127.0.0.1:9464"
 _FREE_PORT = "127.0.0.1:0"
 _MOST_ROWS = 14
-_OTHER_LINES = 10
+_OTHER_LINES = 12
 _FRAMES_PER_SECOND = 2
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_TO_THE_FIRST_LINE = 2.0
@@ -67,13 +67,14 @@ class Demo:
         self._latest: dict[str, float] = {}
         self._turns = 0
         self._ended = 0
+        self._api = ""
         self._links: list[tuple[str, str]] = []
         self._stop: Callable[[], None] = lambda: None
 
     async def run(self, env: Mapping[str, str]) -> None:
         """Until interrupted, or the duration is over."""
         simulator = Simulator(self._options)
-        base_url = await simulator.start()
+        self._api = base_url = await simulator.start()
         trouble = asyncio.ensure_future(self._slow_a_node_down(simulator)) if self._incident else None
         try:
             await self._serve(base_url, env)
@@ -142,10 +143,12 @@ class Demo:
 
     def _started(self, web: RunningWeb) -> None:
         url = web.urls[0]
+        explain = f"ATOMS_API_KEY={self._options.token} atoms-exporter explain --api.base-url {self._api} CALL-…"
         self._links = [
             ("metrics", f"{url}/metrics"),
             ("are callers suffering?", f"{url}/"),
             ("turn latency by node", f"curl -s {url}/metrics | grep '^atoms_turn_latency_seconds_count'"),
+            ("one call", explain),
             ("traces", self._otlp.replace("not pushed: OTEL", "not exported: OTEL")),
         ]
         if not self._console.is_terminal:

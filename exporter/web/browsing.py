@@ -69,9 +69,9 @@ class Browsing:
         """One call as a waterfall; by its id or its trace id."""
         name = request.match_info["call"]
         if len(name) > _LONGEST_NAME:
-            return html(message_page("Not found", "That is no call id."), 404)
+            return _only("Not found", "That is no call id.", 404)
         if self._waiting >= _WAITING_FOR_CALLS:
-            return html(message_page("Busy", "Several calls are being looked up; try again in a moment."), 503)
+            return _only("Busy", "Several calls are being looked up; try again in a moment.", 503)
         self._waiting += 1
         try:
             return await _or_why_not(self._call(name))
@@ -81,7 +81,7 @@ class Browsing:
     async def _call(self, name: str) -> web.Response:
         found = await self._ports.call(name)
         if found is None:
-            return html(message_page("Not found", _NOT_KNOWN), 404)
+            return _only("Not found", _NOT_KNOWN, 404)
         return html(await asyncio.to_thread(call_page, found))
 
 
@@ -89,9 +89,12 @@ async def _or_why_not(answer: Awaitable[web.Response]) -> web.Response:
     try:
         return await answer
     except AtomsExporterError:
-        return html(
-            message_page("Not now", "The Atoms API does not tell of this call now; try again in a moment."), 502
-        )
+        return _only("Not now", _NO_ANSWER, 502)
+
+
+def _only(title: str, says: str, status: int) -> web.Response:
+    """In the place of a call's page."""
+    return html(message_page(title, says, start="../"), status)
 
 
 def _number(given: str | None) -> int:

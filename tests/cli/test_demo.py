@@ -92,6 +92,32 @@ def test_an_incident_is_named_by_the_page_with_a_call_that_shows_it() -> None:
     assert re.search(r"Such a call: CALL-\d{13}-[0-9a-f]{6}", page)
 
 
+def test_the_demo_says_how_to_explain_one_of_its_calls_by_its_id_or_its_trace_id() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "exporter", *_WORDS], stdout=subprocess.PIPE, env=clean_environment(), text=True
+    ) as demo:
+        try:
+            url, how = _told(demo, "are callers suffering?"), _told(demo, "one call")
+            key, _, words = how.partition(" atoms-exporter ")
+            env = {"ATOMS_API_KEY": key.removeprefix("ATOMS_API_KEY=")}
+            deadline = time.monotonic() + 60
+            while not (calls := _answered(url)):
+                assert time.monotonic() < deadline
+                time.sleep(0.5)
+            for named in (calls[0]["call_id"], calls[0]["trace_id"]):
+                asked = words.replace("CALL-…", named).split()
+                shown = command(*asked, "--exporter", url, env=env)
+                assert shown.code == 0, shown.err
+                assert calls[0]["call_id"] in shown.out
+        finally:
+            demo.kill()
+
+
+def _answered(url: str) -> list[dict[str, str]]:
+    listed = httpx.get(f"{url}api/v1/calls", trust_env=False).json()["calls"]
+    return [call for call in listed if call["turns"]]
+
+
 def _told(demo: subprocess.Popen[str], what: str) -> str:
     """What a line of a demo in a pipe says."""
     assert demo.stdout is not None

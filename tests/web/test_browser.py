@@ -9,12 +9,13 @@ import pytest
 
 from exporter.calls.observations import Place
 from exporter.outputs.recent import Trouble
+from exporter.outputs.spans import SpanRecord
 from exporter.web import CallPage, CallView
 from tests.support.browser import browser
 from tests.web.test_pages import CALL, MARKUP, NOW, node, view
 from tests.webserver import Backstage, site
 
-_TROUBLE = Trouble("slow", "a1", "Sales", "2", "Payment", 0.8, 25, 6.1, 12, CALL)
+_TROUBLE = Trouble("slow", "a1", "Sales", "2", "Payment", 0.8, 25, 6.1, 720.0, CALL)
 
 
 @pytest.fixture
@@ -42,6 +43,22 @@ async def test_the_pages_fit_a_phone_and_a_wall_and_ask_for_nothing_else(backsta
         assert asked <= {"/", f"/calls/{CALL}", "/favicon.ico"}
         assert [said for said in tab.complaints if "favicon" not in said and "404" not in said] == []
         assert await tab.value("document.scripts.length") == 0
+
+
+async def test_a_phone_shows_the_whole_waterfall_without_moving_it_sideways(backstage: Backstage) -> None:
+    names = (("call", None), ("hop Start - Determine If Reached Owner", 1), ("turn", 2), ("text_to_speech", 3))
+    spans = [
+        SpanRecord(
+            trace_id=1, span_id=number, parent_id=parent, name=name, start_ns=0, end_ns=97 * 10**9, attributes={}
+        )
+        for number, (name, parent) in enumerate(names, 1)
+    ]
+    backstage.call_pages[CALL] = dataclasses.replace(backstage.call_pages[CALL], spans=spans)
+    async with site(backstage) as at, browser() as tab:
+        await tab.open(f"{at.web.urls[0].rstrip('/')}/calls/{CALL}", 400)
+        table = "document.querySelector('.scroll')"
+        assert await tab.value(f"{table}.scrollWidth") <= await tab.value(f"{table}.clientWidth")
+        assert await tab.value("Math.min(...[...document.querySelectorAll('svg.fall')].map(e => e.clientWidth))") >= 40
 
 
 async def test_names_stay_text_in_a_browser(backstage: Backstage) -> None:

@@ -99,8 +99,9 @@ def test_it_says_that_callers_are_answered_and_how_fast() -> None:
 
 
 def test_trouble_stands_first_with_place_time_and_a_call_that_shows_it() -> None:
-    trouble = Trouble("slow", "a1", "Sales", "2", "Payment", 0.8, 25, 6.1, 12, CALL)
-    page = front_page(view(troubles=[trouble, Trouble("failing", "a2", "Desk", None, None, 0.5, 8, 0.0, 3, "CALL-9")]))
+    trouble = Trouble("slow", "a1", "Sales", "2", "Payment", 0.8, 25, 6.1, 720.0, CALL)
+    failing = Trouble("failing", "a2", "Desk", None, None, 0.5, 8, 0.0, 180.0, "CALL-9")
+    page = front_page(view(troubles=[trouble, failing]))
     text = said(page)
     assert "Sales is slow in Payment since 14:01:20 UTC (12 min ago): 80% of 25 turns took longer than 2.00 s" in text
     assert "Calls of Desk fail since 14:10:20 UTC (3 min ago): 50% of 8." in text
@@ -126,7 +127,7 @@ def test_names_cannot_become_markup() -> None:
     place = Place("a1", MARKUP, "2", MARKUP)
     line = CallView(MARKUP, MARKUP, NOW, agent_name=MARKUP, node_name=MARKUP, slowest_node_name=MARKUP)
     lines = [line, dataclasses.replace(line, outcome=MARKUP, end_reason=MARKUP, ended_at=NOW)]
-    trouble = Trouble("slow", "a1", MARKUP, "2", MARKUP, 0.8, 25, 6.1, 12, MARKUP)
+    trouble = Trouble("slow", "a1", MARKUP, "2", MARKUP, 0.8, 25, 6.1, 720.0, MARKUP)
     health = [Health(MARKUP, False, MARKUP)]
     fronts = front_page(
         view(nodes=[node(place)], lines=lines, troubles=[trouble], health=health, outcomes_hour={MARKUP: 1})
@@ -180,7 +181,8 @@ def test_a_call_of_any_length_is_a_page_of_bounded_size() -> None:
         SpanRecord(trace_id=1, span_id=n, parent_id=n - 1 or None, name="turn", start_ns=n, end_ns=n + 5, attributes={})
         for n in range(1, 50_000)
     ]
-    page = call_page(CallPage(CallView(CALL, "following", NOW), spans, NOW))
+    page = call_page(CallPage(CallView(CALL, "following", NOW, turns=1), spans, NOW))
+    assert "UTC · 1 turn " in said(page)
     assert "and 47999 more" in said(page)
     assert len(page) < 1_000_000
 
@@ -242,6 +244,7 @@ async def test_a_call_that_is_known_has_its_page_and_one_that_is_not_is_a_404() 
         assert (found.status_code, CALL in found.text) == (200, True)
         unknown = await at.client.get("/calls/CALL-<script>")
         assert (unknown.status_code, "script" in unknown.text) == (404, False)
+        assert read(unknown.text).links == ["../"], "behind a proxy's path, too"
         assert (await at.client.get(f"/calls/{'x' * 5000}")).status_code == 404
         backstage.call_trouble = Interrupted("down", reason="connect")
         assert (await at.client.get(f"/calls/{CALL}")).status_code == 502
@@ -252,7 +255,7 @@ async def test_a_call_that_is_known_has_its_page_and_one_that_is_not_is_a_404() 
     [
         (
             Trouble(
-                "slow", "a1", "Sales", "2", "Payment", 0.8, 25, 6.1, 12, CALL,
+                "slow", "a1", "Sales", "2", "Payment", 0.8, 25, 6.1, 720.0, CALL,
                 stage=("llm_api", 0.72), channels=(("telephony_inbound", 20, 22), ("webcall", 0, 3)),
                 version=Version("4", 80, "3"),
             ),
@@ -260,23 +263,23 @@ async def test_a_call_that_is_known_has_its_page_and_one_that_is_not_is_a_404() 
             "webcall 0 of 3. Version 4, new 20 min ago (before: 3). Such a call:",
         ),
         (
-            Trouble("broken", "a1", "Sales", None, None, 0.5, 8, 0.0, 3, CALL, reasons=(("timeout", 4),)),
+            Trouble("broken", "a1", "Sales", None, None, 0.5, 8, 0.0, 180.0, CALL, reasons=(("timeout", 4),)),
             "Calls of Sales are ended by errors or timeouts since 14:10:20 UTC (3 min ago): 50% of 8, by timeout 4.",
         ),
         (
-            Trouble("unanswered", "a1", "Sales", "2", "Payment", 0.9, 20, 0.0, 3, ""),
+            Trouble("unanswered", "a1", "Sales", "2", "Payment", 0.9, 20, 0.0, 180.0, ""),
             "are not answered since 14:10:20 UTC (3 min ago): 90% of 20 turns, most of them in Payment.",
         ),
         (
-            Trouble("mute", "a1", "Sales", None, None, 1.0, 6, 0.0, 3, CALL),
+            Trouble("mute", "a1", "Sales", None, None, 1.0, 6, 0.0, 180.0, CALL),
             "Sales says nothing since 14:10:20 UTC (3 min ago): not a word in 100% of 6 calls.",
         ),
         (
-            Trouble("late", "a1", "Sales", None, None, 1.0, 6, 5.5, 3, CALL),
+            Trouble("late", "a1", "Sales", None, None, 1.0, 6, 5.5, 180.0, CALL),
             "The first word of Sales comes late since 14:10:20 UTC (3 min ago): after 5.50 s in the middle of 6 calls.",
         ),
         (
-            Trouble("dear", "a1", "Sales", None, None, 2.4, 9, 0.0, 15, CALL),
+            Trouble("dear", "a1", "Sales", None, None, 2.4, 9, 0.0, 900.0, CALL),
             "cost more than before since 13:58:20 UTC (15 min ago): 2.4 times as much in the last 15 minutes, 9 calls.",
         ),
     ],

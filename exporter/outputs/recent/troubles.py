@@ -29,7 +29,7 @@ BAD_OUTCOMES: Final = frozenset(("failed", "lost"))
 
 
 class Trouble(NamedTuple):
-    """Callers are suffering: where, since how many minutes, and a call that shows it.
+    """Callers are suffering: where, since how many seconds, and a call that shows it.
 
     ``kind`` is ``slow`` (``share`` of turns above the threshold, ``seconds`` their 95th percentile), ``failing``
     (``share`` of ended calls that failed or were lost), ``broken`` (… that were ended by errors or timeouts),
@@ -46,7 +46,7 @@ class Trouble(NamedTuple):
     share: float
     of: int
     seconds: float
-    minutes_ago: int
+    seconds_ago: float
     call_id: str
     stage: tuple[str, float] | None = None
     """Where the time of slow turns went, and which share of it."""
@@ -77,7 +77,7 @@ def _slow(look: Look) -> Iterable[Trouble]:
             share,
             node.turns,
             node.p95_seconds,
-            _since(memory.hour.course(look.minute), _SLOW_SHARE),
+            _since(memory.hour.course(look.minute), _SLOW_SHARE, look),
             node.slowest_call,
             stage=memory.makeup.longest_stage(),
             channels=memory.makeup.channels(),
@@ -91,14 +91,13 @@ def _ended_badly(look: Look) -> Iterable[Trouble]:
             ("broken", [call for call in calls if call.end_reason in FAILING_REASONS]),
         ):
             if len(bad) >= _FEWEST_CALLS and len(bad) >= _FAILED_SHARE * len(calls):
-                ago = int((look.now - bad[-1].heard_at) // 60)
                 yield Trouble(
                     kind,
                     *_agent(bad[0]),
                     len(bad) / len(calls),
                     len(calls),
                     0.0,
-                    ago,
+                    look.now - bad[-1].heard_at,
                     bad[0].call_id,
                     channels=_channels(bad, calls),
                     reasons=tuple(Counter(call.end_reason or "unknown" for call in bad).most_common(3)),
@@ -124,7 +123,7 @@ def _unanswered(look: Look) -> Iterable[Trouble]:
             share = 1 - answered / spoken
         worst = max(memories, key=lambda memory: memory.answers.totals(look.minute, lately)[2])
         minutes = [_totals(memories, minute, 1) for minute in range(look.minute - 59, look.minute + 1)]
-        since = _since([(heard, max(lost, heard - told)) for heard, told, lost in minutes], _UNANSWERED_SHARE)
+        since = _since([(heard, max(lost, heard - told)) for heard, told, lost in minutes], _UNANSWERED_SHARE, look)
         place = worst.hour.place
         labels = place.agent_id, place.agent_name, place.node_id, place.node_name
         yield Trouble("unanswered", *labels, share, spoken, 0.0, since, _latest_call(look, place.agent_id))
@@ -139,7 +138,8 @@ def _mute(look: Look) -> Iterable[Trouble]:
     for memory in look.first_words:
         hour = memory.hour
         completed = by_agent[hour.place.agent_id]
-        lately = [call for call in completed if look.now - call.heard_at <= 60 * look.lately_minutes]
+        # By the minute, as first words are counted: both are said when a call is over.
+        lately = [call for call in completed if int(call.heard_at // 60) > look.minute - look.lately_minutes]
         heard, before = hour.read(look.minute, look.lately_minutes, each=False), hour.read(look.minute, each=False)
         spoke = heard.turns if heard is not None else 0
         spoke_before = (before.turns if before is not None else 0) - spoke
@@ -147,8 +147,8 @@ def _mute(look: Look) -> Iterable[Trouble]:
         if len(lately) < _FEWEST_TURNS or mute < _UNANSWERED_SHARE * len(lately):
             continue
         if spoke_before >= 0.5 * (len(completed) - len(lately)) and spoke_before:
-            ago = int((look.now - lately[-1].heard_at) // 60)
-            yield Trouble("mute", *_agent(lately[0]), mute / len(lately), len(lately), 0.0, ago, lately[0].call_id)
+            ago, share = look.now - lately[-1].heard_at, mute / len(lately)
+            yield Trouble("mute", *_agent(lately[0]), share, len(lately), 0.0, ago, lately[0].call_id)
 
 
 def _late(look: Look) -> Iterable[Trouble]:
@@ -171,7 +171,7 @@ def _late(look: Look) -> Iterable[Trouble]:
             lately.slow / lately.turns,
             lately.turns,
             lately.p50_seconds,
-            _since(minutes, 0.5),
+            _since(minutes, 0.5, look),
             _latest_call(look, place.agent_id),
             channels=memory.makeup.channels(),
         )
@@ -190,9 +190,8 @@ def _dear(look: Look) -> Iterable[Trouble]:
         dearest = max(lately, key=lambda call: call.cost or 0.0)
         rest = fmean(call.cost or 0.0 for call in lately if call is not dearest)
         if usual > 0 and rest >= _DEAR * usual:  # one call that does not end is not every call
-            yield Trouble(
-                "dear", *_agent(dearest), rest / usual, len(lately), 0.0, look.lately_minutes, dearest.call_id
-            )
+            ago = 60.0 * look.lately_minutes
+            yield Trouble("dear", *_agent(dearest), rest / usual, len(lately), 0.0, ago, dearest.call_id)
 
 
 def _by_agent(look: Look) -> dict[str, list[EndedCall]]:
@@ -223,10 +222,12 @@ def _latest_call(look: Look, agent_id: str) -> str:
     return next((call.call_id for call in look.ended if call.agent_id == agent_id), "")
 
 
-def _since(minutes: Sequence[tuple[int, int]], share: float) -> int:
-    """How many minutes ago the present trouble began: back to the last minute that was good, over quiet ones.
+def _since(minutes: Sequence[tuple[int, int]], share: float, look: Look) -> float:
+    """How many seconds ago the present trouble began: with the minute after the last good one, over quiet ones.
 
-    :param minutes: how many there were and how many of them bad, oldest first.
+    A moment that stays where it is while the running minute goes on.
+
+    :param minutes: how many there were and how many of them bad, oldest first; the last is the running one.
     """
     since = quiet = 0
     for ago, (number, bad) in enumerate(reversed(minutes)):
@@ -238,4 +239,4 @@ def _since(minutes: Sequence[tuple[int, int]], share: float) -> int:
             break
         else:
             since, quiet = ago, 0
-    return since
+    return 60 * since + look.now % 60

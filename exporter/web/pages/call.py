@@ -37,7 +37,8 @@ def _about(call: CallView) -> str:
     trace = f'<p class="soft">trace id <code>{escape(call.trace_id)}</code></p>' if call.trace_id else ""
     return (
         f"<p>{named(call.agent_name, call.agent_id)} · {escape(state)} · since {clock_time(call.since_at)} UTC · "
-        f"{call.turns} turns{slowest if call.slowest_turn_seconds is not None else ''}</p>{trace}"
+        f"{call.turns} {'turn' if call.turns == 1 else 'turns'}"
+        f"{slowest if call.slowest_turn_seconds is not None else ''}</p>{trace}"
     )
 
 

@@ -55,6 +55,8 @@ td.fall{width:50%}
 .dot50{fill:var(--link)}.hop{fill:var(--bar)}.turn{fill:var(--link)}.slow{fill:var(--bad)}.work{fill:var(--warn)}
 .d1{padding-left:1.5rem}.d2{padding-left:2.5rem}.d3{padding-left:3.5rem}.d4{padding-left:4.5rem}
 .pages{margin:.5rem 0;font-size:.875rem}
+@media(max-width:40rem){th,td{padding:.3rem .35rem}td.fall{width:25%}svg.fall{min-width:4rem}.d1{padding-left:.75rem}
+.d2{padding-left:1.1rem}.d3{padding-left:1.5rem}.d4{padding-left:1.9rem}}
 """.strip()
 
 _STYLE_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -79,9 +81,12 @@ def page(title: str, body: str, *, refresh_seconds: int | None = None) -> str:
 """
 
 
-def message_page(title: str, says: str) -> str:
-    """A page that only says something; nothing of the request is repeated."""
-    return page(title, f'<h1>{escape(title)}</h1><p>{escape(says)} <a href="/">Start page</a></p>')
+def message_page(title: str, says: str, *, start: str = "/") -> str:
+    """A page that only says something; nothing of the request is repeated.
+
+    :param start: the way from there to the page at ``/``; one that is relative works behind a proxy's path as well.
+    """
+    return page(title, f'<h1>{escape(title)}</h1><p>{escape(says)} <a href="{start}">Start page</a></p>')
 
 
 def table(heads: tuple[str, ...], rows: str, numeric: frozenset[str] = frozenset()) -> str:

@@ -29,7 +29,7 @@ def told(trouble: Trouble, view: FrontView) -> str:
         "late": f"The first word of {agent} comes late",
         "dear": f"Calls of {agent} cost more than before",
     }[trouble.kind]
-    since = f"{clock_time(view.now_at - 60 * trouble.minutes_ago)} UTC ({ago(60 * trouble.minutes_ago)})"
+    since = f"{clock_time(view.now_at - trouble.seconds_ago)} UTC ({ago(trouble.seconds_ago)})"
     more = [_how_much(trouble, view), _for_whom(trouble), _version(trouble, view)]
     call = f" Such a call: {call_link(trouble.call_id)}" if trouble.call_id else ""
     return f"<b>{says}</b> since {since}: {' '.join(part for part in more if part)}{call}"
@@ -47,7 +47,8 @@ def _how_much(trouble: Trouble, view: FrontView) -> str:
     if trouble.kind == "late":
         return f"after {seconds(trouble.seconds)} in the middle of {trouble.of} calls."
     if trouble.kind == "dear":
-        return f"{trouble.share:.1f} times as much in the last {trouble.minutes_ago} minutes, {trouble.of} calls."
+        minutes = round(trouble.seconds_ago / 60)
+        return f"{trouble.share:.1f} times as much in the last {minutes} minutes, {trouble.of} calls."
     if trouble.kind == "mute":
         return f"not a word in {of} calls."
     return f"{of}" + (f", by {_listed(trouble.reasons)}." if trouble.reasons else ".")

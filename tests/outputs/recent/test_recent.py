@@ -77,9 +77,21 @@ def test_trouble_says_where_since_when_and_which_call_shows_it() -> None:
     turn(recent, 8.5, PAYMENT, call="worst")
     [trouble] = recent.troubles()
     assert (trouble.kind, trouble.agent_name, trouble.node_name) == ("slow", "Sales", "Payment")
-    assert trouble.minutes_ago == 10
+    assert trouble.seconds_ago == 10 * 60 + START % 60, "from the first second of that minute"
     assert trouble.call_id == "worst"
     assert 5 <= trouble.seconds <= 8.5
+
+
+def test_since_when_stays_where_it_is_while_the_minute_goes_on() -> None:
+    now = Now()
+    recent = remembered(now)
+    began = set()
+    for _ in range(60):
+        turn(recent, 6.0, PAYMENT)
+        now.minutes(0.05)
+        began.update(now() - trouble.seconds_ago for trouble in recent.troubles())
+    (at,) = began
+    assert START - 60 < at <= START
 
 
 def test_trouble_ends_when_the_node_is_quick_again() -> None:
@@ -108,7 +120,7 @@ def test_calls_that_fail_are_trouble_of_their_agent() -> None:
         now.minutes(1)
     [trouble] = recent.troubles()
     assert (trouble.kind, trouble.agent_id, trouble.node_id) == ("failing", "a1", None)
-    assert (trouble.share, trouble.of, trouble.minutes_ago) == (0.75, 4, 3)
+    assert (trouble.share, trouble.of, trouble.seconds_ago) == (0.75, 4, 180)
     assert trouble.call_id == "c3"
 
 

@@ -140,7 +140,7 @@ def test_turns_that_nobody_answered_are_trouble_of_their_agent_and_name_the_node
         line.now.minutes(1)
     trouble = line.only()
     assert (trouble.kind, trouble.agent_id, trouble.node_name) == ("unanswered", "a1", "Payment")
-    assert 10 <= trouble.minutes_ago <= 12
+    assert 600 <= trouble.seconds_ago < 780
 
 
 def test_while_calls_go_on_silence_shows_where_turns_had_a_latency_before() -> None:
@@ -166,6 +166,14 @@ def test_an_agent_that_says_nothing_is_told_where_it_spoke_before() -> None:
         chat.call(first_word=None, turns=0)
         chat.now.minutes(1)
     assert chat.recent.troubles() == []
+
+
+def test_an_agent_that_speaks_is_mute_at_no_second_of_a_minute_and_in_no_minute_of_its_start() -> None:
+    line = Line()
+    for _ in range(20 * 12):
+        line.call()
+        line.now.minutes(1 / 12)
+        assert line.recent.troubles() == []
 
 
 def test_a_late_first_word_is_told_where_it_came_early_before() -> None:
