@@ -7,7 +7,9 @@ them, ``pytest -m hour`` an hour of 300 calls with every fault at once. Both pri
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -108,12 +110,21 @@ async def _soak(here: World, backend: Backend, *, simulated_seconds: float) -> t
     await asyncio.sleep(3)  # the polls after the last call: it may have been too short for the one before
     page = await exporter.settled(600)
     nan = here.ledger["garbage"].get("nan", 0)
-    assert not (unequal := differences(here.ledger, page, busy=False, nan=nan)), report(unequal)
+    unequal = differences(here.ledger, page, busy=False, nan=nan)
+    assert not unequal, f"{report(unequal)}\n{_warnings(exporter)}"
     assert page.events - nan == here.ledger["published"]
     assert "Traceback" not in exporter.log
     assert await exporter.stop() == 0
     assert not (wrong := flaws(backend.spans, here.ledger, once=False)), report(wrong)
     return watch, page
+
+
+def _warnings(exporter: Exporter) -> str:
+    """What the exporter said was not as it should be, how often, and the last of each."""
+    lines = re.findall(r"^.*level=warning.*$", exporter.log, re.MULTILINE)
+    last = {line.partition("msg=")[2].partition(" call_id=")[0]: line for line in lines}
+    often = Counter(line.partition("msg=")[2].partition(" call_id=")[0] for line in lines)
+    return "\n".join(f"{often[what]} times, the last: {line}" for what, line in last.items())
 
 
 async def test_five_minutes_of_mild_faults_compressed(tmp_path: Path) -> None:
