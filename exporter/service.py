@@ -285,7 +285,7 @@ class Service:
             self._log.warning("nothing is kept", reason=path, hint=hint)
             return None
         store = SQLiteStore(path)
-        self._log.info("what is counted is kept", path=str(path))
+        self._log.info("what is counted is kept", path=str(store.path))
         return store
 
     def _make_keeping(self, instance_id: str) -> Keeping | None:

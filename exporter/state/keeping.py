@@ -145,7 +145,11 @@ class Keeping:
         self._scrapers.restore(state.pages.seen, state.pages.shown)
         for name in anew:
             self._log.warning("a metric begins anew", metric=name, reason="its labels or buckets are others now")
-        self._log.info("counters go on", series=came_back)
+        if state.series:
+            self._log.info("counters go on", series=came_back)
+        else:
+            why = "none were kept before" if state.readable else "nothing can be kept"
+            self._log.info("counters begin at 0", reason=why)
 
     # -- what is kept
 

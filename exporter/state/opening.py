@@ -77,6 +77,17 @@ def refuse_strangers(path: Path) -> None:
         raise _a_stranger(path)
 
 
+def refuse_unreadable(path: Path) -> None:
+    """A file beside ours that is there and may not be opened, as after a start under another user: without it nobody
+    would know of a second writer, or of what was shown ahead. Raises ConfigError."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except PermissionError as problem:
+        raise ConfigError("state.path", f"{path} cannot be opened: {problem.strerror}") from problem
+    except OSError:
+        return  # it is not there yet, or nobody can write on this disk
+
+
 def _a_stranger(path: Path) -> ConfigError:
     return ConfigError("state.path", f"{path} is not a state file of atoms-exporter; name another file or remove it")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -28,4 +29,16 @@ def default_path(env: Mapping[str, str], account: str) -> Path | str:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
         return f"{folder} cannot be made: {problem.strerror}"
-    return folder / f"{sha256(account.encode()).hexdigest()[:16]}.db"
+    path = folder / f"{sha256(account.encode()).hexdigest()[:16]}.db"
+    return path if _may_write(path) else f"{path} may not be written by this user"
+
+
+def _may_write(path: Path) -> bool:
+    """Whether it is ours to write. A disk that takes nothing now (full, read-only) is no reason to look away."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except PermissionError:
+        return False
+    except OSError:
+        pass  # whoever opens it says what is wrong
+    return True

@@ -6,6 +6,7 @@ of the calls themselves is not stored: their history rebuilds it.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from array import array
 from contextlib import closing
@@ -22,7 +23,15 @@ from exporter.outputs.prometheus.scrapers import SeenPages
 from exporter.state.ahead import AheadFlag
 from exporter.state.holder import Holder
 from exporter.state.kept import CALL_FORM, CallNews, Commit, PagesSeen, SavedCall, SavedState
-from exporter.state.opening import damaged, interrupted, opened, opened_for_reading, refuse_strangers, set_aside
+from exporter.state.opening import (
+    damaged,
+    interrupted,
+    opened,
+    opened_for_reading,
+    refuse_strangers,
+    refuse_unreadable,
+    set_aside,
+)
 
 _SeriesKey = tuple[str, tuple[str, ...]]
 
@@ -49,7 +58,11 @@ class SQLiteStore:
     _layouts: dict[str, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
+        if self.path.is_symlink():  # by whatever name it is called, one file has one lock and one flag
+            self.path = Path(os.path.realpath(self.path))
         refuse_strangers(self.path)
+        for beside in ("lock", "ahead"):
+            refuse_unreadable(self.path.with_name(f"{self.path.name}.{beside}"))
         self._existed = self.path.exists() and self.path.stat().st_size > 0
         self._holder = Holder(self.path.with_name(f"{self.path.name}.lock"), self.path)
         self._flag = AheadFlag(self.path.with_name(f"{self.path.name}.ahead"))

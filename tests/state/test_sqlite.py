@@ -10,8 +10,10 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -281,6 +283,53 @@ def test_a_second_writer_is_refused_and_told_who_has_the_file(tmp_path: Path) ->
     assert refused.value.key == "state.path"
     store.close()
     SQLiteStore(path).close()
+
+
+def test_a_second_name_for_the_file_lets_no_second_writer_in(tmp_path: Path) -> None:
+    path, other = tmp_path / "state.db", tmp_path / "other.db"
+    store = SQLiteStore(path)
+    other.symlink_to(path)
+    with pytest.raises(ConfigError, match=f"in use by process {os.getpid()} on "):
+        SQLiteStore(other)
+    store.close()
+    again = SQLiteStore(other)
+    assert again.go_ahead()
+    again.close()
+    assert SQLiteStore(path).load().ahead
+
+
+@pytest.fixture
+def folder_of_an_ordinary_user() -> Iterator[Path]:
+    """Root may open anything, so that root is somebody else meanwhile; others may not enter ``tmp_path``."""
+    with TemporaryDirectory() as folder:
+        if os.geteuid() != 0:
+            yield Path(folder)
+            return
+        os.chown(folder, 65534, -1)
+        os.seteuid(65534)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("beside", ["lock", "ahead"])
+def test_what_another_user_left_beside_the_file_is_no_way_around_it(
+    beside: str, folder_of_an_ordinary_user: Path
+) -> None:
+    """Without the lock two would count, without the flag counters would go on from less than was shown."""
+    path = folder_of_an_ordinary_user / "state.db"
+    path.with_name(f"state.db.{beside}").touch(mode=0o000)
+    with pytest.raises(ConfigError, match=f"state.db.{beside} cannot be opened: Permission denied"):
+        SQLiteStore(path)
+
+
+def test_a_place_that_is_there_but_not_ours_to_write_is_none(folder_of_an_ordinary_user: Path) -> None:
+    folder_of_an_ordinary_user.chmod(0o555)
+    where = default_path({"STATE_DIRECTORY": str(folder_of_an_ordinary_user)}, "account")
+    folder_of_an_ordinary_user.chmod(0o700)
+    assert isinstance(where, str)
+    assert where.endswith(" may not be written by this user")
 
 
 def test_a_lock_is_not_taken_for_damage(tmp_path: Path) -> None:
