@@ -16,7 +16,8 @@ _NOW_MINUTES: Final = 5
 _ENDED_MINUTES: Final = 15
 _FEWEST_TURNS: Final = 5
 _FEWEST_CALLS: Final = 3
-_FEWEST_COSTED: Final = 5
+_FEWEST_COSTED: Final = 10
+_FEWEST_COST_MINUTES: Final = 2
 _SLOW_SHARE: Final = 0.25
 _FAILED_SHARE: Final = 0.25
 _UNANSWERED_SHARE: Final = 0.5
@@ -178,7 +179,9 @@ def _late(look: Look) -> Iterable[Trouble]:
 
 
 def _dear(look: Look) -> Iterable[Trouble]:
-    """Calls of the last while cost twice what those before them did."""
+    """Calls of the last while cost twice what those before them did. Not in the first minutes: short calls end first."""
+    if look.lately_minutes < _FEWEST_COST_MINUTES:
+        return
     costs: dict[str, tuple[list[EndedCall], list[EndedCall]]] = defaultdict(lambda: ([], []))
     for call in look.ended:
         if call.cost is not None and call.outcome in ("completed", "failed"):

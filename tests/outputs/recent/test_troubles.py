@@ -205,3 +205,12 @@ def test_calls_that_cost_more_than_before_are_told_and_one_dear_call_is_not() ->
     trouble = line.only()
     assert trouble.kind == "dear"
     assert trouble.share > 2
+
+
+def test_calls_grow_dearer_in_the_first_minutes_because_short_ones_end_first() -> None:
+    line = Line()
+    for minute in range(10):
+        for _ in range(12):
+            line.call(account=Account(end_reason="user_hangup", cost=0.05 * min(minute + 1, 4), version="3"))
+            line.now.minutes(1 / 12)
+            assert line.recent.troubles() == []
