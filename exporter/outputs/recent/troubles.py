@@ -179,7 +179,7 @@ def _late(look: Look) -> Iterable[Trouble]:
 
 
 def _dear(look: Look) -> Iterable[Trouble]:
-    """Calls of the last while cost twice what those before them did. Not in the first minutes: short calls end first."""
+    """Calls of the last while cost twice those before them. Not in the first minutes: short calls end first."""
     if look.lately_minutes < _FEWEST_COST_MINUTES:
         return
     costs: dict[str, tuple[list[EndedCall], list[EndedCall]]] = defaultdict(lambda: ([], []))
