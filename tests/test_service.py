@@ -21,6 +21,7 @@ from exporter.config import load
 from exporter.errors import ConfigError
 from exporter.outputs.prometheus.exposition import render
 from exporter.outputs.prometheus.metrics import Metrics
+from exporter.receivers import followed
 from exporter.receivers.deliveries import Deliveries
 from exporter.receivers.discovery import FoundCall
 from exporter.receivers.webhook import Webhooks
@@ -200,6 +201,24 @@ async def test_an_empty_history_after_a_gap_is_no_reconciliation() -> None:
         assert here.simulator.ledger["faults"]["gap"] == 1
         assert page.events < here.simulator.ledger["published"]
         assert page.total("atoms_calls_ended_total", outcome="lost") == 1, "and not completed, as if nothing had gone"
+
+
+async def test_a_stream_that_goes_on_without_the_history_of_a_gap_says_so_and_every_sum_is_exact(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(followed, "_RESUME_SECONDS", 0.1)
+    faults = parse_faults("gap=1,slow=1:seconds=1:on=conversation")
+    async with stage(speed=20.0, faults=faults) as here:
+        here.simulator.begin()
+        page = await here.idle()
+        assert {entry["reason"] for entry in here.said("a stream goes on without the history of what it missed")} == {
+            "too many wait for theirs"
+        }
+        at_nodes = [line for line in differences(here.simulator.ledger, page, busy=False) if "node_id=" not in line]
+        assert at_nodes == []
+        assert page.events == here.simulator.ledger["published"]
+        for family in ("atoms_turn_latency_seconds_count", "atoms_node_visits_total", "atoms_node_hops_total"):
+            assert page.total(family) == sum(each["value"] for each in here.simulator.ledger["totals"][family])
 
 
 async def test_what_nobody_knows_is_no_call_and_may_be_asked_for_again() -> None:
