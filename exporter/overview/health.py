@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from exporter.outputs.prometheus.metrics import Metrics
 from exporter.web import Capacity, Health
 
+_LATELY_SECONDS: Final = 300.0
+"""An OTLP error is bad news for so long."""
+
 
 def health(
-    metrics: Metrics, ready: tuple[bool, str], state_says: str | None, *, traces_on: bool, max_streams: int
+    metrics: Metrics, ready: tuple[bool, str], state_says: str | None, *, traces_on: bool, max_streams: int, now: float
 ) -> Sequence[Health]:
     """One line each.
 
     :param state_says: where what is kept is kept, or None when nothing is.
+    :param now: Unix seconds.
     """
     last = metrics.last_errors
     good, reason = ready
@@ -23,10 +28,10 @@ def health(
         good = not metrics.api_problem
         reason = "the list of calls can be read" if good else "the list of calls cannot be read now"
     return [
-        Health("Atoms API", good, reason, last.get("api")),
+        Health("Atoms API", good, reason, last.get("api"), blind=not good),
         _streams(metrics, max_streams),
         _state(metrics, state_says),
-        _otlp(metrics, traces_on=traces_on),
+        _otlp(metrics, now, traces_on=traces_on),
     ]
 
 
@@ -57,29 +62,34 @@ def _streams(metrics: Metrics, most: int) -> Health:
     told = ", ".join(f"{round(number)} {state}" for state, number in streams.items() if number) or "none"
     waiting = streams.get("waiting", 0) + streams.get("failing", 0)
     good = not waiting or waiting < 0.1 * sum(streams.values())
+    blind = waiting > max(2, 0.5 * sum(streams.values()))  # a call or two that ring are no news
     if pending := round(streams.get("pending", 0)):
-        good, told = False, f"{told}; more calls than streams: {pending:,} wait for one, api.max_streams is {most:,}"
-    return Health("Streams", good, told, metrics.last_errors.get("streams"))
+        good, blind = False, True
+        told = f"{told}; more calls than streams: {pending:,} wait for one, api.max_streams is {most:,}"
+    return Health("Streams", good, told, metrics.last_errors.get("streams"), blind=blind)
 
 
 def _state(metrics: Metrics, state_says: str | None) -> Health:
+    """As the last commit was: what failed before that has been kept since."""
     if state_says is None:
         return Health("State", None, "nothing is kept: counters begin at 0 with each start")
-    failures = _total(metrics, "atoms_exporter_checkpoint_failures_total")
-    last = metrics.last_errors.get("state")
-    if failures:
-        return Health("State", False, f"{state_says}; {round(failures)} times it could not be written", last)
-    return Health("State", True, state_says, last)
+    good = metrics.state is None or metrics.state()[0]
+    failures = round(_total(metrics, "atoms_exporter_checkpoint_failures_total"))
+    times = "once" if failures == 1 else f"{failures} times"
+    says = f"{state_says}; {times} it could not be written" if failures else state_says
+    return Health("State", good, says, metrics.last_errors.get("state"))
 
 
-def _otlp(metrics: Metrics, *, traces_on: bool) -> Health:
+def _otlp(metrics: Metrics, now: float, *, traces_on: bool) -> Health:
+    """By its last error, not by its counters: those go on after a restart, and what was dropped once stays dropped."""
     if not traces_on:
         return Health("OTLP traces", None, "no endpoint is set")
     sent = _total(metrics, "atoms_exporter_spans_exported_total")
     dropped = _total(metrics, "atoms_exporter_spans_dropped_total")
     waiting = _total(metrics, "atoms_exporter_span_queue")
     says = f"{round(sent)} spans delivered, {round(waiting)} wait, {round(dropped)} dropped"
-    return Health("OTLP traces", not dropped, says, metrics.last_errors.get("otlp"))
+    last = metrics.last_errors.get("otlp")
+    return Health("OTLP traces", last is None or now - last[1] > _LATELY_SECONDS, says, last)
 
 
 def _total(metrics: Metrics, name: str) -> float:

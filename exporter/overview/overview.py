@@ -124,7 +124,14 @@ class Overview:
             waiting,
             list(islice(self._following.waiting, begin, begin + CALLS_ON_A_PAGE)),
             capacity(self._metrics),
-            health(self._metrics, ready, self._state_says, traces_on=self._traces_on, max_streams=self._max_streams),
+            health(
+                self._metrics,
+                ready,
+                self._state_says,
+                traces_on=self._traces_on,
+                max_streams=self._max_streams,
+                now=self._clock(),
+            ),
         )
         return partial(gathered.front, page, nodes_page)
 

@@ -325,6 +325,21 @@ def test_why_calls_ended_and_what_they_cost_stand_below() -> None:
     assert "Sales 8 1.60 0.2000 0.4000 4" in text
 
 
+def test_what_is_wrong_with_the_exporter_stands_above_and_who_sees_no_calls_does_not_say_that_all_is_well() -> None:
+    def above(*unwell: Health, ready: tuple[bool, str] = (True, "")) -> str:
+        return said(front_page(view(health=list(unwell), ready=ready))).partition("calls now")[0]
+
+    assert "Callers are being answered." in above(Health("Atoms API", True, "the list of calls can be read"))
+    blind = above(Health("Atoms API", False, "the list of calls cannot be read now", blind=True))
+    assert "Atoms API: the list of calls cannot be read now" in blind
+    assert "Callers are being answered." not in blind
+    full = above(Health("State", False, "/state.db; once it could not be written"))
+    assert "State: /state.db; once it could not be written Callers are being answered." in full
+    assert "Streams" not in above(Health("Streams", False, "5 open, 1 failing")), "it may ring"
+    why = "the API has not answered"
+    assert above(Health("Atoms API", False, why, blind=True), ready=(False, why)).count(why) == 1
+
+
 def test_the_last_error_of_each_is_its_class_and_its_time() -> None:
     health = [Health("Atoms API", True, "the list of calls can be read", ("poll: timeout", NOW - 180))]
     text = said(front_page(view(health=health)))

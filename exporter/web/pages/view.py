@@ -51,13 +51,15 @@ class CallsView(NamedTuple):
 class Health(NamedTuple):
     """One thing the exporter needs; ``good`` is None for what is switched off.
 
-    ``last`` is the class of its last error and when that was, Unix time; nothing of what it said.
+    ``last`` is the class of its last error and when that was, Unix time; nothing of what it said. ``blind`` is that
+    calls go on of which nothing is seen: nobody can say that all is well.
     """
 
     name: str
     good: bool | None
     says: str
     last: tuple[str, float] | None = None
+    blind: bool = False
 
 
 class Capacity(NamedTuple):
