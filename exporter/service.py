@@ -165,9 +165,8 @@ class Service:
         self._ended_calls: Poll | None = None
         self._keeping = self._make_keeping(instance_id)
         self._showing = Showing(self.metrics, self._scrapers, self._keeping, clock=clock)
-        self._push = metric_push(
-            env, self._showing, self.metrics, instance_id=instance_id, goes_on=bool(self._saved.series)
-        )
+        pushed = self.metrics.collect_all() if self._saved.series else None
+        self._push = metric_push(env, self._showing, self.metrics, instance_id=instance_id, goes_on_from=pushed)
         self.metrics.store.moment.sampled = sampled_traces(env)
         self._api = AtomsApi(
             config.api.base_url,

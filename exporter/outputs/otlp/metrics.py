@@ -43,7 +43,7 @@ class MetricPush:
     A push that fails is not kept: the next one carries newer numbers of the same series, after the back-off when that
     is shorter than the interval. A request that is too large goes in halves; one that is refused hides no other.
 
-    :param goes_on: what is counted so far was pushed by an earlier life: no delta has it again.
+    :param goes_on_from: what was counted so far was pushed by an earlier life: no delta has it again.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class MetricPush:
         interval_seconds: float,
         timeout_seconds: float,
         delta: bool = False,
-        goes_on: bool = False,
+        goes_on_from: Iterable[Family] | None = None,
         exemplars: bool = True,
         units: Mapping[str, str] | None = None,
         backoff: Backoff | None = None,
@@ -79,8 +79,8 @@ class MetricPush:
         self._clock = clock
         self._now_ns = now_ns
         self._start_ns = now_ns()
-        if self._deltas is not None and goes_on:
-            self._deltas.go_on_from(self._walk())
+        if self._deltas is not None and goes_on_from is not None:
+            self._deltas.go_on_from(self._walk(goes_on_from))
         self._points = _POINTS_IN_A_REQUEST  # smaller for a while after "too large"
         self._pushes_of_this_size = 0
         self._failing = False
@@ -172,15 +172,15 @@ class MetricPush:
         return worst
 
     def _requests(self) -> Iterator[MetricsData]:
-        metrics = self._walk()
+        metrics = self._walk(self._registry.collect())
         if self._deltas is not None:
             metrics = self._deltas.since_last(metrics)
         return pack(metrics, self._resource, self._scope, self._points)
 
-    def _walk(self) -> Iterator[Metric]:
+    def _walk(self, families: Iterable[Family]) -> Iterator[Metric]:
         """Every metric, cumulative, with its start times."""
         window = Window(self._start_ns, self._now_ns())
-        metrics = metrics_of(self._registry.collect(), window, units=self._units, exemplars=self._exemplars)
+        metrics = metrics_of(families, window, units=self._units, exemplars=self._exemplars)
         return self._starts.of(metrics, window.start_ns, window.now_ns)
 
     def _count(self, answer: Answer) -> None:

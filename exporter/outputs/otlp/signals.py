@@ -6,7 +6,7 @@ The SDK and the exporters are imported where they are needed: without an endpoin
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from exporter.outputs.otlp.retry import DROP_REASONS, Backoff, DropReason, Expor
 from exporter.outputs.otlp.settings import Signal
 
 if TYPE_CHECKING:
+    from prometheus_client import Metric as Family
+
     from exporter.outputs.otlp.metrics import Families, MetricPush
     from exporter.outputs.otlp.retry import Sender
     from exporter.outputs.otlp.traces import TraceExport
@@ -86,13 +88,13 @@ def metric_push(
     *,
     units: Mapping[str, str] | None = None,
     instance_id: str | None = None,
-    goes_on: bool = False,
+    goes_on_from: Iterable[Family] | None = None,
     backoff: Backoff | None = None,
 ) -> MetricPush | None:
     """What pushes the registry, started; None when no endpoint is set for metrics. Raises ConfigError.
 
     Counters are taken to have started at zero now, where they do not say when: call it before anything is counted.
-    ``goes_on``: an earlier life has pushed what is counted so far. ``units`` gives the UCUM unit
+    ``goes_on_from``: what an earlier life has pushed. ``units`` gives the UCUM unit
     of metrics whose name does not end in one. Close what you get.
     """
     endpoint = settings.endpoint(env, "metrics")
@@ -111,7 +113,7 @@ def metric_push(
         interval_seconds=settings.push_interval_seconds(env),
         timeout_seconds=settings.push_timeout_seconds(env),
         delta=settings.delta_temporality(env),
-        goes_on=goes_on,
+        goes_on_from=goes_on_from,
         exemplars=settings.exemplars_wanted(env),
         units=units,
         backoff=backoff,

@@ -272,6 +272,12 @@ class Metrics:
         yield from self.store.collect(View(kept=True), created=True)
         yield from self._process.collect()
 
+    def collect_all(self) -> Iterable[Metric]:
+        """What ``registry`` gives, and the series that rest."""
+        self.refresh()
+        yield from self.store.collect(created=True, resting=True)
+        yield from self._process.collect()
+
     def sweep(self) -> None:
         """Lay call metrics' series to rest that did not change since the last sweep."""
         self.calls.sweep()

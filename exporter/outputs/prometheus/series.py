@@ -178,12 +178,13 @@ class Family:
             return unpacked(content)
         return (0.0,) * (len(self.bounds) + 2 if isinstance(child, Histogram) else 1)
 
-    def metric(self, view: View = PLAIN, *, created: bool = False) -> Metric:
-        """The family as prometheus_client's data model; ``created``: with the times its series began."""
+    def metric(self, view: View = PLAIN, *, created: bool = False, resting: bool = False) -> Metric:
+        """The family as prometheus_client's data model; ``created``: with the times its series began; ``resting``:
+        with those that rest."""
         metric = Metric(self.name, self.spec.help, self.spec.type, self.spec.unit)
         names = self.spec.labels
         created = (created or self._created_lines) and self.spec.kind is not Kind.GAUGE
-        for values, child in list(self.children.items()):
+        for values, child in [*self.children.items(), *(self.resting.items() if resting else ())]:
             labels = dict(zip(names, values, strict=True))
             numbers = self._shown(child, view)
             if isinstance(child, Histogram):
@@ -353,10 +354,10 @@ class Store:
         assert isinstance(child, Histogram)
         return child
 
-    def collect(self, view: View = PLAIN, *, created: bool = False) -> Iterator[Metric]:
+    def collect(self, view: View = PLAIN, *, created: bool = False, resting: bool = False) -> Iterator[Metric]:
         """For prometheus_client, and whoever reads its registries."""
         for family in self.families.values():
-            yield family.metric(view, created=created)
+            yield family.metric(view, created=created, resting=resting)
 
     def render(self, openmetrics: bool, names: Collection[str] = (), view: View = PLAIN) -> str:
         """All families, or those named, in the text format 0.0.4 or OpenMetrics 1.0 (without its last line)."""

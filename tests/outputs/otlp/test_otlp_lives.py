@@ -37,10 +37,14 @@ class Life:
         for label in labels:
             self.store.counter("a_total", label).inc()
 
-    def walk(self) -> list[Metric]:
+    def rest(self) -> None:
+        for _ in range(2):
+            self.store.sweep(["a_total"])
+
+    def walk(self, *, resting: bool = False) -> list[Metric]:
         self.now += 10
         window = Window(self.start_ns, int(self.now * 1e9))
-        metrics = metrics_of(self.store.collect(created=True), window)
+        metrics = metrics_of(self.store.collect(created=True, resting=resting), window)
         return list(self.starts.of(metrics, window.start_ns, window.now_ns))
 
 
@@ -71,6 +75,22 @@ def test_deltas_go_on_where_the_earlier_life_ended() -> None:
     assert _pushed(deltas, again.walk()) == 0
     again.count("x", "y")
     assert _pushed(deltas, again.walk()) == 2
+
+
+def test_a_series_that_rests_and_comes_back_is_not_sent_again_in_this_life_or_the_next() -> None:
+    first, deltas = Life(), Deltas()
+    first.now += 1
+    first.count("x", "x", "x")
+    assert _pushed(deltas, first.walk()) == 3
+    first.rest()
+    assert _pushed(deltas, first.walk()) == 0
+    first.count("x")
+    assert _pushed(deltas, first.walk()) == 1
+    first.rest()
+    again, deltas = Life(first, now=5000.0), Deltas()
+    deltas.go_on_from(again.walk(resting=True))
+    again.count("x")
+    assert _pushed(deltas, again.walk()) == 1
 
 
 def test_what_was_forgotten_and_begins_again_is_sent_even_if_it_has_come_as_far_as_before() -> None:
