@@ -289,6 +289,13 @@ def test_each_trouble_says_what_an_on_call_asks_next(trouble: Trouble, told: str
     assert told in said(front_page(view(troubles=[trouble], minute=100)))
 
 
+def test_a_node_that_no_call_named_is_told_by_its_id() -> None:
+    trouble = Trouble("unanswered", "a1", "unknown", "10001", "unknown", 0.9, 20, 0.0, 180.0, "")
+    told = said(front_page(view(troubles=[trouble])))
+    assert "Callers of a1 are not answered" in told
+    assert "most of them in 10001." in told
+
+
 def test_an_account_at_its_limit_is_said_first_and_one_with_room_is_a_number() -> None:
     full = said(front_page(view(capacity=Capacity(99, 100, 40, 10, 7))))
     assert (

@@ -20,6 +20,7 @@ from exporter.calls.observations import (
     UserSpoke,
 )
 from exporter.calls.stages import UNATTRIBUTED
+from exporter.calls.visits import UNKNOWN_NAME
 from exporter.outputs.recent.calls import Calls, EndedCall, TurnsOf
 from exporter.outputs.recent.hour import MINUTES, NodeHour
 from exporter.outputs.recent.look import Look, NodeMemory, Version, key_of
@@ -131,7 +132,8 @@ class Recent:
             _bounded(self._memories, self._most_places)
         else:
             self._memories.move_to_end(key)
-            memory.hour.place = place  # the newest name of a node is the one people know it by
+            if place.node_name != UNKNOWN_NAME:
+                memory.hour.place = place  # the newest name of a node is the one people know it by
         return memory
 
     # -- what is asked

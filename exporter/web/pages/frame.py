@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from html import escape
 from urllib.parse import quote
 
+from exporter.calls.visits import UNKNOWN_NAME
+
 __all__ = [
     "CONTENT_SECURITY_POLICY",
     "ago",
@@ -102,8 +104,9 @@ def call_link(call_id: str) -> str:
 
 
 def named(name: str | None, identity: str | None = None) -> str:
-    """A name, else the id, escaped."""
-    return escape(name or identity or "–")
+    """A name, else the id, escaped. What the calls did not name has an id all the same, and its workflow shows that."""
+    known = name if name and name != UNKNOWN_NAME else None
+    return escape(known or identity or name or "–")
 
 
 def seconds(value: float | None) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from exporter.calls.identity import trace_id
 from exporter.calls.observations import Agent, CallEnded, Place, TurnAnswered, Where
@@ -92,6 +93,14 @@ def test_since_when_stays_where_it_is_while_the_minute_goes_on() -> None:
         began.update(now() - trouble.seconds_ago for trouble in recent.troubles())
     (at,) = began
     assert START - 60 < at <= START
+
+
+def test_a_node_keeps_its_name_when_calls_no_longer_tell_it() -> None:
+    recent = remembered(Now())
+    turn(recent, 0.8, PAYMENT)
+    turn(recent, 0.8, replace(PAYMENT, node_name="unknown"))
+    [node] = recent.nodes()
+    assert (node.turns, node.place.node_name) == (2, "Payment")
 
 
 def test_trouble_ends_when_the_node_is_quick_again() -> None:
