@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -113,6 +114,14 @@ def test_trouble_ends_when_the_node_is_quick_again() -> None:
     for _ in range(10):
         turn(recent, 0.6, PAYMENT)
     assert recent.troubles() == []
+
+
+@pytest.mark.parametrize(("slow", "of", "told"), [(2, 6, False), (3, 11, False), (3, 5, True), (4, 12, True)])
+def test_a_few_slow_turns_of_a_few_are_chance_and_most_of_them_are_not(slow: int, of: int, told: bool) -> None:
+    recent = remembered(Now())
+    for number in range(of):
+        turn(recent, 6.0 if number < slow else 0.8)
+    assert bool(recent.troubles()) is told
 
 
 def test_one_slow_turn_on_a_quiet_night_is_no_trouble() -> None:
