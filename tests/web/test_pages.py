@@ -296,6 +296,14 @@ def test_a_node_that_no_call_named_is_told_by_its_id() -> None:
     assert "most of them in 10001." in told
 
 
+def test_an_agent_of_a_single_prompt_is_slow_in_no_node() -> None:
+    slow = Trouble("slow", "a1", "Sales", "none", "none", 0.8, 25, 6.1, 720.0, CALL)
+    silent = Trouble("unanswered", "a2", "Desk", "none", "none", 0.9, 20, 0.0, 180.0, "")
+    told = said(front_page(view(troubles=[slow, silent])))
+    assert "Sales is slow since 14:01:20 UTC" in told
+    assert "90% of 20 turns." in told
+
+
 def test_an_account_at_its_limit_is_said_first_and_one_with_room_is_a_number() -> None:
     full = said(front_page(view(capacity=Capacity(99, 100, 40, 10, 7))))
     assert (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from exporter.calls.visits import NO_NODE
 from exporter.outputs.recent import Trouble
 from exporter.web.pages.frame import ago, call_link, clock_time, named, seconds
 from exporter.web.pages.view import Capacity, FrontView
@@ -21,7 +22,7 @@ def told(trouble: Trouble, view: FrontView) -> str:
     """One trouble as HTML."""
     agent = named(trouble.agent_name, trouble.agent_id)
     says = {
-        "slow": f"{agent} is slow in {named(trouble.node_name, trouble.node_id)}",
+        "slow": f"{agent} is slow{_where(trouble, ' in ')}",
         "failing": f"Calls of {agent} fail",
         "broken": f"Calls of {agent} are ended by errors or timeouts",
         "unanswered": f"Callers of {agent} are not answered",
@@ -35,6 +36,11 @@ def told(trouble: Trouble, view: FrontView) -> str:
     return f"<b>{says}</b> since {since}: {' '.join(part for part in more if part)}{call}"
 
 
+def _where(trouble: Trouble, before: str) -> str:
+    """The node, where there are nodes: an agent of a single prompt has none."""
+    return "" if trouble.node_id == NO_NODE else f"{before}{named(trouble.node_name, trouble.node_id)}"
+
+
 def _how_much(trouble: Trouble, view: FrontView) -> str:
     of = f"{min(1.0, trouble.share):.0%} of {trouble.of}"
     if trouble.kind == "slow":
@@ -43,7 +49,7 @@ def _how_much(trouble: Trouble, view: FrontView) -> str:
         )
         return f"{of} turns took longer than {seconds(view.slow_seconds)}, p95 {seconds(trouble.seconds)}{stage}."
     if trouble.kind == "unanswered":
-        return f"{of} turns, most of them in {named(trouble.node_name, trouble.node_id)}."
+        return f"{of} turns{_where(trouble, ', most of them in ')}."
     if trouble.kind == "late":
         return f"after {seconds(trouble.seconds)} in the middle of {trouble.of} calls."
     if trouble.kind == "dear":
