@@ -176,6 +176,32 @@ def test_a_call_is_a_waterfall_with_its_slowest_turn_marked_and_no_attribute_sho
     assert 'http-equiv="refresh"' not in page
 
 
+def test_of_a_call_that_goes_on_the_node_it_is_in_has_its_row_with_what_happened_there() -> None:
+    def span(number: int, name: str, start: int, end: int, parent: int) -> SpanRecord:
+        return SpanRecord(
+            trace_id=1,
+            span_id=number,
+            parent_id=parent,
+            name=name,
+            start_ns=start * 10**9,
+            end_ns=end * 10**9,
+            attributes={},
+        )
+
+    spans = [span(2, "hop Greeting", 0, 9, 1), span(3, "turn", 2, 3, 2), span(5, "turn", 11, 13, 4)]
+    page = call_page(CallPage(CallView(CALL, "following", NOW, node_name="Payment"), spans, NOW))
+    rows = re.findall(r'class="name (d\d)">([^<]*)<', page)
+    assert [(depth, name.strip()) for depth, name in rows] == [
+        ("d0", "call (goes on)"),
+        ("d1", "hop Greeting"),
+        ("d2", "turn"),
+        ("d1", "hop Payment (goes on)"),
+        ("d2", "turn"),
+    ]
+    first = call_page(CallPage(CallView(CALL, "following", NOW, node_name="Greeting"), spans[2:], NOW))
+    assert "hop Greeting (goes on)" in first
+
+
 def test_a_call_of_any_length_is_a_page_of_bounded_size() -> None:
     spans = [
         SpanRecord(trace_id=1, span_id=n, parent_id=n - 1 or None, name="turn", start_ns=n, end_ns=n + 5, attributes={})

@@ -14,19 +14,47 @@ from exporter.web.pages.view import CallPage, CallView
 _MOST_ROWS = 2000
 _DEEPEST = 4
 _REFRESH_SECONDS = 15
+_GOES_ON = " (goes on)"
 _HEADS = ("At", "What", "Took", "")
 
 
 def call_page(view: CallPage) -> str:
     """The whole page as HTML. Attributes of spans, which may hold content, are never shown."""
     call = view.call
-    spans = sorted({span.span_id: span for span in view.spans}.values(), key=lambda span: (span.start_ns, -span.end_ns))
+    spans = sorted({span.span_id: span for span in view.spans}.values(), key=_by_time)
     body = f'<nav><a href="../">All calls</a></nav>\n<h1><code>{escape(call.call_id)}</code></h1>\n{_about(call)}'
     if spans:
-        body += _waterfall(spans, view.left_out)
+        going_on = call.ended_at is None and not view.left_out
+        body += _waterfall(sorted([*_unended(call, spans), *spans], key=_by_time) if going_on else spans, view.left_out)
     else:
         body += '<p class="soft">The API has no events of this call yet.</p>'
     return page(call.call_id, body, refresh_seconds=_REFRESH_SECONDS if call.ended_at is None else None)
+
+
+def _by_time(span: SpanRecord) -> tuple[int, int]:
+    return span.start_ns, -span.end_ns
+
+
+def _unended(call: CallView, spans: Sequence[SpanRecord]) -> list[SpanRecord]:
+    """What spans are within and has none of its own yet: the call, and the hop into the node it is in."""
+    known = {span.span_id for span in spans}
+    within: dict[int, list[SpanRecord]] = defaultdict(list)
+    for span in spans:
+        if span.parent_id is not None and span.parent_id not in known:
+            within[span.parent_id].append(span)
+    whole = next((each for each, inside in within.items() if any(_is_hop(span) for span in inside)), None)
+    return [
+        SpanRecord(
+            trace_id=spans[0].trace_id,
+            span_id=each,
+            parent_id=None if each == whole else whole,
+            name=f"call{_GOES_ON}" if each == whole else f"hop {call.node_name or call.node_id or ''}{_GOES_ON}",
+            start_ns=min(span.start_ns for span in (spans if each == whole else inside)),
+            end_ns=max(span.end_ns for span in (spans if each == whole else inside)),
+            attributes={},
+        )
+        for each, inside in within.items()
+    ]
 
 
 def _about(call: CallView) -> str:
@@ -83,7 +111,11 @@ def _kind(span: SpanRecord, slowest: SpanRecord | None) -> str:
         return "slow"
     if span.name == "turn":
         return "turn"
-    return "hop" if span.name.startswith("hop ") or span.parent_id is None else "work"
+    return "hop" if _is_hop(span) or span.parent_id is None else "work"
+
+
+def _is_hop(span: SpanRecord) -> bool:
+    return span.name.startswith("hop ")
 
 
 def _offset(since_seconds: float) -> str:
