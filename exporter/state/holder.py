@@ -16,15 +16,22 @@ if sys.platform != "win32":
 
 
 class Holder:
-    """The file ``<state file>.lock``, locked as long as this object is not closed.
-
-    :raises ConfigError: another process has it; says which.
-    """
+    """The file ``<state file>.lock``, locked from the first ``take`` that could until this object is closed."""
 
     def __init__(self, path: Path, state: Path) -> None:
+        self._path = path
+        self._state = state
         self._file: int | None = None
+
+    def take(self) -> None:
+        """Have it, if it can be had now; call it again before writing, as a disk may be read-only only for a while.
+
+        :raises ConfigError: another process has it; says which.
+        """
+        if self._file is not None:
+            return
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:
             return  # a disk that is full or read-only: nobody can write there, and the state file says so itself
         try:
@@ -34,7 +41,7 @@ class Holder:
             holder = _text(file)
             os.close(file)
             if problem.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise ConfigError("state.path", f"{state} is in use by {holder or 'another process'}") from None
+                raise ConfigError("state.path", f"{self._state} is in use by {holder or 'another process'}") from None
             return  # a file system without locks
         self._file = file
         with contextlib.suppress(OSError):  # full: the lock holds all the same

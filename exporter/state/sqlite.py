@@ -17,7 +17,7 @@ import msgspec
 
 from exporter.calls.identity import SeenEvents
 from exporter.calls.observations import Agent
-from exporter.errors import Interrupted
+from exporter.errors import ConfigError, Interrupted
 from exporter.outputs.prometheus.kept import KeptSeries
 from exporter.outputs.prometheus.scrapers import SeenPages
 from exporter.state.ahead import AheadFlag
@@ -56,6 +56,7 @@ class SQLiteStore:
     _existed: bool = field(default=False, init=False)
     _ids: dict[_SeriesKey, int] = field(default_factory=dict, init=False)
     _layouts: dict[str, str] = field(default_factory=dict, init=False)
+    _gone_on_from: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         if self.path.is_symlink():  # by whatever name it is called, one file has one lock and one flag
@@ -65,6 +66,7 @@ class SQLiteStore:
             refuse_unreadable(self.path.with_name(f"{self.path.name}.{beside}"))
         self._existed = self.path.exists() and self.path.stat().st_size > 0
         self._holder = Holder(self.path.with_name(f"{self.path.name}.lock"), self.path)
+        self._holder.take()
         self._flag = AheadFlag(self.path.with_name(f"{self.path.name}.ahead"))
         try:
             self._open()
@@ -79,8 +81,8 @@ class SQLiteStore:
             try:
                 self._db = opened(self.path, self.patience_seconds)
             except sqlite3.Error as problem:
-                if not damaged(problem):
-                    raise
+                if not damaged(problem) or self._gone_on_from:
+                    raise  # a new file would have only what changes from now on: less than was shown
                 self._put_aside()
                 self._db = opened(self.path, self.patience_seconds)
             self._flag.prepare()
@@ -130,7 +132,7 @@ class SQLiteStore:
         facts = dict(db.execute("SELECT name, value FROM facts").fetchall())
         self._layouts = dict(db.execute("SELECT family, layout FROM layouts").fetchall())
         seen = [SeenPages(*row) for row in db.execute("SELECT key, valued, last, at FROM scrapers ORDER BY place")]
-        return SavedState(
+        state = SavedState(
             calls=_calls(db),
             finished=[row[0] for row in db.execute("SELECT call_id FROM finished ORDER BY ended_at")],
             existed=self._existed,
@@ -143,6 +145,8 @@ class SQLiteStore:
             trouble=_cannot_write(db),
             ahead=self._flag.is_set,
         )
+        self._gone_on_from = True
+        return state
 
     def _series(self, db: sqlite3.Connection) -> list[KeptSeries]:
         found, ids = [], {}
@@ -165,6 +169,7 @@ class SQLiteStore:
         :raises Interrupted: disk full, read-only, locked …; ``reason`` is SQLite's name for it.
         """
         try:
+            self._holder.take()  # after a start on a read-only disk others may have been faster
             db = self._open()
             db.execute("BEGIN IMMEDIATE")
             ids, layouts = self._ids, self._layouts
@@ -176,8 +181,17 @@ class SQLiteStore:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+        except ConfigError as problem:
+            raise Interrupted(str(problem), reason="in_use") from problem
         except (sqlite3.Error, OSError) as problem:
+            self._let_go_of_what_was_opened_read_only(problem)
             raise interrupted(self.path, problem) from problem
+
+    def _let_go_of_what_was_opened_read_only(self, problem: Exception) -> None:
+        """SQLite never writes to a file that it could only read when it opened it: the next commit opens it again."""
+        if getattr(problem, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY and self._db is not None:
+            self._db.close()
+            self._db = None
 
     def _write(self, db: sqlite3.Connection, commit: Commit) -> None:
         self._write_layouts(db, commit)

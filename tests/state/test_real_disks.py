@@ -208,9 +208,36 @@ async def test_a_start_on_a_read_only_disk_after_a_crash_reads_what_was_only_in_
     disk.read_only()
     again = DeskOnDisk(disk, max_stale=0.0)
     assert shown(again, kept=True) == 1
+    again.feed("two", 100)
     assert not await again.keeping.keep()
     assert not await again.keeping.may_go_ahead()
+    disk.writable()
+    await again.keeping.keep()  # finds out that it can be written
+    assert await again.keeping.keep()
+    assert shown(again, kept=True) == 2
     again.store.close()
+    last = DeskOnDisk(disk)
+    assert shown(last) == 2
+    last.store.close()
+
+
+async def test_of_two_that_started_on_a_read_only_disk_one_writes_when_it_is_not_any_more(disk: Disk) -> None:
+    desk = DeskOnDisk(disk)
+    assert await desk.keeping.keep()
+    desk.store.close()
+    disk.read_only()
+    one, other = DeskOnDisk(disk), DeskOnDisk(disk)
+    for each in (one, other):
+        each.feed("one", 100)
+        assert not await each.keeping.keep()
+    disk.writable()
+    assert await one.keeping.keep()
+    assert not await other.keeping.keep()
+    one.store.close()
+    other.store.close()
+    last = DeskOnDisk(disk)
+    assert shown(last) == 1
+    last.store.close()
 
 
 async def test_a_damaged_file_that_cannot_be_set_aside_is_no_crash(disk: Disk) -> None:
