@@ -77,6 +77,18 @@ def refuse_strangers(path: Path) -> None:
         raise _a_stranger(path)
 
 
+def may_be_opened(path: Path) -> bool:
+    """Whether this user may write the file, which is made where there is none. A disk that takes nothing now (full,
+    read-only) is no reason to say no."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except PermissionError:
+        return False
+    except OSError:
+        pass  # whoever opens it says what is wrong
+    return True
+
+
 def refuse_unreadable(path: Path) -> None:
     """A file beside ours that is there and may not be opened, as after a start under another user: without it nobody
     would know of a second writer, or of what was shown ahead. Raises ConfigError."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
+
+from exporter.state.opening import may_be_opened
 
 _FOLDER = "atoms-exporter"
 
@@ -30,15 +31,4 @@ def default_path(env: Mapping[str, str], account: str) -> Path | str:
     except OSError as problem:
         return f"{folder} cannot be made: {problem.strerror}"
     path = folder / f"{sha256(account.encode()).hexdigest()[:16]}.db"
-    return path if _may_write(path) else f"{path} may not be written by this user"
-
-
-def _may_write(path: Path) -> bool:
-    """Whether it is ours to write. A disk that takes nothing now (full, read-only) is no reason to look away."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except PermissionError:
-        return False
-    except OSError:
-        pass  # whoever opens it says what is wrong
-    return True
+    return path if may_be_opened(path) else f"{path} may not be written by this user"
