@@ -30,7 +30,7 @@ def told(trouble: Trouble, view: FrontView) -> str:
         "late": f"The first word of {agent} comes late",
         "dear": f"Calls of {agent} cost more than before",
     }[trouble.kind]
-    since = f"{clock_time(view.now_at - trouble.seconds_ago)} UTC ({ago(trouble.seconds_ago)})"
+    since = f"{clock_time(round(view.now_at - trouble.seconds_ago))} UTC ({ago(trouble.seconds_ago)})"
     more = [_how_much(trouble, view), _for_whom(trouble), _version(trouble, view)]
     call = f" Such a call: {call_link(trouble.call_id)}" if trouble.call_id else ""
     return f"<b>{says}</b> since {since}: {' '.join(part for part in more if part)}{call}"
