@@ -34,10 +34,10 @@ RUN rm -rf /usr/local/lib/python3*/ensurepip /usr/local/lib/python3*/site-packag
     /usr/lib/python3/dist-packages/pip* /usr/lib/python3/dist-packages/setuptools* /usr/bin/pip* \
     /usr/share/python-wheels
 COPY --from=build /opt/atoms-exporter /opt/atoms-exporter
-# Checkpoints live here when state.path says so: ATOMS_EXPORTER_STATE__PATH=/data/state.sqlite
+# What is counted is kept here, in a file for each account, unless state.path says otherwise.
 COPY --from=build --chown=65532:65532 /data /data
 VOLUME ["/data"]
-ENV PATH=/opt/atoms-exporter/bin:${PATH} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/atoms-exporter/bin:${PATH} STATE_DIRECTORY=/data PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 WORKDIR /data
 EXPOSE 9464

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -217,6 +218,7 @@ def test_the_image_runs_without_root_and_says_how_it_is() -> None:
     final = dict(last)
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", final["USER"]), "a number, so that runAsNonRoot can be checked"
     assert final["ENTRYPOINT"] == '["atoms-exporter"]'
+    assert f"STATE_DIRECTORY={json.loads(final['VOLUME'])[0]} " in final["ENV"], "counts outlive the container"
     assert final["CMD"] == '["run"]'
     assert final["EXPOSE"] == "9464"
     assert "exporter.healthcheck" in final["HEALTHCHECK"]
