@@ -22,14 +22,11 @@ def node() -> dict[str, Any]:
         "Choose one node, or several to compare. Reads from symptom (turn latency) to cause (stage, processor, tool).",
         variables=[*datasources(), *scraped(), agents(), nodes()],
     )
-    board.row("Turn latency", *_latency()).row("What a turn is made of", *_stages())
+    # Who is not answered at all has no latency: it stands beside what has one.
+    board.row("Turn latency", *_latency()).row("Heard and answered", *silence())
+    board.row("What a turn is made of", *_stages())
     board.row("Speech and model", *_processors()).row("Tools and other work", *_tools()).row("Lookups", *_lookups())
-    return (
-        board.row("Heard and answered", *silence())
-        .row("Use", *_use())
-        .closed_row("Turn latency, node by node", _heat())
-        .document()
-    )
+    return board.row("Use", *_use()).closed_row("Turn latency, node by node", _heat()).document()
 
 
 def _latency() -> list[Any]:
