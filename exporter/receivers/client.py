@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -20,7 +20,7 @@ from exporter.network.shown import shown_text, shown_url
 from exporter.network.transport import Routed, Transport, decoded
 from exporter.network.trust import Trust
 from exporter.protocol import api
-from exporter.receivers.answers import failure_label, judge, media_type, transport_failure
+from exporter.receivers.answers import failure_label, judge, media_type, transport_failure, unbind
 from exporter.receivers.api_time import ApiTime
 from exporter.receivers.room import LARGE_BYTES, NO_ROOM, Hold, Room
 from exporter.receivers.shares import Shares
@@ -176,19 +176,25 @@ class AtomsApi:
             async with asyncio.timeout(self._open_timeout):
                 response = await self._streams.send(request, stream=True)
         except (httpx.RequestError, TimeoutError) as error:
-            failure = transport_failure(error)
-            self.telemetry.stream_failed(failure_label(None, failure.reason))
-            raise failure from error
+            raise self._counted(transport_failure(error)) from error
         self.time.heard(response.headers.get("date"))
         problem = judge(response, now=self.clock()) or _unfit(response, "text/event-stream")
         if problem is not None:
             await response.aclose()
+            unbind(response)
             reason = problem.reason if isinstance(problem, Interrupted) else ""
             if reason == "content_coding":
                 self.telemetry.bound_hit("stream_coding")
             self.telemetry.stream_failed(failure_label(response.status_code, reason))
-            raise problem
+            try:
+                raise problem
+            finally:
+                del problem  # its traceback holds this frame: only the cycle collector would free both
         return response
+
+    def _counted(self, failure: Interrupted) -> Interrupted:
+        self.telemetry.stream_failed(failure_label(None, failure.reason))
+        return failure
 
     async def _authenticated(self, ask: Callable[[Mapping[str, str]], Awaitable[Answer]]) -> Answer:
         """Ask with the token; where it is refused and its file holds another by now, once more with that."""
@@ -260,16 +266,28 @@ class AtomsApi:
         hold: Hold,
     ) -> bytes:
         try:
-            async with (
-                asyncio.timeout(self._read_timeout),
-                self._answers.stream("GET", path, params=params, headers=authorization) as response,
-            ):
+            async with asyncio.timeout(self._read_timeout), self._answered(path, params, authorization) as response:
                 self.time.heard(response.headers.get("date"))
-                if (problem := judge(response, now=self.clock()) or _unfit(response, "json")) is not None:
-                    raise problem
+                problem = judge(response, now=self.clock()) or _unfit(response, "json")
+                try:
+                    if problem is not None:
+                        raise problem
+                finally:
+                    del problem  # its traceback holds this frame: only the cycle collector would free both
                 return await self._body(response, most, hold)
         except (httpx.RequestError, TimeoutError) as error:
             raise transport_failure(error) from error
+
+    @asynccontextmanager
+    async def _answered(
+        self, path: str, params: Mapping[str, Any] | None, authorization: Mapping[str, str]
+    ) -> AsyncIterator[httpx.Response]:
+        async with self._answers.stream("GET", path, params=params, headers=authorization) as response:
+            try:
+                yield response
+            finally:
+                await response.aclose()
+                unbind(response)
 
     async def _body(self, response: httpx.Response, most: Most, hold: Hold) -> bytes:
         body = bytearray()

@@ -110,7 +110,8 @@ class Connection(asyncio.Protocol):
         while self._status is None and not self._ended:
             await self._progress()
         if self._status is None:
-            raise self._end or httpx.ReadError("connection closed")
+            self._raise_its_end()
+            raise httpx.ReadError("connection closed")
         headers, self._headers = self._headers, []
         return self._status, headers
 
@@ -137,8 +138,17 @@ class Connection(asyncio.Protocol):
                 await self._progress()
         finally:
             self.close()
-        if self._end is not None:
-            raise self._end
+            self._sink = None  # it holds who reads, who holds us: only the cycle collector would free both
+        self._raise_its_end()
+
+    def _raise_its_end(self) -> None:
+        """Raise why it ended, and forget it: a traceback holds its frames, and these hold us."""
+        end, self._end = self._end, None
+        try:
+            if end is not None:
+                raise end
+        finally:
+            del end
 
     def _pieces(self) -> Iterator[bytes]:
         """What waits, as pieces of the body."""

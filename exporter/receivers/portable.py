@@ -14,6 +14,7 @@ import httpx
 from httpx_sse import EventSource
 
 from exporter.network.codings import BrokenCoding, Decoder
+from exporter.receivers.answers import unbind
 from exporter.receivers.shares import SHARE_BYTES, Shares
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -60,6 +61,7 @@ class PortableReader:
             raise httpx.RemoteProtocolError(str(error)) from error
         finally:
             await self._response.aclose()
+            unbind(self._response)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         """The body, undone and in small pieces: neither a flood nor a bomb keeps the event loop."""

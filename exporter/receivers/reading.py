@@ -9,6 +9,7 @@ import httpx
 
 from exporter.network.codings import decoder_for
 from exporter.protocol.frames import FrameParser
+from exporter.receivers.answers import unbind
 from exporter.receivers.connection import Sink
 from exporter.receivers.portable import PortableReader
 from exporter.receivers.shares import Shares
@@ -93,4 +94,5 @@ def reader_for(response: httpx.Response, max_event_bytes: int, shares: Shares) -
     decoder = decoder_for(response.headers.get("content-encoding", ""))
     if drain_into is None or decoder is not None:
         return PortableReader(response, decoder, shares, max_event_bytes=max_event_bytes)
+    unbind(response)
     return PushedReader(drain_into, max_event_bytes=max_event_bytes)

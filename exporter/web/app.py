@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from traceback import clear_frames
 from types import MappingProxyType
 from typing import Any
 
@@ -98,6 +99,9 @@ async def _plain_errors(request: web.Request, handler: Next) -> web.StreamRespon
     """Errors of the router (404, 405, 413) in our words: JSON for programs, a small page for browsers."""
     try:
         return await handler(request)
+    except (OSError, asyncio.CancelledError) as gone:
+        clear_frames(gone.__traceback__)  # who left holds the error, its frames the page: until a collector comes
+        raise
     except web.HTTPException as error:
         headers = {name: value for name, value in error.headers.items() if name in ("Allow", "WWW-Authenticate")}
         if error.status == 404 and "text/html" in request.headers.get("Accept", ""):
