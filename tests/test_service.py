@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,8 +24,10 @@ from exporter.errors import ConfigError
 from exporter.outputs.prometheus.exposition import render
 from exporter.outputs.prometheus.metrics import Metrics
 from exporter.receivers import followed
+from exporter.receivers.connection import Connection
 from exporter.receivers.deliveries import Deliveries
 from exporter.receivers.discovery import FoundCall
+from exporter.receivers.stream import Subscription
 from exporter.receivers.webhook import Webhooks
 from exporter.service import Service
 from exporter.simulator import AGENTS, Simulator, SimulatorOptions, parse_faults, signature
@@ -219,6 +223,25 @@ async def test_a_stream_that_goes_on_without_the_history_of_a_gap_says_so_and_ev
         assert page.events == here.simulator.ledger["published"]
         for family in ("atoms_turn_latency_seconds_count", "atoms_node_visits_total", "atoms_node_hops_total"):
             assert page.total(family) == sum(each["value"] for each in here.simulator.ledger["totals"][family])
+
+
+async def test_calls_that_are_over_are_freed_without_the_cycle_collector() -> None:
+    """It hardly ever comes (``cli``: a full collection stalls every stream), and what waits for it is all of a call."""
+    faults = parse_faults(
+        "drop=0.3,gap=0.2,no_close=0.3,server_error=0.3:burst=2:on=any,html=0.2,refused=0.2,silence=0.1"
+    )
+    async with stage({"api.idle_timeout": "1s"}, calls=6, total_calls=12, faults=faults) as here:
+        gc.collect()
+        gc.disable()
+        try:
+            here.simulator.begin()
+            await here.idle()
+            await asyncio.sleep(0.1)
+            alive = Counter(type(each) for each in gc.get_objects())
+        finally:
+            gc.enable()
+        of_a_call = (TrackedCall, Subscription, Connection, httpx.ReadError)
+        assert max(alive[kind] for kind in of_a_call) <= 1, "of twelve; the last may be in somebody's hand"
 
 
 async def test_what_nobody_knows_is_no_call_and_may_be_asked_for_again() -> None:
