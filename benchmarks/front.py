@@ -21,6 +21,8 @@ from dashboards.rehearsal import Rehearsal
 BETWEEN_SECONDS = 1.1
 """A page is kept for a second."""
 LATE = 0.05
+EVENTS_PER_SECOND = 3.0
+"""Of each call. They do not end: two thousand calls of a minute are thirty new ones a second, too many to play here."""
 
 
 def lag(exporter: str) -> tuple[float, float]:
@@ -74,7 +76,8 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         settings = {"ATOMS_EXPORTER_DISCOVERY__POLL__LIMIT": "500", "ATOMS_EXPORTER_DISCOVERY__POLL__INTERVAL": "2s"}
-        rehearsal = Rehearsal(Path(folder), calls=given.calls, speed=1.0, settings=settings)
+        endless = ("--events-rate", str(EVENTS_PER_SECOND))
+        rehearsal = Rehearsal(Path(folder), calls=given.calls, speed=1.0, settings=settings, options=endless)
         with rehearsal.serving() as stage:
             wanted = 0.95 * given.calls
             stage.wait_for(f"{given.calls} calls", lambda: followed(stage.exporter) >= wanted, 600, every=2)

@@ -122,6 +122,7 @@ class Service:
         self._goes_on = False  # where an earlier life left off: nobody else may name a call before
         self._tasks: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
+        self._gathering = Gathering(lambda: self.metrics.live_events)
         self._member = member
         self._polling: asyncio.Task[None] | None = None
         self._fenced: Fenced | None = None
@@ -546,7 +547,7 @@ class Service:
         self._spawn(self._probe_loop())
         if self._reloading is not None:
             self._spawn(self._reloading.watch_secret_files())
-        self._spawn(Gathering(lambda: self.metrics.live_events).run())
+        self._spawn(self._gathering.run())
         if self._config.metrics.series_ttl > 0:
             self._spawn(self._sweep())
         if self._deliveries is not None:
@@ -653,6 +654,7 @@ class Service:
             webhook_path=self._config.discovery.webhook.path,
             webhook_turned_away=lambda answer: self.metrics.webhook("other", answer.value),
             bound_hit=self.metrics.bound_hit,
+            asked=self._gathering.hurry,
         )
 
     def _ready(self) -> tuple[bool, str]:

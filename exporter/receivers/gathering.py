@@ -18,6 +18,9 @@ TURN_SECONDS: Final = 0.005
 BUSY_PER_SECOND: Final = 1_000
 """Events per second above which waiting pays: five in a turn."""
 
+HURRY_SECONDS: Final = 0.2
+"""So long it does not rest after somebody has asked for something: an answer takes several turns."""
+
 _LOOK_SECONDS: Final = 0.25
 """How often the load is looked at."""
 
@@ -47,6 +50,11 @@ class Gathering:
         self._busy = False
         self._turning = False
         self._next_turn_at = 0.0
+        self._hurries_until = 0.0
+
+    def hurry(self) -> None:
+        """Somebody waits for an answer: no rest until it is given, or for a moment."""
+        self._hurries_until = self._clock() + HURRY_SECONDS
 
     async def run(self) -> None:
         """Look at the load from time to time, until cancelled."""
@@ -69,8 +77,10 @@ class Gathering:
         if not self._busy:
             self._turning = False
             return
-        rest = self._next_turn_at - self._clock()
-        if rest > 0:
+        now = self._clock()
+        rest = self._next_turn_at - now
+        if rest > 0 and now >= self._hurries_until:
             self._sleep(rest)
-        self._next_turn_at = self._clock() + TURN_SECONDS
+            now = self._clock()
+        self._next_turn_at = now + TURN_SECONDS
         asyncio.get_running_loop().call_soon(self._turn)

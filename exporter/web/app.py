@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from exporter.errors import Malformed
 from exporter.web.access import WebConfigFile
@@ -77,7 +78,9 @@ def build_app(
     browsing = Browsing(ports)
     open_paths = frozenset({ports.webhook_path}) if ports.webhook else frozenset()
     gate = Gatekeeper(access, open_paths=open_paths, bound_hit=ports.bound_hit)
-    app = web.Application(middlewares=[_plain_errors, gate.middleware], client_max_size=MAX_API_BYTES)
+    app = web.Application(
+        middlewares=[_told(ports.asked), _plain_errors, gate.middleware], client_max_size=MAX_API_BYTES
+    )
     app.router.add_get("/", browsing.front)
     app.router.add_get("/calls/{call}", browsing.call)
     app.router.add_get("/metrics", site.metrics)
@@ -92,6 +95,15 @@ def build_app(
         app.router.add_post(ports.webhook_path, site.webhook)
     app.on_response_prepare.append(gate.dress)
     return app
+
+
+def _told(asked: Callable[[], None]) -> Middleware:
+    @web.middleware
+    async def told(request: web.Request, handler: Next) -> web.StreamResponse:
+        asked()
+        return await handler(request)
+
+    return told
 
 
 @web.middleware

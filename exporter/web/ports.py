@@ -34,6 +34,10 @@ def _not_counted(what: str) -> None:
     """Nobody counts."""
 
 
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WebPorts:
     """Everything the web server asks.
@@ -48,7 +52,7 @@ class WebPorts:
     does not exist. ``reload`` reads the configuration again, and says whether it could be used and what came of it;
     None where there is nothing to read. ``webhook_turned_away`` is told of
     deliveries that were not even read (too large, too slow), for the counters; ``bound_hit`` of clients that took more
-    than their share (``passwords``, ``page_readers``, ``bodies``).
+    than their share (``passwords``, ``page_readers``, ``bodies``); ``asked`` that a request has come.
     """
 
     version: str
@@ -63,3 +67,4 @@ class WebPorts:
     webhook_path: str = "/webhooks/atoms"
     webhook_turned_away: Callable[[WebhookAnswer], None] = _nothing
     bound_hit: Callable[[str], None] = _not_counted
+    asked: Callable[[], None] = _nobody

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from exporter.receivers.gathering import TURN_SECONDS, Gathering
+from exporter.receivers.gathering import HURRY_SECONDS, TURN_SECONDS, Gathering
 
 
 class Loop:
@@ -106,3 +106,16 @@ async def test_an_overloaded_loop_never_rests() -> None:
     async with gathering(loop, clock):
         await _looks(loop, 20)
     assert loop.rests == []
+
+
+async def test_it_does_not_rest_while_somebody_waits_for_an_answer() -> None:
+    loop, now = Loop(), [0.0]
+    loop.more = 1_000
+    reader = Gathering(loop.count, look_seconds=0.001, sleep=loop.sleep, clock=lambda: now[0])
+    reader.hurry()
+    running = asyncio.ensure_future(reader.run())
+    await _looks(loop, 5)
+    assert loop.rests == []
+    now[0] = HURRY_SECONDS
+    await _until(lambda: bool(loop.rests))
+    running.cancel()
