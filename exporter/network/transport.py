@@ -196,3 +196,12 @@ async def decoded(response: httpx.Response) -> AsyncGenerator[bytes, None]:
                 yield piece
     if decoder is not None:
         decoder.end()
+
+
+_NO_BODY: Final = httpx.ByteStream(b"")
+
+
+def unbind(response: httpx.Response) -> None:
+    """Part an answer that is closed, or read elsewhere, from its stream: httpx ties them to each other, and only the
+    cycle collector, which hardly ever comes, would free both with all that hangs on them."""
+    response.stream = _NO_BODY

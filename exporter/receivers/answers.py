@@ -81,12 +81,3 @@ def failure_label(status: int | None, reason: str) -> str:
     if status < 300:
         return reason if reason in ("content_type", "content_coding") else "other"
     return f"{status // 100}xx" if status < 600 else "other"
-
-
-_NO_BODY: Final = httpx.ByteStream(b"")
-
-
-def unbind(response: httpx.Response) -> None:
-    """Part an answer that is closed, or read elsewhere, from its stream: httpx ties them to each other, and only the
-    cycle collector, which hardly ever comes, would free both with all that hangs on them."""
-    response.stream = _NO_BODY

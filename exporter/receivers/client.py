@@ -17,10 +17,10 @@ from exporter.errors import AtomsExporterError, ConfigError, Interrupted, Malfor
 from exporter.network.codings import BrokenCoding, UnknownCoding, codings_of
 from exporter.network.proxies import Proxies
 from exporter.network.shown import shown_text, shown_url
-from exporter.network.transport import Routed, Transport, decoded
+from exporter.network.transport import Routed, Transport, decoded, unbind
 from exporter.network.trust import Trust
 from exporter.protocol import api
-from exporter.receivers.answers import failure_label, judge, media_type, transport_failure, unbind
+from exporter.receivers.answers import failure_label, judge, media_type, transport_failure
 from exporter.receivers.api_time import ApiTime
 from exporter.receivers.room import LARGE_BYTES, NO_ROOM, Hold, Room
 from exporter.receivers.shares import Shares

@@ -14,7 +14,7 @@ import httpx
 from httpx_sse import EventSource
 
 from exporter.network.codings import BrokenCoding, Decoder
-from exporter.receivers.answers import unbind
+from exporter.network.transport import unbind
 from exporter.receivers.shares import SHARE_BYTES, Shares
 
 _BOM: Final = b"\xef\xbb\xbf"

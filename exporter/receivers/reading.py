@@ -8,8 +8,8 @@ from typing import Protocol
 import httpx
 
 from exporter.network.codings import decoder_for
+from exporter.network.transport import unbind
 from exporter.protocol.frames import FrameParser
-from exporter.receivers.answers import unbind
 from exporter.receivers.connection import Sink
 from exporter.receivers.portable import PortableReader
 from exporter.receivers.shares import Shares

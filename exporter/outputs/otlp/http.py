@@ -29,7 +29,7 @@ from exporter.network.addresses import DaemonLookups
 from exporter.network.codings import BrokenCoding, UnknownCoding
 from exporter.network.proxies import Proxies
 from exporter.network.shown import shown_host, shown_text
-from exporter.network.transport import Transport, decoded
+from exporter.network.transport import Transport, decoded, unbind
 from exporter.network.trust import Trust
 from exporter.outputs.otlp.answer import Answer, FailureReason, from_http
 from exporter.outputs.otlp.headers import without_secrets
@@ -118,20 +118,26 @@ class HttpSender:
 
     async def _post(self, body: bytes) -> Answer:
         async with self._client.stream("POST", self._endpoint.url, content=body) as response:
-            kind = response.headers.get("content-type", "").lower()
-            answer = await _read(response)
-            said, rejected = self._said(response.is_success, kind, answer)
-            if 300 <= response.status_code < 400:
-                target = shown_host(response.headers.get("location", "")) or "another path"
-                said = f"a redirect to {target}, which is not followed"
-            return from_http(
-                response.status_code,
-                response.headers,
-                now_unix=time.time(),
-                said=without_secrets(said, self._endpoint.headers),
-                rejected=rejected,
-                web_page="html" in kind or answer.lstrip()[:1] == b"<",
-            )
+            try:
+                return self._understood(response, await _read(response))
+            finally:
+                await response.aclose()
+                unbind(response)  # or the request, with all that it brought, waits for the cycle collector
+
+    def _understood(self, response: httpx.Response, answer: bytes) -> Answer:
+        kind = response.headers.get("content-type", "").lower()
+        said, rejected = self._said(response.is_success, kind, answer)
+        if 300 <= response.status_code < 400:
+            target = shown_host(response.headers.get("location", "")) or "another path"
+            said = f"a redirect to {target}, which is not followed"
+        return from_http(
+            response.status_code,
+            response.headers,
+            now_unix=time.time(),
+            said=without_secrets(said, self._endpoint.headers),
+            rejected=rejected,
+            web_page="html" in kind or answer.lstrip()[:1] == b"<",
+        )
 
     def _said(self, good: bool, kind: str, body: bytes) -> tuple[str, int]:
         """What the body says, and how many items a success left out. A body that cannot be read says nothing."""
