@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import httpx
@@ -202,6 +202,22 @@ _NO_BODY: Final = httpx.ByteStream(b"")
 
 
 def unbind(response: httpx.Response) -> None:
-    """Part an answer that is closed, or read elsewhere, from its stream: httpx ties them to each other, and only the
+    """Part an answer whose stream is closed, or read elsewhere, from it: httpx ties them to each other, and only the
     cycle collector, which hardly ever comes, would free both with all that hangs on them."""
     response.stream = _NO_BODY
+
+
+async def close(response: httpx.Response) -> None:
+    """Nothing more is wanted of an answer; it is freed with whoever holds it."""
+    await response.aclose()
+    unbind(response)
+
+
+@asynccontextmanager
+async def answered(client: httpx.AsyncClient, method: str, url: str, **sent: Any) -> AsyncIterator[httpx.Response]:
+    """An answer whose body is yet to be read, closed at the end. ``sent`` is what httpx takes; its errors come out."""
+    async with client.stream(method, url, **sent) as response:
+        try:
+            yield response
+        finally:
+            await close(response)

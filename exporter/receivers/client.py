@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -17,7 +17,7 @@ from exporter.errors import AtomsExporterError, ConfigError, Interrupted, Malfor
 from exporter.network.codings import BrokenCoding, UnknownCoding, codings_of
 from exporter.network.proxies import Proxies
 from exporter.network.shown import shown_text, shown_url
-from exporter.network.transport import Routed, Transport, decoded, unbind
+from exporter.network.transport import Routed, Transport, answered, close, decoded
 from exporter.network.trust import Trust
 from exporter.protocol import api
 from exporter.receivers.answers import failure_label, judge, media_type, transport_failure
@@ -180,8 +180,7 @@ class AtomsApi:
         self.time.heard(response.headers.get("date"))
         problem = judge(response, now=self.clock()) or _unfit(response, "text/event-stream")
         if problem is not None:
-            await response.aclose()
-            unbind(response)
+            await close(response)
             reason = problem.reason if isinstance(problem, Interrupted) else ""
             if reason == "content_coding":
                 self.telemetry.bound_hit("stream_coding")
@@ -266,7 +265,10 @@ class AtomsApi:
         hold: Hold,
     ) -> bytes:
         try:
-            async with asyncio.timeout(self._read_timeout), self._answered(path, params, authorization) as response:
+            async with (
+                asyncio.timeout(self._read_timeout),
+                answered(self._answers, "GET", path, params=params, headers=authorization) as response,
+            ):
                 self.time.heard(response.headers.get("date"))
                 problem = judge(response, now=self.clock()) or _unfit(response, "json")
                 try:
@@ -277,17 +279,6 @@ class AtomsApi:
                 return await self._body(response, most, hold)
         except (httpx.RequestError, TimeoutError) as error:
             raise transport_failure(error) from error
-
-    @asynccontextmanager
-    async def _answered(
-        self, path: str, params: Mapping[str, Any] | None, authorization: Mapping[str, str]
-    ) -> AsyncIterator[httpx.Response]:
-        async with self._answers.stream("GET", path, params=params, headers=authorization) as response:
-            try:
-                yield response
-            finally:
-                await response.aclose()
-                unbind(response)
 
     async def _body(self, response: httpx.Response, most: Most, hold: Hold) -> bytes:
         body = bytearray()

@@ -14,7 +14,7 @@ import httpx
 from httpx_sse import EventSource
 
 from exporter.network.codings import BrokenCoding, Decoder
-from exporter.network.transport import unbind
+from exporter.network.transport import close
 from exporter.receivers.shares import SHARE_BYTES, Shares
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -60,8 +60,7 @@ class PortableReader:
         except BrokenCoding as error:
             raise httpx.RemoteProtocolError(str(error)) from error
         finally:
-            await self._response.aclose()
-            unbind(self._response)
+            await close(self._response)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         """The body, undone and in small pieces: neither a flood nor a bomb keeps the event loop."""

@@ -15,6 +15,7 @@ from exporter.calls.evidence import EndInStream, Evidence, Parting, StreamOpened
 from exporter.calls.tracker import Progress
 from exporter.errors import Interrupted, Refused
 from exporter.network.codings import UnknownCoding
+from exporter.network.transport import close
 from exporter.receivers.answers import transport_failure
 from exporter.receivers.backoff import Backoff
 from exporter.receivers.client import AtomsApi
@@ -205,14 +206,14 @@ class Subscription:
         try:
             await self._owner.connected(self.connections)
         except BaseException:
-            await response.aclose()
+            await close(response)
             raise
         self._on_payload = self._owner.taker()
         known = self._owner.news()
         try:
             reader = reader_for(response, self._max_event_bytes, self._api.shares)
         except UnknownCoding as error:
-            await response.aclose()
+            await close(response)
             self._api.telemetry.bound_hit("stream_coding")
             return known, Interrupted(str(error), reason="content_type")
         del response  # with its request it is some kilobytes that nobody needs while the stream lasts

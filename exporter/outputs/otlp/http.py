@@ -29,7 +29,7 @@ from exporter.network.addresses import DaemonLookups
 from exporter.network.codings import BrokenCoding, UnknownCoding
 from exporter.network.proxies import Proxies
 from exporter.network.shown import shown_host, shown_text
-from exporter.network.transport import Transport, decoded, unbind
+from exporter.network.transport import Transport, answered, decoded
 from exporter.network.trust import Trust
 from exporter.outputs.otlp.answer import Answer, FailureReason, from_http
 from exporter.outputs.otlp.headers import without_secrets
@@ -117,12 +117,8 @@ class HttpSender:
             return self._failure(error)
 
     async def _post(self, body: bytes) -> Answer:
-        async with self._client.stream("POST", self._endpoint.url, content=body) as response:
-            try:
-                return self._understood(response, await _read(response))
-            finally:
-                await response.aclose()
-                unbind(response)  # or the request, with all that it brought, waits for the cycle collector
+        async with answered(self._client, "POST", self._endpoint.url, content=body) as response:
+            return self._understood(response, await _read(response))
 
     def _understood(self, response: httpx.Response, answer: bytes) -> Answer:
         kind = response.headers.get("content-type", "").lower()
