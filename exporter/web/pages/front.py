@@ -58,15 +58,19 @@ def front_page(view: FrontView) -> str:
 def _state(view: FrontView) -> str:
     ready, reason = view.ready
     said = [] if ready else [f'<p class="state bad"><b>This exporter is not ready:</b> {escape(reason)}</p>']
-    unwell = [each for each in view.health if each.good is False and (each.blind or each.name != "Streams")]
-    unwell = [each for each in unwell if each.says != reason]  # said already
+    unwell = [
+        each
+        for each in view.health
+        if each.good is False and (each.blind or each.name != "Streams") and each.says != reason  # said already
+    ]
     said += [f'<p class="state warn"><b>{escape(each.name)}:</b> {escape(each.says)}</p>' for each in unwell]
     blind = not ready or any(each.blind for each in unwell)
-    said += [f'<p class="state {kind}">{words}</p>' for kind, words in crowded(view)]
+    crowds = crowded(view)
+    said += [f'<p class="state {kind}">{words}</p>' for kind, words in crowds]
     said += [f'<p class="state bad">{told(trouble, view)}</p>' for trouble in view.troubles[:10]]
     if len(view.troubles) > 10:
         said.append(f'<p class="state bad">… and {len(view.troubles) - 10} more places.</p>')
-    if not (blind or view.troubles or crowded(view)):
+    if not (blind or view.troubles or crowds):
         turns = sum(node.turns for node in view.lately)
         calm = "Callers are being answered." if turns else "Nobody was answered in the last fifteen minutes."
         said.append(f'<p class="state{"" if turns or not view.going_on else " warn"}"><b>{calm}</b></p>')
