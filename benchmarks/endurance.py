@@ -105,9 +105,9 @@ def endurance(rig: Rig, calls: int, seconds: float) -> dict[str, Any]:
         exporter = Process(config, port, sink.line(30).strip(), rig.reader_cpu)
         try:
             began = time.monotonic()
-            while _open(exporter) < calls:
+            while open_streams(exporter) < calls:
                 if time.monotonic() - began > CONNECT_SECONDS:
-                    raise Died(f"{_open(exporter):.0f} of {calls} streams open after {CONNECT_SECONDS} s")
+                    raise Died(f"{open_streams(exporter):.0f} of {calls} streams open after {CONNECT_SECONDS} s")
                 time.sleep(0.5)
             connected = time.monotonic() - began
             time.sleep(SETTLE_SECONDS)
@@ -121,7 +121,7 @@ def endurance(rig: Rig, calls: int, seconds: float) -> dict[str, Any]:
             source_after, rss = books.order("so far", 60), exporter.rss_kib()
             ledger = books.order("stop", 120)
             deadline = time.monotonic() + 30
-            while _events(end := exporter.metrics()) < ledger["published"] and time.monotonic() < deadline:
+            while call_events(end := exporter.metrics()) < ledger["published"] and time.monotonic() < deadline:
                 time.sleep(0.5)
         finally:
             exporter.end()
@@ -129,15 +129,15 @@ def endurance(rig: Rig, calls: int, seconds: float) -> dict[str, Any]:
             sink.end()
     counted = {key[1]: value for key, value in end.items() if key[0] == "atoms_exporter_events_total" and value}
     wrong = {kind: [n, counted.get(kind, 0)] for kind, n in ledger["events"].items() if counted.get(kind, 0) != n}
-    events = _events(last) - _events(first)
+    events = call_events(last) - call_events(first)
     return {
         "calls": calls,
         "seconds": took,
         "simulators": 1,
         "connect_seconds": connected,
         "published": ledger["published"],
-        "counted": int(_events(end)),
-        "lost": int(ledger["published"] - _events(end)),
+        "counted": int(call_events(end)),
+        "lost": int(ledger["published"] - call_events(end)),
         "different_by_type": wrong,
         "duplicates": int(end["atoms_exporter_events_duplicate_total", ""]),
         "connections": ledger["connections"],
@@ -156,14 +156,15 @@ def endurance(rig: Rig, calls: int, seconds: float) -> dict[str, Any]:
     }
 
 
-def _open(exporter: Process) -> float:
+def open_streams(exporter: Process) -> float:
+    """How many there are; none while it does not answer."""
     try:
         return exporter.metrics().get(("atoms_exporter_streams", "open"), 0.0)
     except OSError:
         return 0.0
 
 
-def _events(metrics: Mapping[tuple[str, str], float]) -> float:
+def call_events(metrics: Mapping[tuple[str, str], float]) -> float:
     """Events of calls: what opens and closes a stream is none."""
     return sum(
         value

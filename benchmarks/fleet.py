@@ -11,7 +11,6 @@ needs is its own word (INFO): its CPU says how much of the time between two comm
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
 import socket
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from benchmarks.report import machine
+from benchmarks.report import about, put
 from exporter.calls.observations import Agent
 from exporter.fleet.connecting import Redis
 from exporter.fleet.facts import Row, found
@@ -220,7 +219,6 @@ def table(found: Figures, asked: argparse.Namespace) -> str:
     own, events = statistics.median(found.own_commit), calls // replicas * asked.events
     busy = redis * replicas / asked.seconds
     an_hour = found.identity_bytes * _EVENTS_AN_HOUR / 1e3
-    here = machine()
     rows = [
         (f"a commit of one replica: {calls // replicas:,} calls, {asked.events} events each, {asked.series:,} series",
          f"{commit * 1e3:.0f} ms, of which Redis {redis * 1e3:.0f} ms"),
@@ -237,8 +235,7 @@ def table(found: Figures, asked: argparse.Namespace) -> str:
     ]  # fmt: skip
     lines = [f"| {calls:,} calls on {replicas} replicas, one Redis | |", "|---|---|"]
     lines += [f"| {what} | {figure} |" for what, figure in rows]
-    about = f"{here['when']}, {here['commit']}, {here['cpu']}, {here['cores']} cores, load {os.getloadavg()[0]:.1f}"
-    return "\n".join([*lines, "", f"({about})"])
+    return "\n".join([*lines, "", f"({about()})"])
 
 
 def main() -> None:
@@ -256,9 +253,7 @@ def main() -> None:
         text = table(measure(port, asked.replicas, asked.calls, asked.events, asked.series, asked.rounds), asked)
     print(text)
     if asked.write:
-        before, begin, rest = DOCS.read_text("utf-8").partition("<!-- table: python -m benchmarks.fleet --write -->\n")
-        _, end, after = rest.partition("<!-- end -->")
-        DOCS.write_text(f"{before}{begin}{text}\n{end}{after}", "utf-8")
+        put(DOCS, "<!-- table: python -m benchmarks.fleet --write -->", "<!-- end -->", text)
 
 
 if __name__ == "__main__":

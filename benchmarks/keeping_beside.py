@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.live import OPENMETRICS, Child, Died, Load, Rig
 from benchmarks.offline import _free_port
+from benchmarks.report import put
 
 HERE = Path(__file__).resolve().parents[1]
 DOCUMENT = HERE / "docs" / "performance.md"
@@ -235,7 +236,4 @@ def table(found: dict[str, list[Figures]], size: Size, about: str) -> str:
 
 def write(text: str) -> None:
     """Into the document, at its place."""
-    before, found, rest = DOCUMENT.read_text("utf-8").partition(BEGIN)
-    if not found:
-        raise SystemExit(f"{DOCUMENT} has no place for the table")
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", "utf-8")
+    put(DOCUMENT, BEGIN, END, text)

@@ -23,17 +23,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.endurance import SCRAPE_SECONDS, Process
+from benchmarks.endurance import SCRAPE_SECONDS, Process, call_events, open_streams
 from benchmarks.fleet import redis_server
 from benchmarks.live import Child, Died
 from benchmarks.offline import _free_port
-from benchmarks.report import machine
+from benchmarks.report import about, put
 from exporter.fleet.connecting import Redis
 
 DOCS = Path(__file__).parents[1] / "docs" / "fleet.md"
 _CONNECT_SECONDS = 300
 _SETTLE_SECONDS = 20
-_MARK = "<!-- table: python -m benchmarks.replicas --write -->\n"
 _CONFIG = """\
 api: {{base_url: "{base_url}", max_streams: {streams}}}
 discovery: {{poll: {{limit: 500}}}}
@@ -72,7 +71,7 @@ def _running(base_url: str, otlp: str, calls: int, replicas: int, redis_port: in
             processes.append(Process(config, port, otlp, reader_cpu))
             ends.callback(processes[-1].end)
         began = time.monotonic()
-        while (followed := sum(map(_open, processes))) < calls:
+        while (followed := sum(map(open_streams, processes))) < calls:
             if time.monotonic() - began > _CONNECT_SECONDS:
                 raise Died(f"{followed:.0f} of {calls} streams open after {_CONNECT_SECONDS} s")
             time.sleep(1)
@@ -111,20 +110,8 @@ def _scraped(processes: list[Process], seconds: float) -> None:
             process.scrape()
 
 
-def _open(process: Process) -> float:
-    try:
-        return process.metrics().get(("atoms_exporter_streams", "open"), 0.0)
-    except OSError:
-        return 0.0
-
-
 def _events(processes: list[Process]) -> float:
-    return sum(
-        value
-        for process in processes
-        for (name, _), value in process.metrics().items()
-        if name == "atoms_exporter_events_total"
-    )
+    return sum(call_events(process.metrics()) for process in processes)
 
 
 def _cpu(processes: list[Process]) -> float:
@@ -162,10 +149,8 @@ def table(calls: int, replicas: int, one: list[Measured], many: list[Measured]) 
             f"| {median(runs, 'memory_mib'):,.0f} MiB |"
         )
     more = median(many, "event") / median(one, "event") - 1
-    here = machine()
-    about = f"{here['when']}, {here['commit']}, {here['cpu']}, {here['cores']} cores, load {os.getloadavg()[0]:.1f}"
     each = "; ".join(f"{name}: " + ", ".join(f"{run.event:.1f}" for run in runs) for name, runs in sides)
-    return "\n".join([*lines, "", f"An event costs {more:+.1%} in the fleet. (Runs in turns, µs: {each}. {about})"])
+    return "\n".join([*lines, "", f"An event costs {more:+.1%} in the fleet. (Runs in turns, µs: {each}. {about()})"])
 
 
 def main() -> None:
@@ -185,9 +170,7 @@ def main() -> None:
     text = table(asked.calls, asked.replicas, one, many)
     print(text)
     if asked.write:
-        before, begin, rest = DOCS.read_text("utf-8").partition(_MARK)
-        _, end, after = rest.partition("<!-- end -->")
-        DOCS.write_text(f"{before}{begin}{text}\n{end}{after}", "utf-8")
+        put(DOCS, "<!-- table: python -m benchmarks.replicas --write -->", "<!-- end -->", text)
 
 
 if __name__ == "__main__":

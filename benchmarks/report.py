@@ -40,6 +40,21 @@ def machine() -> dict[str, Any]:
     }
 
 
+def about() -> str:
+    """On what, when and of which commit, in one line; with the load there is now."""
+    here = machine()
+    load = os.getloadavg()[0]
+    return f"{here['when']}, {here['commit']}, {here['cpu']}, {here['cores']} cores, load {load:.1f}"
+
+
+def put(document: Path, begin: str, end: str, text: str) -> None:
+    """A table into a document, between its marks."""
+    before, found, rest = document.read_text("utf-8").partition(begin)
+    if not found:
+        raise SystemExit(f"{document} has no place for the table")
+    document.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}", "utf-8")
+
+
 def _lines(path: str) -> list[str]:
     try:
         return Path(path).read_text().splitlines()
