@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -121,10 +121,10 @@ async def _soak(here: World, backend: Backend, *, simulated_seconds: float) -> t
 
 def _warnings(exporter: Exporter) -> str:
     """What the exporter said was not as it should be, how often, and the last of each."""
-    lines = re.findall(r"^.*level=warning.*$", exporter.log, re.MULTILINE)
-    last = {line.partition("msg=")[2].partition(" call_id=")[0]: line for line in lines}
-    often = Counter(line.partition("msg=")[2].partition(" call_id=")[0] for line in lines)
-    return "\n".join(f"{often[what]} times, the last: {line}" for what, line in last.items())
+    said: dict[str, list[str]] = defaultdict(list)
+    for line in re.findall(r"^.*level=warning.*$", exporter.log, re.MULTILINE):
+        said[line.partition("msg=")[2].partition(" call_id=")[0]].append(line)
+    return "\n".join(f"{len(lines)} times, the last: {lines[-1]}" for lines in said.values())
 
 
 async def test_five_minutes_of_mild_faults_compressed(tmp_path: Path) -> None:
