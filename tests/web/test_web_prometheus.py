@@ -49,7 +49,7 @@ async def test_prometheus_scrapes_through_everything_its_own_file_can_ask_for(
             for key, file in (("ca_file", "ca.crt"), ("cert_file", "client.crt"), ("key_file", "client.key"))
         )
         (tmp_path / "prometheus.yml").write_text(f"""
-global: {{scrape_interval: 200ms}}
+global: {{scrape_interval: 1s}}
 scrape_configs:
 - job_name: good
   scheme: https
