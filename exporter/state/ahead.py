@@ -6,6 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from exporter.state.inode import has_name
+
 
 class AheadFlag:
     """The file ``<state file>.ahead``: ``1`` while somebody may have seen more than the state file has."""
@@ -16,8 +18,9 @@ class AheadFlag:
 
     def prepare(self) -> None:
         """Make the byte if there is none; it is tried again when it is needed."""
-        if self._file is not None:
+        if self._file is not None and has_name(self._file, self._path):
             return
+        self.close()
         with contextlib.suppress(OSError):
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from exporter.errors import ConfigError
+from exporter.state.inode import has_name
 
 if sys.platform != "win32":
     import fcntl
@@ -24,12 +25,15 @@ class Holder:
         self._file: int | None = None
 
     def take(self) -> None:
-        """Have it, if it can be had now; call it again before writing, as a disk may be read-only only for a while.
+        """Have it, if it can be had now; call it again before writing, as a disk may be read-only only for a while, and
+        a lock that was deleted keeps nobody out.
 
         :raises ConfigError: another process has it; says which.
         """
         if self._file is not None:
-            return
+            if has_name(self._file, self._path):
+                return
+            self.close()
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:

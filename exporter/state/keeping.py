@@ -202,10 +202,10 @@ class Keeping:
             return True
         return self._in_full and not knew and await self._commit()
 
-    def lost_data(self) -> None:
+    def lost_data(self, reason: str = "lost_data") -> None:
         """The store does not have what it had kept: the next commit gives it everything again."""
         if not self._in_full:
-            self._log.warning("the store has lost what it had kept", hint="it gets all of it again")
+            self._log.warning("the store has lost what it had kept", reason=reason, hint="it gets all of it again")
         self._in_full = True
 
     async def _commit(self) -> bool:
@@ -220,8 +220,8 @@ class Keeping:
             self._fenced = self._failing = True
             self._on_fenced(fenced)
             return False
-        except LostData:
-            self.lost_data()
+        except LostData as lost:
+            self.lost_data(lost.reason)
             self._failing = True
             self._counts.commit_failed()
             return False

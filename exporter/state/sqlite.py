@@ -22,7 +22,8 @@ from exporter.outputs.prometheus.kept import KeptSeries
 from exporter.outputs.prometheus.scrapers import SeenPages
 from exporter.state.ahead import AheadFlag
 from exporter.state.holder import Holder
-from exporter.state.kept import CALL_FORM, CallNews, Commit, PagesSeen, SavedCall, SavedState
+from exporter.state.inode import Inode, inode
+from exporter.state.kept import CALL_FORM, CallNews, Commit, LostData, PagesSeen, SavedCall, SavedState
 from exporter.state.opening import (
     damaged,
     interrupted,
@@ -46,7 +47,8 @@ class SQLiteStore:
 
     A file that is damaged is set aside as ``<path>.damaged-<time>`` (``set_aside`` names it) and a new one begun:
     monitoring goes on, its counters begin at 0, at worst calls in flight at the crash are counted a second time. One
-    that cannot be written now (disk full, locked, read-only) is tried again at every commit.
+    that cannot be written now (disk full, locked, read-only) is tried again at every commit. One that was deleted or
+    replaced while it was open is begun again, with all that was counted.
     """
 
     path: Path
@@ -57,6 +59,8 @@ class SQLiteStore:
     _ids: dict[_SeriesKey, int] = field(default_factory=dict, init=False)
     _layouts: dict[str, str] = field(default_factory=dict, init=False)
     _gone_on_from: bool = field(default=False, init=False)
+    _written: list[Inode | None] = field(default_factory=list, init=False)
+    """The file and its log, as they stood on the disk after the last commit."""
 
     def __post_init__(self) -> None:
         if self.path.is_symlink():  # by whatever name it is called, one file has one lock and one flag
@@ -86,6 +90,7 @@ class SQLiteStore:
                 self._put_aside()
                 self._db = opened(self.path, self.patience_seconds)
             self._flag.prepare()
+            self._written = [inode(self.path), None]
         return self._db
 
     def _put_aside(self) -> None:
@@ -170,6 +175,10 @@ class SQLiteStore:
         """
         try:
             self._holder.take()  # after a start on a read-only disk others may have been faster
+        except ConfigError as problem:
+            raise Interrupted(str(problem), reason="in_use") from problem
+        try:
+            self._notice_another_file()
             db = self._open()
             db.execute("BEGIN IMMEDIATE")
             ids, layouts = self._ids, self._layouts
@@ -181,11 +190,27 @@ class SQLiteStore:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+            self._written, self._gone_on_from = self._on_disk(), True
         except ConfigError as problem:
-            raise Interrupted(str(problem), reason="in_use") from problem
+            raise Interrupted(str(problem), reason="not_ours") from problem
         except (sqlite3.Error, OSError) as problem:
             self._let_go_of_what_was_opened_read_only(problem)
             raise interrupted(self.path, problem) from problem
+
+    def _on_disk(self) -> list[Inode | None]:
+        return [inode(self.path), inode(self.path.with_name(f"{self.path.name}-wal"))]
+
+    def _notice_another_file(self) -> None:
+        """SQLite goes on writing to a file that has lost its name, and the next life would find nothing of it.
+
+        :raises LostData: deleted or replaced since it was opened; what has its name now is written to from now on.
+        """
+        if self._db is None or all(was in (None, now) for was, now in zip(self._written, self._on_disk(), strict=True)):
+            return
+        self._db.close()
+        self._db, self._gone_on_from = None, False
+        self._ids, self._layouts = {}, {}
+        raise LostData(f"the state file {self.path} was deleted or replaced", reason="another_file")
 
     def _let_go_of_what_was_opened_read_only(self, problem: Exception) -> None:
         """SQLite never writes to a file that it could only read when it opened it: the next commit opens it again."""
@@ -218,7 +243,10 @@ class SQLiteStore:
         db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
 
     def _write_layouts(self, db: sqlite3.Connection, commit: Commit) -> None:
-        if commit.anew:
+        if commit.in_full:
+            for table in ("calls", "counted", "finished"):
+                db.execute(f"DELETE FROM {table}")
+        if commit.anew or commit.in_full:
             db.execute("DELETE FROM series")
             self._ids = {}
         if commit.layouts == self._layouts:
