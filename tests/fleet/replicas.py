@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,7 @@ class Replicas:
 
     async def begin(self) -> None:
         """The first calls, and until each replica has some of them."""
+        await self._of_age()
         self.fleet.simulator.begin()
         names = [replica.name for replica in self.fleet.alive]
         try:
@@ -71,6 +73,12 @@ class Replicas:
         except AssertionError as late:
             seen = {name: len(self.scraper.seen_at[name]) for name in names}
             raise AssertionError(f"{late}: {seen}\n{self.fleet.log}") from None
+
+    async def _of_age(self) -> None:
+        """Wait until calls are claimed: on a slow machine, all that one replica gets may be over before that."""
+        with reached(self.redis.port, "default").client as redis:
+            back_at = int(redis.hget("{atoms-exporter:default}:fleet", "back_at") or 0) / 1000
+        await asyncio.sleep(back_at + self.lease - time.time())
 
     async def taken_for_dead(self, name: str, seconds: float = 30.0) -> None:
         """Wait until a life has found that others have taken over, and has ended: a supervisor begins the next."""
