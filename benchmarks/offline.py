@@ -24,7 +24,7 @@ MORE_CALLS = 2_000
 HOUR_EVENTS = 21_600
 
 
-def _recording(calls: int, copies: int) -> tuple[bytes, int]:
+def recording(calls: int, copies: int) -> tuple[bytes, int]:
     """JSON lines of typical calls, copied under other ids."""
     from exporter.simulator import recorded
 
@@ -47,7 +47,7 @@ def replay(quick: bool) -> dict[str, Any]:
     from exporter.config import load
     from exporter.offline.replay import replay as replayed
 
-    text, events = _recording(60 if quick else RECORDED_CALLS, 4 if quick else 8)
+    text, events = recording(60 if quick else RECORDED_CALLS, 4 if quick else 8)
     config, log = load({}, {}, None), structlog.get_logger("bench")
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "events.jsonl"
@@ -100,7 +100,7 @@ def spans(quick: bool) -> dict[str, Any]:
     from exporter.outputs.recorder import SpansOnly
     from exporter.outputs.spans import SHOWN, SpanRecord, spans_of
 
-    text, _ = _recording(40, 2 if quick else 6)
+    text, _ = recording(40, 2 if quick else 6)
     made: list[SpanRecord] = []
     facts: list[Any] = []
 

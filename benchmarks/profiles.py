@@ -1,7 +1,8 @@
 """Where the CPU time goes, seen by py-spy: ``python -m benchmarks.profiles LABEL`` (needs the ``bench`` extra).
 
 Writes ``results/profile-LABEL-<candidate>.txt``, a table of self and inclusive shares by function, and for the exporter
-a flame graph beside it.
+a flame graph beside it. The candidate ``replay`` is the command of that name over a recording of a million events; its
+table begins with the shares by file.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.live import Rig, certificates
+from benchmarks.offline import RECORDED_CALLS, recording
 from benchmarks.report import machine
 
 RESULTS = Path(__file__).parent / "results"
 STREAMS = 2_000
+REPLAYED_COPIES = 40
 _LINE = re.compile(r":\d+\)$")
 
 
@@ -48,6 +51,25 @@ def profile(rig: Rig, name: str, label: str, seconds: int) -> str:
             subprocess.run([*spy, "--output", str(drawn), "--function", "--threads"], check=True, capture_output=True)
             drawn.write_text(drawn.read_text().replace(f"{RESULTS}/", ""))
     return _table([(stack.split(";"), int(count)) for stack, _, count in stacks])
+
+
+def replayed() -> str:
+    """The table of ``replay``, without the start of the process."""
+    text, _ = recording(RECORDED_CALLS, REPLAYED_COPIES)
+    with tempfile.TemporaryDirectory() as directory:
+        events, raw = Path(directory) / "events.jsonl", Path(directory) / "raw"
+        events.write_bytes(text)
+        spy = [str(Path(sys.executable).with_name("py-spy")), "record", "--rate", "500", "--format", "raw"]
+        command = [*spy, "--output", str(raw), "--", sys.executable, "-m", "exporter", "replay", str(events)]
+        subprocess.run(command, check=True, capture_output=True)
+        lines = [line.rpartition(" ") for line in raw.read_text().splitlines()]
+    stacks = [(stack.split(";"), int(count)) for stack, _, count in lines if "(exporter/offline/replay.py" in stack]
+    files: Counter[str] = Counter()
+    for frames, count in stacks:
+        files[_name(frames[-1]).rpartition(" (")[2].rstrip(")")] += count
+    total = sum(files.values())
+    shares = [f"{count / total:7.1%}  {file}" for file, count in files.most_common() if count >= total / 100]
+    return "\n".join(["   self  file", *shares, "", _table(stacks)])
 
 
 def _table(stacks: list[tuple[list[str], int]]) -> str:
@@ -87,15 +109,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("label", help="part of the files' names, such as before or after")
     parser.add_argument("--seconds", type=int, default=15)
-    parser.add_argument("--candidates", default="ours,handwritten")
+    parser.add_argument("--candidates", default="ours,handwritten,replay")
     given = parser.parse_args()
     about = machine()
     RESULTS.mkdir(exist_ok=True)
     with certificates() as directory:
         rig = Rig(0, 1, directory)
         for name in given.candidates.split(","):
-            table = profile(rig, name, given.label, given.seconds)
-            head = f"{name}, {STREAMS} streams, {about['when']}, {about['cpu']}, {about['python']}\n\n"
+            table = replayed() if name == "replay" else profile(rig, name, given.label, given.seconds)
+            what = name if name == "replay" else f"{name}, {STREAMS} streams"
+            head = f"{what}, {about['when']}, {about['cpu']}, {about['python']}\n\n"
             (RESULTS / f"profile-{given.label}-{name}.txt").write_text(head + table)
 
 

@@ -1,6 +1,6 @@
 """What an event costs when several replicas share the calls over Redis, beside one process that has them all.
 
-python -m benchmarks.replicas                   # 4,000 calls; one process and four replicas, in turns; ten minutes
+python -m benchmarks.replicas                   # 8,000 calls; one process and four replicas, in turns; ten minutes
 python -m benchmarks.replicas --calls 1000 --seconds 30
 python -m benchmarks.replicas --write           # the table in docs/fleet.md
 
@@ -156,7 +156,7 @@ def table(calls: int, replicas: int, one: list[Measured], many: list[Measured]) 
 def main() -> None:
     """Print the table; with ``--write`` put it into docs/fleet.md."""
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    given.add_argument("--calls", type=int, default=4_000)
+    given.add_argument("--calls", type=int, default=8_000)
     given.add_argument("--replicas", type=int, default=4)
     given.add_argument("--seconds", type=float, default=60.0, help="measured in each run")
     given.add_argument("--rounds", type=int, default=2, help="runs of each side, in turns")

@@ -9,7 +9,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from exporter.receivers.gathering import HURRY_SECONDS, TURN_SECONDS, Gathering
+from exporter.receivers.gathering import (
+    BUSY_PER_SECOND,
+    EVENTS_IN_A_TURN,
+    HURRY_SECONDS,
+    LONGEST_SECONDS,
+    SHORTEST_SECONDS,
+    Gathering,
+)
 
 
 class Loop:
@@ -57,7 +64,36 @@ async def test_many_events_make_it_rest_and_never_longer_than_a_turn() -> None:
     loop.more = 1_000
     async with gathering(loop):
         await _until(lambda: len(loop.rests) > 20)
-    assert all(0 < rest <= TURN_SECONDS for rest in loop.rests)
+    assert all(0 < rest <= LONGEST_SECONDS for rest in loop.rests)
+
+
+@pytest.mark.parametrize(
+    ("per_second", "turn"),
+    [
+        (BUSY_PER_SECOND, LONGEST_SECONDS),
+        (EVENTS_IN_A_TURN / 0.01, 0.01),
+        (EVENTS_IN_A_TURN / SHORTEST_SECONDS, SHORTEST_SECONDS),
+        (1_000_000, SHORTEST_SECONDS),
+    ],
+)
+async def test_a_turn_waits_for_about_as_many_events_whatever_their_rate(per_second: float, turn: float) -> None:
+    loop, now = Loop(), [0.0]
+
+    def sleep(seconds: float) -> None:
+        loop.rests.append(seconds)
+        now[0] += seconds
+
+    def events() -> int:
+        loop.looks += 1
+        return int(now[0] * per_second * 1.01) + 1
+
+    reader = Gathering(events, look_seconds=0.001, sleep=sleep, clock=lambda: now[0])
+    running = asyncio.ensure_future(reader.run())
+    while len(loop.rests) < 50 and now[0] < 100:
+        now[0] += 0.0001
+        await asyncio.sleep(0)
+    running.cancel()
+    assert turn * 0.9 <= loop.rests[-1] <= turn
 
 
 async def test_few_events_never_make_it_rest() -> None:
@@ -100,7 +136,7 @@ async def test_an_overloaded_loop_never_rests() -> None:
 
     def clock() -> float:
         nonlocal now
-        now += 2 * TURN_SECONDS  # whatever happens between two looks at it takes longer than a turn
+        now += 2 * LONGEST_SECONDS  # whatever happens between two looks at it takes longer than a turn
         return now
 
     async with gathering(loop, clock):
