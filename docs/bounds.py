@@ -26,6 +26,7 @@ from exporter.receivers import (
     places,
     room,
     shares,
+    turns,
     webhook,
 )
 from exporter.state import receipts
@@ -68,9 +69,11 @@ BOUNDS: tuple[Bound, ...] = (
         ("GET /events",),
         ("receivers/connection.py", "receivers/portable.py", "network/codings.py"),
         f"head {_bytes(connection.LONGEST_HEAD_BYTES)}; {_bytes(connection.SOCKET_BYTES)} in the system; "
-        f"{_bytes(shares.SHARE_BYTES)} at once, the rest waits; all that wait {_bytes(shares.MOST_HELD_BYTES)}",
+        f"{_bytes(shares.SHARE_BYTES)} at once, the rest waits; all that wait {_bytes(shares.MOST_HELD_BYTES)}, of "
+        f"those that only came late in a turn {_bytes(turns.MOST_LATE_BYTES)}",
         "`api.max_streams`, less what descriptors are reserved",
-        f"{_seconds(shares.SLICE_SECONDS)} of a turn of the loop for one stream that has more; `api.idle_timeout`",
+        f"{_seconds(shares.SLICE_SECONDS)} of a turn of the loop for one stream that has more, "
+        f"{_seconds(turns.TURN_SECONDS)} of a turn for all that it reads; `api.idle_timeout`",
         f"it is read more slowly than it comes, and named in the log after {_seconds(shares.FLOOD_SECONDS)} of the "
         "loop's time; cut when too much waits",
         "`stream_share`, `stream_held`",

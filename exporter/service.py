@@ -122,7 +122,6 @@ class Service:
         self._goes_on = False  # where an earlier life left off: nobody else may name a call before
         self._tasks: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
-        self._gathering = Gathering(lambda: self.metrics.live_events)
         self._member = member
         self._polling: asyncio.Task[None] | None = None
         self._fenced: Fenced | None = None
@@ -183,6 +182,7 @@ class Service:
             judged_by_list=config.discovery.poll.enabled and member is None,
         )
         self._attempts = AttemptFilter()
+        self._gathering = Gathering(lambda: self.metrics.live_events, self._api.shares.late)
         self._directory = Directory(self._api, log=log)
         history = History(self._api, rng=self._rng, concurrency=config.history.concurrency)
         self.following = Following(

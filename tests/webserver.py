@@ -62,7 +62,7 @@ class Backstage:
         for number in range(series):
             counter.labels(f"thing {number}").inc()
 
-    async def render(self, accept: str, names: tuple[str, ...], scrape: Scrape | None) -> Page:
+    async def render(self, accept: str, names: tuple[str, ...], scrape: Scrape | None, gzipped: bool) -> Page:
         self.asked_names.append(names)
         if scrape is not None:
             self.scrapes.append(scrape)

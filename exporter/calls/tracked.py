@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
@@ -84,7 +85,7 @@ class TrackedCall:
         """Turns counted from the call's statistics, in milliseconds."""
         self.partial = False
         """An earlier life counted events that the state does not hold."""
-        self.uncommitted: list[int] | None = None
+        self.uncommitted: array[int] | None = None
         """Identities counted since the last checkpoint; ``None`` when nobody keeps any."""
         self.owed: dict[int, frozenset[str]] | None = None
         """Facts that are not said yet although their events were counted, by event, while the state does not hold all

@@ -6,6 +6,7 @@ again: the history of a call is put in the order of its time and what was counte
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import count
@@ -163,7 +164,7 @@ class Tracker:
             )
             tracked = self._calls[call_id] = TrackedCall(call, now)
             if durable:
-                tracked.uncommitted = []
+                tracked.uncommitted = array("Q")
         return tracked
 
     def feed(self, tracked: TrackedCall, payload: bytes, now: float) -> Progress:

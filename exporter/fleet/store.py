@@ -199,6 +199,9 @@ class RedisStore:
             return False
         return bool(answer[0] == b"said")
 
+    def tidy(self) -> None:
+        """Redis needs none."""
+
     def expire(self, before: float) -> None:
         """Forget what is older than ``before`` (Unix time). Raises Interrupted."""
         self._redis.run("expire", repr(before))

@@ -59,6 +59,7 @@ class Connection(asyncio.Protocol):
         "_head_bytes",
         "_headers",
         "_held",
+        "_late",
         "_loop",
         "_lost",
         "_open",
@@ -81,6 +82,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._open = everyone
         self._shares = shares or Shares()
+        self._late = self._shares.late
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -266,6 +268,13 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        late = self._late
+        if late.waiting or late.clock() > late.ends_at:
+            late.wait(self._received, data, len(data))
+        else:
+            self._received(data)
+
+    def _received(self, data: bytes) -> None:
         if self._between_chunks and self._sink is not None and not self._ended:
             body = _whole_chunk(data)
             if body is not None:  # the parser need not know: it is between two chunks, before and after
@@ -312,6 +321,12 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._open.discard(self)
+        if self._late.waiting:
+            self._late.wait(self._gone, exc)
+        else:
+            self._gone(exc)
+
+    def _gone(self, exc: Exception | None) -> None:
         self._lost = (exc,)
         if not self._unread:
             self._conclude_if_lost()

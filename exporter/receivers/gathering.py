@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from exporter.receivers.turns import Late
+
 EVENTS_IN_A_TURN: Final = 60
 """So many are waited for: each costs two thirds of what it costs among ten, and hardly less among hundreds."""
 
@@ -37,17 +39,20 @@ class Gathering:
     overloaded loop never rests.
 
     :param events: how many events have been counted so far.
+    :param late: told when a turn begins; while something waits there is no rest.
     """
 
     def __init__(
         self,
         events: Callable[[], int],
+        late: Late | None = None,
         *,
         look_seconds: float = _LOOK_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._events = events
+        self._late = late or Late()
         self._look_seconds = look_seconds
         self._sleep = sleep
         self._clock = clock
@@ -83,11 +88,13 @@ class Gathering:
         """Once in each turn of the loop: what is called soon keeps it turning."""
         if not self._busy:
             self._turning = False
+            self._late.nobody_tells()
             return
         now = self._clock()
         rest = self._next_turn_at - now
-        if rest > 0 and now >= self._hurries_until:
+        if rest > 0 and now >= self._hurries_until and not self._late.waiting:
             self._sleep(rest)
             now = self._clock()
         self._next_turn_at = now + self._turn_seconds
+        self._late.turn_begins()
         asyncio.get_running_loop().call_soon(self._turn)

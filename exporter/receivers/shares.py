@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, TypeVar
 
+from exporter.receivers.turns import Late
+
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
@@ -53,6 +55,7 @@ class Shares:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._ushering = False
         self._large = asyncio.Lock()
+        self.late = Late()
         self.held_bytes = 0
         """Read from sockets and not yet taken."""
 

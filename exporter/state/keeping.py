@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -36,8 +37,7 @@ class KeepingCounts(Protocol):
         """One could not be written."""
 
 
-_TakenCall = tuple[TrackedCall, Sequence[int], Mapping[int, frozenset[str]]]
-"""A call, the identities that are new, and the facts that wait."""
+_Writing = asyncio.Future[list[KeptSeries]]
 _NOTHING: Mapping[int, frozenset[str]] = {}
 
 
@@ -46,7 +46,9 @@ class _Cut(NamedTuple):
 
     number: int
     at: float
-    calls: list[_TakenCall]
+    tracked: list[TrackedCall]
+    calls: list[CallNews]
+    """Of each of them."""
     over: list[str]
     series: list[Taken]
     forgotten: list[tuple[str, Labels]]
@@ -108,8 +110,8 @@ class Keeping:
         self._failing = False
         self._kept_at = time.monotonic()
         self._expired_at = clock()
-        self._running: asyncio.Task[bool] | None = None
-        self._next: asyncio.Task[bool] | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[bool]] = []  # for the next one
         self._cuts = self._kept_cut = 0
         self._ended = False
         self._anew = False
@@ -163,6 +165,8 @@ class Keeping:
         """See to it that there is a commit every interval, until cancelled."""
         while True:
             await asyncio.sleep(self._interval if self._failing else max(self._interval - self.age_seconds, 0.0))
+            if self._running is not None:
+                await asyncio.wait([self._running])  # it is as good as one of our own
             if self._failing or self.age_seconds >= self._interval:
                 await self.keep()
 
@@ -171,17 +175,24 @@ class Keeping:
 
         Nothing is left half-way: who is cancelled or does not wait any longer leaves the commit to finish.
         """
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._after(self._running))
-        mine = self._next
-        done, _ = await asyncio.wait([mine], timeout=within_seconds)
-        return bool(done) and mine.result()
+        loop = asyncio.get_running_loop()
+        kept: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append(kept)
+        if self._running is None:
+            self._begin()
+        if within_seconds is None:
+            return await kept
+        giving_up = loop.call_later(within_seconds, _answer, kept, False)
+        try:
+            return await kept
+        finally:
+            giving_up.cancel()
 
     async def end(self) -> None:
         """Keep the last of it, and wait for whatever is being written; nothing is kept after that."""
         await self.keep()
         self._ended = True
-        if self._running is not None and not self._running.done():
+        while self._running is not None:
             await asyncio.wait([self._running])
 
     @property
@@ -193,14 +204,40 @@ class Keeping:
         """Whether everything is kept that was in this commit, or was to be."""
         return self._kept_cut >= number  # what could not be written is part of the next one
 
-    async def _after(self, before: asyncio.Task[bool] | None) -> bool:
-        if before is not None and not before.done():
-            await asyncio.wait([before])
-        self._running, self._next = self._next, None
-        knew = self._in_full
-        if await self._commit():
-            return True
-        return self._in_full and not knew and await self._commit()
+    def _begin(self) -> None:
+        """Write what there is now, for all who wait. Each turn of a busy loop is long: the thread begins at once, and
+        whoever waits is answered in the turn in which it is known."""
+        waiting, self._waiting = self._waiting, []
+        if self._fenced or self._ended:
+            for kept in waiting:
+                _answer(kept, False)
+            return
+        cut = self._cut()
+        writing = asyncio.get_running_loop().run_in_executor(None, self._write, cut)
+        self._running = asyncio.ensure_future(self._run_for(waiting, cut, writing))
+
+    async def _run_for(self, waiting: list[asyncio.Future[bool]], cut: _Cut, writing: _Writing) -> None:
+        try:
+            knew = self._in_full
+            written = await self._written(cut, writing)
+            if not written and self._in_full and not knew:
+                cut = self._cut()
+                writing = asyncio.get_running_loop().run_in_executor(None, self._write, cut)
+                written = await self._written(cut, writing)
+            for kept in waiting:
+                _answer(kept, written)
+            if written:
+                await self._tidy()
+        except BaseException as problem:
+            if isinstance(problem, asyncio.CancelledError):  # the loop ends: there is no next one
+                waiting, self._waiting = [*waiting, *self._waiting], []
+            for kept in waiting:
+                _fail(kept, problem)
+            raise
+        finally:
+            self._running = None
+            if self._waiting:
+                self._begin()
 
     def lost_data(self, reason: str = "lost_data") -> None:
         """The store does not have what it had kept: the next commit gives it everything again."""
@@ -208,14 +245,11 @@ class Keeping:
             self._log.warning("the store has lost what it had kept", reason=reason, hint="it gets all of it again")
         self._in_full = True
 
-    async def _commit(self) -> bool:
-        if self._fenced or self._ended:
-            return False
-        cut = self._cut()
+    async def _written(self, cut: _Cut, writing: _Writing) -> bool:
         began = time.perf_counter()
         rows: list[KeptSeries] | None = None
         try:
-            rows = await asyncio.to_thread(self._write, cut)
+            rows = await writing
         except Fenced as fenced:
             self._fenced = self._failing = True
             self._on_fenced(fenced)
@@ -249,30 +283,37 @@ class Keeping:
             self._failing = False
             self._log.info("what is counted is kept again")
         await self._caught_up(cut)
-        if cut.at - self._expired_at > _SECONDS_BETWEEN_EXPIRIES:
-            self._expired_at = cut.at
-            await self._expire(cut.at)
         return True
+
+    async def _tidy(self) -> None:
+        """Whoever waited has been answered."""
+        await asyncio.to_thread(self._store.tidy)
+        now = self._clock()
+        if now - self._expired_at > _SECONDS_BETWEEN_EXPIRIES:
+            self._expired_at = now
+            await self._expire(now)
 
     def _cut(self) -> _Cut:
         """Everything that is news, in one moment: nothing is counted while this runs."""
         self._cuts += 1
         if self._in_full:
             self._begin_again()
-        calls = self._taken_calls()
+        tracked, calls = self._taken_calls()
         over, self._over = self._over, []
         gone, self._forgotten = [*self._forgotten, *numbers.forgotten(self._series)], []
         pages = PagesSeen(self._series.moment.edition, self._scrapers.shown, self._scrapers.seen())
         series = numbers.changed(self._series, everything=self._anew or self._in_full)
         since = self._counts_since()
-        return _Cut(self._cuts, self._clock(), calls, over, series, gone, pages, since, self._anew, self._in_full)
+        return _Cut(
+            self._cuts, self._clock(), tracked, calls, over, series, gone, pages, since, self._anew, self._in_full
+        )
 
     def _begin_again(self) -> None:
         """All of every call is news, and so are all that are over."""
         self._known.clear()
         self._held_back.clear()
         for tracked in self._tracker:
-            tracked.uncommitted = list(tracked.seen)
+            tracked.uncommitted = array("Q", tracked.seen)
         self._over = list(dict.fromkeys([*self._tracker.finished(), *self._over]))
 
     def _write(self, cut: _Cut) -> list[KeptSeries]:
@@ -281,7 +322,7 @@ class Keeping:
         self._store.save(
             Commit(
                 at=cut.at,
-                calls=[_news(*taken) for taken in cut.calls],
+                calls=cut.calls,
                 over=cut.over,
                 series=rows,
                 forgotten=cut.forgotten,
@@ -295,9 +336,11 @@ class Keeping:
         )
         return rows
 
-    def _taken_calls(self) -> list[_TakenCall]:
-        """Calls of which there is news. Ten thousand of them are taken at a time: no more is done here than must be."""
-        taken: list[_TakenCall] = []
+    def _taken_calls(self) -> tuple[list[TrackedCall], list[CallNews]]:
+        """Calls of which there is news. Ten thousand of them are taken at a time: no more is done here than must be,
+        and no less: what is done for each of them in a thread takes the loop ten times as long."""
+        calls: list[TrackedCall] = []
+        taken: list[CallNews] = []
         known, held_back = self._known, self._held_back
         for tracked in self._tracker:
             call, counted = tracked.call, tracked.uncommitted
@@ -308,22 +351,23 @@ class Keeping:
             waiting = tracked.waiting_facts() if call.waiting.size or tracked.owed else _NOTHING
             if not counted and call_id in known and held_back[call_id] == waiting:
                 continue
-            tracked.uncommitted = []
+            tracked.uncommitted = array("Q")
             known.add(call_id)
             if waiting:
                 held_back[call_id] = waiting
             elif held_back:
                 held_back.pop(call_id, None)
-            taken.append((tracked, counted or (), waiting))
-        return taken
+            calls.append(tracked)
+            taken.append(CallNews(call_id, call.agent, call.channel, tracked.opened_at, counted or (), waiting))
+        return calls, taken
 
     def _give_back(self, cut: _Cut) -> None:
         self._over[:0] = cut.over
         self._forgotten[:0] = cut.forgotten
-        for tracked, counted, _ in cut.calls:
-            self._known.discard(tracked.call.call_id)
+        for tracked, news in zip(cut.tracked, cut.calls, strict=True):
+            self._known.discard(news.call_id)
             if tracked.uncommitted is not None:
-                tracked.uncommitted[:0] = counted
+                tracked.uncommitted[:0] = array("Q", news.counted)
 
     async def _expire(self, now: float) -> None:
         try:
@@ -375,6 +419,13 @@ class Keeping:
                 self._nothing_to_go_on_from = False
 
 
-def _news(tracked: TrackedCall, counted: Sequence[int], waiting: Mapping[int, frozenset[str]]) -> CallNews:
-    call = tracked.call
-    return CallNews(call.call_id, call.agent, call.channel, tracked.opened_at, counted, waiting)
+def _answer(kept: asyncio.Future[bool], what: bool) -> None:
+    if not kept.done():
+        kept.set_result(what)
+
+
+def _fail(kept: asyncio.Future[bool], problem: BaseException) -> None:
+    if isinstance(problem, asyncio.CancelledError):
+        kept.cancel()
+    elif not kept.done():
+        kept.set_exception(problem)

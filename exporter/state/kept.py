@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from exporter.calls.identity import SeenEvents
 from exporter.calls.observations import Agent
@@ -21,8 +21,7 @@ CALL_FORM = 2
 known, but not its events."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallNews:
+class CallNews(NamedTuple):
     """What is new about one call since the last commit."""
 
     call_id: str
@@ -125,6 +124,9 @@ class StateStore(Protocol):
 
     def caught_up(self) -> None:
         """All that was shown is kept again."""
+
+    def tidy(self) -> None:
+        """What can be done when nobody waits; called after commits."""
 
     def expire(self, before: float) -> None:
         """Forget calls not heard of since ``before`` (Unix time)."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from exporter.errors import ConfigError, Interrupted
 
 APPLICATION_ID = 0x41544F4D  # "ATOM", where SQLite keeps an application's name in its header
-VERSION = 2
+VERSION = 3
 _SCHEMA_1 = """
 CREATE TABLE calls (
     call_id TEXT PRIMARY KEY, agent_id TEXT, agent_name TEXT, single_prompt INTEGER, channel TEXT,
@@ -39,8 +39,14 @@ CREATE TABLE scrapers (
     place INTEGER PRIMARY KEY, key TEXT NOT NULL, valued INTEGER NOT NULL, last INTEGER NOT NULL, at REAL NOT NULL
 );
 """
+_SCHEMA_3 = """
+CREATE TABLE recent (id INTEGER PRIMARY KEY, calls BLOB NOT NULL, sizes BLOB NOT NULL, identities BLOB NOT NULL);
+ALTER TABLE calls ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
+"""
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 """SQLite's codes for content that is wrong. ``ERROR``, where our own statements are right: a table is missing."""
+_LONGEST_LOG_PAGES = 16_384
+"""Of 4 KiB. The log is usually emptied between two commits, while nobody waits for one."""
 _NOT_NOW = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENFILE, errno.EMFILE, errno.ESTALE})
 
 
@@ -122,6 +128,7 @@ def opened(path: Path, patience_seconds: float) -> sqlite3.Connection:
             raise ConfigError("state.path", f"{path} was written by a newer atoms-exporter")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint={_LONGEST_LOG_PAGES}")
         if version == VERSION:
             if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("damaged")
@@ -149,7 +156,7 @@ def opened_for_reading(path: Path) -> sqlite3.Connection:
 
 def _bring_up_to_date(db: sqlite3.Connection, version: int) -> None:
     db.executescript(
-        f"BEGIN IMMEDIATE;{_SCHEMA_1 if version == 0 else ''}{_SCHEMA_2}"
+        f"BEGIN IMMEDIATE;{''.join((_SCHEMA_1, _SCHEMA_2, _SCHEMA_3)[version:])}"
         f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={VERSION}; COMMIT;"
     )
     with contextlib.suppress(sqlite3.OperationalError):  # only tidies up

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from array import array
-from contextlib import closing
+import threading
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from exporter.errors import ConfigError, Interrupted
 from exporter.outputs.prometheus.kept import KeptSeries
 from exporter.outputs.prometheus.scrapers import SeenPages
 from exporter.state.ahead import AheadFlag
+from exporter.state.counted import Counted, in_hundreds
 from exporter.state.holder import Holder
 from exporter.state.inode import Inode, inode
 from exporter.state.kept import CALL_FORM, CallNews, Commit, LostData, PagesSeen, SavedCall, SavedState
@@ -35,6 +37,7 @@ from exporter.state.opening import (
 )
 
 _SeriesKey = tuple[str, tuple[str, ...]]
+_Told = tuple[Agent, str, float, Mapping[int, frozenset[str]]]
 
 
 @dataclass
@@ -59,6 +62,13 @@ class SQLiteStore:
     _ids: dict[_SeriesKey, int] = field(default_factory=dict, init=False)
     _layouts: dict[str, str] = field(default_factory=dict, init=False)
     _gone_on_from: bool = field(default=False, init=False)
+    _told: dict[str, _Told] = field(default_factory=dict, init=False)
+    """What the file says of each call, but for its events."""
+    _busy: threading.Lock = field(default_factory=threading.Lock, init=False)
+    """Held by whoever tidies: nobody waits for that, and the file may be closed meanwhile."""
+    _counted: Counted = field(default_factory=Counted, init=False)
+    _heard: dict[str, float] = field(default_factory=dict, init=False)
+    """When each of them was last in a commit: the file is told when it is cleaned."""
     _written: list[Inode | None] = field(default_factory=list, init=False)
     """The file and its log, as they stood on the disk after the last commit."""
 
@@ -89,6 +99,7 @@ class SQLiteStore:
                     raise  # a new file would have only what changes from now on: less than was shown
                 self._put_aside()
                 self._db = opened(self.path, self.patience_seconds)
+            self._counted.opened(self._db)
             self._flag.prepare()
             self._written = [inode(self.path), None]
         return self._db
@@ -104,7 +115,11 @@ class SQLiteStore:
             said.sqlite_errorcode, said.sqlite_errorname = sqlite3.SQLITE_IOERR, "SQLITE_IOERR"
             raise said from why
         self._existed = False
+        self._knows_nothing()
+
+    def _knows_nothing(self) -> None:
         self._ids, self._layouts = {}, {}
+        self._told, self._heard, self._counted = {}, {}, Counted()
 
     # -- reading
 
@@ -129,6 +144,7 @@ class SQLiteStore:
             return nothing
         try:
             with closing(opened_for_reading(self.path)) as db:
+                self._counted.opened(db)
                 return replace(self._load(db), trouble=str(problem))
         except sqlite3.Error:
             return nothing
@@ -138,7 +154,7 @@ class SQLiteStore:
         self._layouts = dict(db.execute("SELECT family, layout FROM layouts").fetchall())
         seen = [SeenPages(*row) for row in db.execute("SELECT key, valued, last, at FROM scrapers ORDER BY place")]
         state = SavedState(
-            calls=_calls(db),
+            calls=_calls(db, self._counted),
             finished=[row[0] for row in db.execute("SELECT call_id FROM finished ORDER BY ended_at")],
             existed=self._existed,
             series=self._series(db),
@@ -183,13 +199,14 @@ class SQLiteStore:
             db.execute("BEGIN IMMEDIATE")
             ids, layouts = self._ids, self._layouts
             try:
-                self._write(db, commit)
+                told = self._write(db, commit)
                 db.execute("COMMIT")
             except BaseException:
                 self._ids, self._layouts = ids, layouts
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+            self._remember(commit, told)
             self._written, self._gone_on_from = self._on_disk(), True
         except ConfigError as problem:
             raise Interrupted(str(problem), reason="not_ours") from problem
@@ -209,7 +226,7 @@ class SQLiteStore:
             return
         self._db.close()
         self._db, self._gone_on_from = None, False
-        self._ids, self._layouts = {}, {}
+        self._knows_nothing()
         raise LostData(f"the state file {self.path} was deleted or replaced", reason="another_file")
 
     def _let_go_of_what_was_opened_read_only(self, problem: Exception) -> None:
@@ -218,17 +235,18 @@ class SQLiteStore:
             self._db.close()
             self._db = None
 
-    def _write(self, db: sqlite3.Connection, commit: Commit) -> None:
+    def _write(self, db: sqlite3.Connection, commit: Commit) -> dict[str, _Told]:
+        """All of it; what is new about calls beside their events."""
         self._write_layouts(db, commit)
         self._write_series(db, commit)
-        db.executemany(_CALL, [_call_row(call, commit.at) for call in commit.calls])
-        db.executemany(
-            "INSERT INTO counted VALUES (?, ?)",
-            [(call.call_id, array("Q", call.counted).tobytes()) for call in commit.calls if call.counted],
-        )
+        before = {} if commit.in_full else self._told
+        told = {news.call_id: now for news in commit.calls if before.get(news.call_id) != (now := news[1:4] + news[5:])}
+        first = self._counted.first_row
+        rows = [_call_row(call, commit.at, first(call.call_id)) for call in commit.calls if call.call_id in told]
+        in_hundreds(db, "INSERT OR REPLACE INTO calls VALUES", rows)
+        self._counted.write(db, commit.calls, commit.over)
         over = [(call_id,) for call_id in commit.over]
         db.executemany("DELETE FROM calls WHERE call_id = ?", over)
-        db.executemany("DELETE FROM counted WHERE call_id = ?", over)
         db.executemany("INSERT OR REPLACE INTO finished VALUES (?, ?)", [(*row, commit.at) for row in over])
         db.execute("DELETE FROM scrapers")
         db.executemany("INSERT INTO scrapers (key, valued, last, at) VALUES (?, ?, ?, ?)", commit.pages.seen)
@@ -237,14 +255,24 @@ class SQLiteStore:
             "shown": str(commit.pages.shown),
             "committed_at": repr(commit.at),
             "instance_id": commit.instance_id,
+            "recent": str(self._counted.last),
         }
         if commit.counts_since is not None:
             facts["counts_since"] = repr(commit.counts_since)
         db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
+        return told
+
+    def _remember(self, commit: Commit, told: dict[str, _Told]) -> None:
+        self._counted.written(commit.calls, commit.over)
+        self._told.update(told)
+        self._heard.update(dict.fromkeys((call.call_id for call in commit.calls), commit.at))
+        for call_id in commit.over:
+            self._told.pop(call_id, None)
+            self._heard.pop(call_id, None)
 
     def _write_layouts(self, db: sqlite3.Connection, commit: Commit) -> None:
         if commit.in_full:
-            for table in ("calls", "counted", "finished"):
+            for table in ("calls", "counted", "recent", "finished"):
                 db.execute(f"DELETE FROM {table}")
         if commit.anew or commit.in_full:
             db.execute("DELETE FROM series")
@@ -266,10 +294,8 @@ class SQLiteStore:
             if number is None:
                 new.append(row)
             else:
-                changed.append((row.numbers, row.born, row.created_at, row.base, row.resting, number))
-        db.executemany(
-            "UPDATE series SET numbers = ?, born = ?, created_at = ?, base = ?, resting = ? WHERE id = ?", changed
-        )
+                changed.append((number, "", "", row.numbers, row.born, row.created_at, row.base, row.resting))
+        in_hundreds(db, _CHANGED_SERIES, changed, _UNLESS_NEW)
         if new or commit.forgotten:
             ids = self._ids = dict(ids)  # a copy: should this commit fail, what was there before still holds
         for row in new:
@@ -291,43 +317,59 @@ class SQLiteStore:
         """Forget calls not heard of since ``before`` (Unix seconds), and give the space back."""
         try:
             db = self._open()
+            db.executemany(
+                "UPDATE calls SET updated_at = ? WHERE call_id = ?",
+                [(heard, call_id) for call_id, heard in self._heard.items()],
+            )
             db.execute(
                 "DELETE FROM counted WHERE call_id IN (SELECT call_id FROM calls WHERE updated_at < ?)", (before,)
             )
             db.execute("DELETE FROM calls WHERE updated_at < ?", (before,))
             db.execute("DELETE FROM finished WHERE ended_at < ?", (before,))
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            for call_id in [call_id for call_id, heard in self._heard.items() if heard < before]:
+                del self._heard[call_id]
+                self._told.pop(call_id, None)
+                self._counted.forget(call_id)
         except sqlite3.Error as problem:
             raise Interrupted(f"the state file {self.path} cannot be cleaned: {problem}", reason="error") from problem
 
+    def tidy(self) -> None:
+        """What can be done when nobody waits: sort what was counted by call, give the log's content to the file."""
+        with self._busy, suppress(sqlite3.Error):  # it is tried again after the next commit, which says what is wrong
+            if self._db is not None:
+                self._counted.tidy(self._db)
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
     def close(self) -> None:
         """Give the file back."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        with self._busy:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
         self._flag.close()
         self._holder.close()
 
 
-_CALL = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SERIES = "INSERT INTO series (family, labels, numbers, born, created_at, base, resting) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_CHANGED_SERIES = "INSERT INTO series (id, family, labels, numbers, born, created_at, base, resting) VALUES"
+_UNLESS_NEW = """ON CONFLICT (id) DO UPDATE SET numbers = excluded.numbers, born = excluded.born,
+created_at = excluded.created_at, base = excluded.base, resting = excluded.resting"""
 _labels_from = msgspec.json.Decoder(tuple[str, ...]).decode
 _kinds_from = msgspec.json.Decoder(dict[str, list[str]]).decode
 
 
-def _call_row(call: CallNews, now: float) -> tuple[object, ...]:
+def _call_row(call: CallNews, now: float, first_row: int) -> tuple[object, ...]:
     agent = call.agent
     waiting = b"{}"
     if call.waiting:
         waiting = msgspec.json.encode({str(identity): sorted(kinds) for identity, kinds in call.waiting.items()})
     who = (agent.agent_id, agent.name, agent.single_prompt)
-    return (call.call_id, *who, call.channel, call.opened_at, waiting, now, CALL_FORM)
+    return (call.call_id, *who, call.channel, call.opened_at, waiting, now, CALL_FORM, first_row)
 
 
-def _calls(db: sqlite3.Connection) -> list[SavedCall]:
-    counted: dict[str, list[bytes]] = {}
-    for call_id, blob in db.execute("SELECT call_id, identities FROM counted"):
-        counted.setdefault(call_id, []).append(blob[: len(blob) // 8 * 8])
+def _calls(db: sqlite3.Connection, counted: Counted) -> list[SavedCall]:
+    identities = counted.read(db)
     rows = db.execute(
         "SELECT call_id, agent_id, agent_name, single_prompt, channel, opened_at, waiting, form FROM calls"
     )
@@ -337,7 +379,7 @@ def _calls(db: sqlite3.Connection) -> list[SavedCall]:
             Agent(agent_id, agent_name, bool(single_prompt)),
             channel,
             opened_at,
-            SeenEvents.of(b"".join(counted.get(call_id, ()))),
+            SeenEvents.of(identities.get(call_id, b"")),
             _waiting_from(blob),
             form,
         )

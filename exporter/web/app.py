@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import gzip
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from traceback import clear_frames
@@ -15,6 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from exporter.errors import Malformed
+from exporter.outputs.prometheus.pages import GZIP_FROM_BYTES, compressed
 from exporter.web.access import WebConfigFile
 from exporter.web.browsing import Browsing, html
 from exporter.web.gatekeeper import Gatekeeper, cross_origin
@@ -30,8 +30,6 @@ MAX_API_BYTES = 16 << 10
 CALLS_ON_A_PAGE = 1_000
 MOST_CALLS_ON_A_PAGE = 5_000
 SLOW_BODY_SECONDS = 10.0
-_GZIP_LEVEL = 1
-_GZIP_FROM_BYTES = 1_400
 
 _WEBHOOK_STATUS: Mapping[WebhookAnswer, int] = MappingProxyType(
     {
@@ -157,21 +155,22 @@ class _Site:
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         names = tuple(dict.fromkeys(request.query.getall("name[]", [])))
         accept = ",".join(request.headers.getall("Accept", []))
+        gzipped = _takes_gzip(",".join(request.headers.getall("Accept-Encoding", [])))
         try:
-            rendered = await self._ports.render(accept, names, scrape_of(request))
+            rendered = await self._ports.render(accept, names, scrape_of(request), gzipped)
         except Malformed as problem:
             return _problem(400, str(problem))
         page = rendered.body
         headers = {**_PLAIN_HEADERS, "Content-Type": rendered.content_type, "Vary": "Accept, Accept-Encoding"}
-        if len(page) >= _GZIP_FROM_BYTES and _takes_gzip(",".join(request.headers.getall("Accept-Encoding", []))):
-            page = await self._gzipped(page)
+        if gzipped and len(page) >= GZIP_FROM_BYTES:
+            page = rendered.gzipped or await self._gzipped(page)
             headers["Content-Encoding"] = "gzip"
         return await self._pages.send(request, page, headers, rendered.went_out)
 
     async def _gzipped(self, page: bytes) -> bytes:
-        """Compressed in a thread, once for all who wait for the same page."""
+        """Compressed in a thread, once for all who wait for a page that who asked first for it does not take so."""
         if id(page) not in self._gzipping:
-            running = asyncio.get_running_loop().run_in_executor(None, _gzip, page)
+            running = asyncio.get_running_loop().run_in_executor(None, compressed, page)
             self._gzipping[id(page)] = page, running  # the page too: while it is here nothing else has its id
             running.add_done_callback(lambda _: self._gzipping.pop(id(page), None))
         return await asyncio.shield(self._gzipping[id(page)][1])
@@ -279,7 +278,3 @@ def _takes_gzip(accepted: str) -> bool:
         except ValueError:
             quality[coding.strip()] = 0.0
     return quality.get("gzip", quality.get("*", 0.0)) > 0
-
-
-def _gzip(page: bytes) -> bytes:
-    return gzip.compress(page, _GZIP_LEVEL, mtime=0)

@@ -56,7 +56,7 @@ class WebPorts:
     """
 
     version: str
-    render: Callable[[str, tuple[str, ...], Scrape | None], Awaitable[Page]]
+    render: Callable[[str, tuple[str, ...], Scrape | None, bool], Awaitable[Page]]
     ready: Callable[[], tuple[bool, str]]
     calls: Callable[[int, int], Awaitable[CallsView]]
     front: Callable[[int, int], Callable[[], FrontView]]

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from exporter.state.sqlite import SQLiteStore
 from tests.faults.suite import Case, Outcome
 from tests.system.books import Page, differences
 from tests.system.traces import Backend, flaws
@@ -50,9 +51,9 @@ def _checkpointed(state: Path, ledger: Mapping[str, Any], folder: Path) -> int:
     copy.mkdir()
     for file in state.parent.glob(f"{state.name}*"):
         shutil.copy(file, copy)
-    with contextlib.closing(sqlite3.connect(copy / state.name)) as db:
-        in_flight = sum(len(blob) // 8 for (blob,) in db.execute("SELECT identities FROM counted"))
-        finished = {call_id for (call_id,) in db.execute("SELECT call_id FROM finished")}
+    with contextlib.closing(SQLiteStore(copy / state.name)) as store:
+        kept = store.load()
+    in_flight, finished = sum(len(call.counted) for call in kept.calls), set(kept.finished)
     return in_flight + sum(ledger["calls"][call_id]["events"] for call_id in finished & set(ledger["calls"]))
 
 

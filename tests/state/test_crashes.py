@@ -81,6 +81,9 @@ class Disk:
     def caught_up(self) -> None:
         self.flag = False
 
+    def tidy(self) -> None:
+        pass
+
     def expire(self, before: float) -> None:
         pass
 

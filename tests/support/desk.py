@@ -57,6 +57,9 @@ class Paper:
     def caught_up(self) -> None:
         self.flag = False
 
+    def tidy(self) -> None:
+        pass
+
     def expire(self, before: float) -> None:
         self.expired.append(before)
         if self.failing:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import nullcontext
 from math import inf
 from typing import NamedTuple, Protocol
@@ -16,6 +17,9 @@ from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.prometheus.scrapers import Scrape, Scrapers, Visit
 from exporter.outputs.prometheus.series import View
 
+GZIP_FROM_BYTES = 1_400
+"""Smaller pages fit into one packet as they are."""
+_GZIP_LEVEL = 1
 _USUAL_WAIT_SECONDS = 5.0
 _LOOK_SECONDS = 0.05
 _SHARE_OF_TIMEOUT = 0.4
@@ -39,16 +43,28 @@ class Keeper(Protocol):
 
 
 class Page(NamedTuple):
-    """What is answered. Call ``went_out`` when all of it was sent."""
+    """What is answered. Call ``went_out`` when all of it was sent. ``gzipped`` is the body compressed, if who asked
+    first for this page takes it so."""
 
     content_type: str
     body: bytes
     went_out: Callable[[], None]
+    gzipped: bytes | None = None
+
+
+class _Rendered(NamedTuple):
+    content_type: str
+    body: bytes
+    gzipped: bytes | None
+
+
+_Made = tuple[_Rendered, bool]
+"""A page, and whether it shows everything there is (or only what was last kept)."""
 
 
 class _Rendering(NamedTuple):
     edition: int
-    task: asyncio.Task[tuple[str, bytes, bool]]
+    waiting: list[asyncio.Future[_Made]]
 
 
 class Showing:
@@ -65,11 +81,17 @@ class Showing:
         self._keeper = keeper
         self._clock = clock
         self._rendering: dict[_Key, _Rendering] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._selections = asyncio.Semaphore(1)
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def page(self, accept: str, names: tuple[str, ...] = (), scrape: Scrape | None = None) -> Page:
-        """One page at a time for each format: whoever asks meanwhile, and has seen as much, gets the same page."""
+    async def page(
+        self, accept: str, names: tuple[str, ...] = (), scrape: Scrape | None = None, gzipped: bool = False
+    ) -> Page:
+        """One page at a time for each format: whoever asks meanwhile, and has seen as much, gets the same page.
+
+        :param gzipped: who asks takes it compressed.
+        """
         asked_at = time.monotonic()
         accept = OPENMETRICS if wants_openmetrics(accept) else TEXT  # a page for each header were one for each client
         visit = self._scrapers.visit(scrape, self._clock()) if scrape is not None else None
@@ -88,18 +110,38 @@ class Showing:
                 wait = min(wait, _SHARE_OF_TIMEOUT * scrape.timeout_seconds)
             view = View(moment.edition if floor == -1 else floor)
             kept = View(moment.edition if kept_floor == -1 else kept_floor, kept=True)
-            task = asyncio.ensure_future(self._kept_page(accept, names, view, kept, wait))
-            rendering = self._rendering[key] = _Rendering(moment.edition, task)
-            task.add_done_callback(lambda _: self._done(key, rendering))
-        content_type, body, current = await asyncio.shield(rendering.task)
+            rendering = self._rendering[key] = _Rendering(moment.edition, [])
+            making = self._kept_page(accept, names, view, kept, wait, gzipped)
+            task = asyncio.ensure_future(self._made(key, rendering, making))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        made: asyncio.Future[_Made] = asyncio.get_running_loop().create_future()
+        rendering.waiting.append(made)  # of its own: who leaves takes nothing from the others
+        page, current = await made
         whole = floor == -1 and not names
         patience = scrape.timeout_seconds if scrape is not None else None
         until = asked_at + _SURELY_WAITS * patience if patience is not None else inf
-        return Page(content_type, body, self._receipt(visit if current else None, rendering.edition, whole, until))
+        receipt = self._receipt(visit if current else None, rendering.edition, whole, until)
+        return Page(page.content_type, page.body, receipt, page.gzipped)
 
-    def _done(self, key: _Key, rendering: _Rendering | None) -> None:
-        if self._rendering.get(key) is rendering:
-            del self._rendering[key]
+    async def _made(self, key: _Key, rendering: _Rendering, making: Coroutine[None, None, _Made]) -> None:
+        """Answer all who wait in the turn in which the page is there: each turn of a busy loop is long."""
+        try:
+            made = await making
+        except BaseException as problem:
+            for waiting in rendering.waiting:
+                if isinstance(problem, asyncio.CancelledError):
+                    waiting.cancel()
+                elif not waiting.done():
+                    waiting.set_exception(problem)
+            raise
+        else:
+            for waiting in rendering.waiting:
+                if not waiting.done():
+                    waiting.set_result(made)
+        finally:
+            if self._rendering.get(key) is rendering:
+                del self._rendering[key]
 
     def _receipt(self, visit: Visit | None, edition: int, whole: bool, until: float) -> Callable[[], None]:
         def went_out() -> None:
@@ -109,21 +151,20 @@ class Showing:
         return went_out
 
     async def _kept_page(
-        self, accept: str, names: tuple[str, ...], view: View, kept: View, wait_seconds: float
-    ) -> tuple[str, bytes, bool]:
-        """Content type and body, and whether it shows everything there is (or only what was last kept)."""
-        content_type, body = await self._render(accept, names, view)
+        self, accept: str, names: tuple[str, ...], view: View, kept: View, wait_seconds: float, gzipped: bool
+    ) -> _Made:
+        page = await self._render(accept, names, view, gzipped)
         keeper = self._keeper
         if keeper is None or await keeper.keep(wait_seconds) or await keeper.may_go_ahead():
-            return content_type, body, True
-        return *await self._render(accept, names, kept), False
+            return page, True
+        return await self._render(accept, names, kept, gzipped), False
 
-    async def _render(self, accept: str, names: tuple[str, ...], view: View) -> tuple[str, bytes]:
+    async def _render(self, accept: str, names: tuple[str, ...], view: View, gzipped: bool) -> _Rendered:
         metrics = self._metrics
         metrics.refresh()
         async with self._selections if names else nullcontext():  # each selection of names is a page of its own
             began = time.perf_counter()
-            page = await asyncio.to_thread(render, metrics.store, metrics.others, accept, names, view)
+            page = await asyncio.to_thread(_page, metrics, accept, names, view, gzipped)
         metrics.scraped(time.perf_counter() - began)
         return page
 
@@ -161,3 +202,14 @@ class Showing:
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """The loop that counts; from now on a push waits for what it shows to be kept."""
         self._loop = loop
+
+
+def _page(metrics: Metrics, accept: str, names: tuple[str, ...], view: View, gzipped: bool) -> _Rendered:
+    """In a thread: the page, compressed at once, so that nobody waits for another turn of the loop, another thread."""
+    content_type, body = render(metrics.store, metrics.others, accept, names, view)
+    return _Rendered(content_type, body, compressed(body) if gzipped and len(body) >= GZIP_FROM_BYTES else None)
+
+
+def compressed(page: bytes) -> bytes:
+    """With gzip, as fast as it goes: pages shrink to a tenth all the same."""
+    return gzip.compress(page, _GZIP_LEVEL, mtime=0)
