@@ -21,6 +21,9 @@ from exporter.state.kept import CallNews
 RECENT_ROWS = 16
 """So many commits are left as they were written."""
 
+MOST_IN_A_ROW = 8_000_000
+"""Identities, of eight bytes each: SQLite takes a thousand million bytes at most."""
+
 _MOST_VALUES = 800
 """In one statement: every SQLite takes 999."""
 _call_ids_from = msgspec.json.Decoder(list[str]).decode
@@ -33,6 +36,7 @@ class Counted:
 
     last: int = 0
     since: dict[str, int] = field(default_factory=dict)
+    _rows: int = 0
 
     def opened(self, db: sqlite3.Connection) -> None:
         """Go on where the file left off."""
@@ -44,21 +48,23 @@ class Counted:
 
     def write(self, db: sqlite3.Connection, calls: Sequence[CallNews], over: Sequence[str]) -> None:
         """Part of a commit; ``written`` says that it held."""
-        calls = [call for call in calls if call.counted]
-        if calls:
-            identities = [c if type(c) is array else array("Q", c) for _, _, _, _, c, _ in calls]
+        self._rows = 0
+        for some in _in_rows([call for call in calls if call.counted]):
+            identities = [c if type(c) is array else array("Q", c) for _, _, _, _, c, _ in some]
+            self._rows += 1
             row = (
-                self.last + 1,
-                msgspec.json.encode([call.call_id for call in calls]),
+                self.last + self._rows,
+                msgspec.json.encode([call.call_id for call in some]),
                 array("I", map(len, identities)).tobytes(),
                 b"".join(identities),
             )
             db.execute("INSERT INTO recent VALUES (?, ?, ?, ?)", row)
         db.executemany("DELETE FROM counted WHERE call_id = ?", [(call_id,) for call_id in over])
 
-    def written(self, calls: Sequence[CallNews], over: Sequence[str]) -> None:
+    def written(self, over: Sequence[str]) -> None:
         """The commit is on the disk."""
-        self.last += any(call.counted for call in calls)
+        self.last += self._rows
+        self._rows = 0
         for call_id in over:
             self.since.pop(call_id, None)
 
@@ -98,6 +104,18 @@ class Counted:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+
+
+def _in_rows(calls: Sequence[CallNews]) -> Iterator[Sequence[CallNews]]:
+    """Usually one; a store that gets everything again may get more than SQLite takes in one value."""
+    start = size = 0
+    for place, call in enumerate(calls):
+        if size and size + len(call.counted) > MOST_IN_A_ROW:
+            yield calls[start:place]
+            start, size = place, 0
+        size += len(call.counted)
+    if calls:
+        yield calls[start:]
 
 
 def _apart(calls: bytes, sizes: bytes, identities: bytes) -> Iterator[tuple[str, bytes]]:

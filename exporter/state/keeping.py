@@ -178,7 +178,7 @@ class Keeping:
         loop = asyncio.get_running_loop()
         kept: asyncio.Future[bool] = loop.create_future()
         self._waiting.append(kept)
-        if self._running is None:
+        if self._running is None or self._running.done():
             self._begin()
         if within_seconds is None:
             return await kept
@@ -192,7 +192,7 @@ class Keeping:
         """Keep the last of it, and wait for whatever is being written; nothing is kept after that."""
         await self.keep()
         self._ended = True
-        while self._running is not None:
+        while self._running is not None and not self._running.done():
             await asyncio.wait([self._running])
 
     @property
@@ -212,18 +212,28 @@ class Keeping:
             for kept in waiting:
                 _answer(kept, False)
             return
-        cut = self._cut()
-        writing = asyncio.get_running_loop().run_in_executor(None, self._write, cut)
+        try:
+            cut = self._cut()
+            writing = self._in_a_thread(cut)
+        except Exception as problem:  # noqa: BLE001  # it comes out where it is waited for
+            for kept in waiting:
+                _fail(kept, problem)
+            return
         self._running = asyncio.ensure_future(self._run_for(waiting, cut, writing))
+
+    def _in_a_thread(self, cut: _Cut) -> _Writing:
+        try:
+            return asyncio.get_running_loop().run_in_executor(None, self._write, cut)
+        except BaseException:  # no thread can be started
+            self._give_back(cut)
+            raise
 
     async def _run_for(self, waiting: list[asyncio.Future[bool]], cut: _Cut, writing: _Writing) -> None:
         try:
-            knew = self._in_full
             written = await self._written(cut, writing)
-            if not written and self._in_full and not knew:
+            if not written and self._in_full and not cut.in_full:
                 cut = self._cut()
-                writing = asyncio.get_running_loop().run_in_executor(None, self._write, cut)
-                written = await self._written(cut, writing)
+                written = await self._written(cut, self._in_a_thread(cut))
             for kept in waiting:
                 _answer(kept, written)
             if written:
@@ -231,9 +241,9 @@ class Keeping:
         except BaseException as problem:
             if isinstance(problem, asyncio.CancelledError):  # the loop ends: there is no next one
                 waiting, self._waiting = [*waiting, *self._waiting], []
-            for kept in waiting:
-                _fail(kept, problem)
-            raise
+            told = [kept for kept in waiting if _fail(kept, problem)]
+            if not told or isinstance(problem, asyncio.CancelledError):
+                raise
         finally:
             self._running = None
             if self._waiting:
@@ -424,8 +434,12 @@ def _answer(kept: asyncio.Future[bool], what: bool) -> None:
         kept.set_result(what)
 
 
-def _fail(kept: asyncio.Future[bool], problem: BaseException) -> None:
+def _fail(kept: asyncio.Future[bool], problem: BaseException) -> bool:
+    """Whether somebody waited to be told."""
+    if kept.done():
+        return False
     if isinstance(problem, asyncio.CancelledError):
         kept.cancel()
-    elif not kept.done():
+    else:
         kept.set_exception(problem)
+    return True

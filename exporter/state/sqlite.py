@@ -93,15 +93,20 @@ class SQLiteStore:
     def _open(self) -> sqlite3.Connection:
         if self._db is None:
             try:
-                self._db = opened(self.path, self.patience_seconds)
+                db = opened(self.path, self.patience_seconds)
             except sqlite3.Error as problem:
                 if not damaged(problem) or self._gone_on_from:
                     raise  # a new file would have only what changes from now on: less than was shown
                 self._put_aside()
-                self._db = opened(self.path, self.patience_seconds)
-            self._counted.opened(self._db)
-            self._flag.prepare()
-            self._written = [inode(self.path), None]
+                db = opened(self.path, self.patience_seconds)
+            try:
+                self._counted.opened(db)
+                self._flag.prepare()
+                self._written = [inode(self.path), None]
+            except BaseException:
+                db.close()
+                raise
+            self._db = db
         return self._db
 
     def _put_aside(self) -> None:
@@ -263,7 +268,7 @@ class SQLiteStore:
         return told
 
     def _remember(self, commit: Commit, told: dict[str, _Told]) -> None:
-        self._counted.written(commit.calls, commit.over)
+        self._counted.written(commit.over)
         self._told.update(told)
         self._heard.update(dict.fromkeys((call.call_id for call in commit.calls), commit.at))
         for call_id in commit.over:
@@ -317,15 +322,21 @@ class SQLiteStore:
         """Forget calls not heard of since ``before`` (Unix seconds), and give the space back."""
         try:
             db = self._open()
-            db.executemany(
-                "UPDATE calls SET updated_at = ? WHERE call_id = ?",
-                [(heard, call_id) for call_id, heard in self._heard.items()],
-            )
-            db.execute(
-                "DELETE FROM counted WHERE call_id IN (SELECT call_id FROM calls WHERE updated_at < ?)", (before,)
-            )
-            db.execute("DELETE FROM calls WHERE updated_at < ?", (before,))
-            db.execute("DELETE FROM finished WHERE ended_at < ?", (before,))
+            old = [row[0] for row in db.execute("SELECT call_id FROM calls WHERE updated_at < ?", (before,)).fetchall()]
+            heard = [(self._heard[call_id], call_id) for call_id in old if call_id in self._heard]
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                db.executemany("UPDATE calls SET updated_at = ? WHERE call_id = ?", heard)
+                db.execute(
+                    "DELETE FROM counted WHERE call_id IN (SELECT call_id FROM calls WHERE updated_at < ?)", (before,)
+                )
+                db.execute("DELETE FROM calls WHERE updated_at < ?", (before,))
+                db.execute("DELETE FROM finished WHERE ended_at < ?", (before,))
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             for call_id in [call_id for call_id, heard in self._heard.items() if heard < before]:
                 del self._heard[call_id]

@@ -42,8 +42,8 @@ def _nobody() -> None:
 class WebPorts:
     """Everything the web server asks.
 
-    ``render`` takes the Accept header, the metric names asked for (empty: all) and what is known of a scraper, and
-    gives the page; its ``went_out`` is called when all of it was sent.
+    ``render`` takes the Accept header, the metric names asked for (empty: all), what is known of a scraper, and
+    whether it takes the page compressed, and gives the page; its ``went_out`` is called when all of it was sent.
     ``calls`` takes the number of a page and how many calls it has, and gives those there are.
     ``front`` takes the number of the page of calls and of nodes, and gives what works the page out, in a thread;
     ``call`` takes an id or a trace id, and knows a call or not (AtomsExporterError: it does, but cannot learn more of

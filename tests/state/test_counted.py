@@ -7,11 +7,13 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.calls.observations import Agent
-from exporter.state.counted import RECENT_ROWS
+from exporter.state import counted
+from exporter.state.counted import RECENT_ROWS, Counted
 from exporter.state.kept import CallNews, Commit
 from exporter.state.sqlite import SQLiteStore
 
@@ -81,3 +83,45 @@ def test_rows_that_are_not_recent_are_sorted_by_call_and_the_dead_are_forgotten(
         sorted_by_call = dict(db.execute("SELECT call_id, count(*) FROM counted GROUP BY call_id").fetchall())
     assert sorted_by_call["one"] == RECENT_ROWS
     assert sorted_by_call["two"] == RECENT_ROWS - 4, "what came under its id before it was over is gone"
+
+
+def test_more_than_a_row_takes_is_several_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counted, "MOST_IN_A_ROW", 5)
+    store = SQLiteStore(tmp_path / "state.db")
+    store.load()
+    news = [CallNews(call_id, ANNA, "webcall", 1.0, range(1, 4), {}) for call_id in CALLS]
+    store.save(Commit(at=1.0, calls=[*news, CallNews("four", ANNA, "webcall", 1.0, range(1, 10), {})]))
+    store.save(Commit(at=2.0, calls=news))
+    assert _found(store) == {"one": [1, 2, 3], "two": [1, 2, 3], "three": [1, 2, 3], "four": list(range(1, 10))}
+    with closing(sqlite3.connect(tmp_path / "state.db")) as db:
+        assert [row[0] for row in db.execute("SELECT id FROM recent")] == [1, 2, 3, 4, 5, 6, 7]
+    store.close()
+
+
+def test_calls_in_flight_are_not_taken_for_old_ones_and_cleaning_is_one_transaction(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "state.db")
+    store.save(Commit(at=1.0, calls=[CallNews(call_id, ANNA, "webcall", 1.0, (1,), {}) for call_id in CALLS]))
+    store.save(Commit(at=500.0, calls=[CallNews("one", ANNA, "webcall", 1.0, (2,), {})]))
+    store.expire(100.0)
+    assert _found(store) == {"one": [1, 2]}
+    store.close()
+
+
+def test_a_file_that_cannot_be_read_for_a_moment_when_it_is_opened_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.db"
+    first = SQLiteStore(path)
+    first.save(Commit(at=1.0, calls=[CallNews("one", ANNA, "webcall", 1.0, (1,), {})]))
+    first.close()
+    with monkeypatch.context() as once:
+        once.setattr(Counted, "opened", _fails)
+        store = SQLiteStore(path)
+    assert _found(store) == {"one": [1]}
+    store.save(Commit(at=2.0, calls=[CallNews("one", ANNA, "webcall", 1.0, (2,), {})]))
+    assert _found(store) == {"one": [1, 2]}
+    store.close()
+
+
+def _fails(self: Counted, db: sqlite3.Connection) -> None:
+    raise sqlite3.OperationalError("disk I/O error")

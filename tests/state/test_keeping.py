@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
 
 from exporter.calls.observations import Agent
 from exporter.outputs.prometheus.catalogue import Kind
@@ -400,3 +404,36 @@ async def test_who_is_fenced_keeps_nothing_any_more_and_says_so_once() -> None:
     assert not await desk.keeping.keep(), "others have gone on by now"
     assert not await desk.keeping.may_go_ahead()
     assert (len(told), store.commits) == (1, [])
+
+
+async def test_a_thread_that_cannot_be_started_costs_nothing_that_was_counted() -> None:
+    desk = Desk()
+    counted = desk.feed(ONE, 100)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(_Refusing())
+    with pytest.raises(RuntimeError, match="new thread"):
+        await desk.keeping.keep()
+    loop.set_default_executor(ThreadPoolExecutor())
+    assert await desk.keeping.keep()
+    assert desk.paper.counted(ONE) == counted
+
+
+async def test_an_error_that_nobody_foresaw_comes_out_where_it_is_waited_for_and_the_next_commit_is_made() -> None:
+    desk = Desk()
+    counted = desk.feed(ONE, 100)
+    desk.paper.gate = threading.Event()
+    first = asyncio.ensure_future(desk.keeping.keep())
+    await until(lambda: desk.paper.inside)
+    second = asyncio.ensure_future(desk.keeping.keep())
+    await asyncio.sleep(0)
+    desk.paper.bug = True
+    desk.paper.gate.set()
+    with pytest.raises(ZeroDivisionError):
+        await first
+    assert await second
+    assert desk.paper.counted(ONE) == counted
+
+
+class _Refusing(ThreadPoolExecutor):
+    def submit(self, *args: object, **others: object) -> Future[Any]:
+        raise RuntimeError("can't start new thread")

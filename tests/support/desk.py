@@ -29,6 +29,8 @@ class Paper:
     commits: list[Commit] = field(default_factory=list)
     expired: list[float] = field(default_factory=list)
     failing: bool = False
+    bug: bool = False
+    """Fail once, in a way that nobody foresaw."""
     flag: bool = False
     flag_fails: bool = False
     gate: threading.Event | None = None
@@ -44,6 +46,9 @@ class Paper:
         try:
             if self.gate is not None:
                 assert self.gate.wait(20)
+            if self.bug:
+                self.bug = False
+                raise ZeroDivisionError
             if self.failing:
                 raise Interrupted("the disk is full", reason="SQLITE_FULL")
             self.commits.append(commit)

@@ -134,7 +134,8 @@ class Showing:
                     waiting.cancel()
                 elif not waiting.done():
                     waiting.set_exception(problem)
-            raise
+            if not isinstance(problem, Exception):
+                raise
         else:
             for waiting in rendering.waiting:
                 if not waiting.done():
