@@ -16,7 +16,7 @@ from tests.webserver import Backstage, site, until
 class EverNew(Backstage):
     """Each scrape gets a large page of its own, as when everything changes between two."""
 
-    async def render(self, accept: str, names: tuple[str, ...], scrape: Scrape | None) -> Page:
+    async def render(self, accept: str, names: tuple[str, ...], scrape: Scrape | None, gzipped: bool) -> Page:
         self.asked_names.append(names)
         return Page("text/plain", b"x" * 40_000_000, lambda: None)
 
