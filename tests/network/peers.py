@@ -54,18 +54,17 @@ class Peer:
     def __exit__(self, *_: object) -> None:
         self.over.set()
         for each in (self._server, *self._open):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+            _ends(each)  # whose thread closes it: the number of one that is closed elsewhere may be another's by then
 
     def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            self._open.append(connection)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+        with self._server:
+            while True:
+                try:
+                    connection, _ = self._server.accept()
+                except OSError:
+                    return
+                self._open.append(connection)
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
         try:
@@ -87,8 +86,12 @@ class Peer:
             with socket.create_connection((host.strip("[]"), int(port)), 5) as other:
                 other.settimeout(None)
                 connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                threading.Thread(target=_pump, args=(other, connection), daemon=True).start()
+                back = threading.Thread(target=_pump, args=(other, connection), daemon=True)
+                back.start()
                 _pump(connection, other)
+                _ends(other)
+                _ends(connection)
+                back.join()
             raise ConnectionError("the tunnel is over")
         length = re.search(r"content-length: *(\d+)", head, re.IGNORECASE)
         left = int(length[1]) if length else 0
@@ -107,6 +110,12 @@ def _head(connection: socket.socket) -> str:
             return ""
         head += byte
     return head.decode("latin-1")
+
+
+def _ends(connection: socket.socket) -> None:
+    """Whoever reads or writes it is woken up."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
