@@ -23,6 +23,7 @@ from exporter.outputs.prometheus.kept import KeptSeries, Taken
 from exporter.outputs.prometheus.scrapers import Scrapers
 from exporter.outputs.prometheus.series import Labels, Store
 from exporter.state.kept import CallNews, Commit, Fenced, LostData, PagesSeen, SavedState, StateStore
+from exporter.waiting import Waiting
 
 _SECONDS_BETWEEN_EXPIRIES = 600.0
 
@@ -111,7 +112,7 @@ class Keeping:
         self._kept_at = time.monotonic()
         self._expired_at = clock()
         self._running: asyncio.Task[None] | None = None
-        self._waiting: list[asyncio.Future[bool]] = []  # for the next one
+        self._waiting: Waiting[bool] = Waiting()  # for the next one
         self._cuts = self._kept_cut = 0
         self._ended = False
         self._anew = False
@@ -175,18 +176,16 @@ class Keeping:
 
         Nothing is left half-way: who is cancelled or does not wait any longer leaves the commit to finish.
         """
-        loop = asyncio.get_running_loop()
-        kept: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append(kept)
+        kept = self._waiting.join()
         if self._running is None or self._running.done():
             self._begin()
-        if within_seconds is None:
-            return await kept
-        giving_up = loop.call_later(within_seconds, _answer, kept, False)
         try:
-            return await kept
-        finally:
-            giving_up.cancel()
+            async with asyncio.timeout(within_seconds) as patience:
+                return await kept
+        except TimeoutError:
+            if patience.expired():
+                return False
+            raise
 
     async def end(self) -> None:
         """Keep the last of it, and wait for whatever is being written; nothing is kept after that."""
@@ -207,17 +206,15 @@ class Keeping:
     def _begin(self) -> None:
         """Write what there is now, for all who wait. Each turn of a busy loop is long: the thread begins at once, and
         whoever waits is answered in the turn in which it is known."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, Waiting()
         if self._fenced or self._ended:
-            for kept in waiting:
-                _answer(kept, False)
+            waiting.answer(False)
             return
         try:
             cut = self._cut()
             writing = self._in_a_thread(cut)
         except Exception as problem:  # noqa: BLE001  # it comes out where it is waited for
-            for kept in waiting:
-                _fail(kept, problem)
+            waiting.fail(problem)
             return
         self._running = asyncio.ensure_future(self._run_for(waiting, cut, writing))
 
@@ -228,21 +225,21 @@ class Keeping:
             self._give_back(cut)
             raise
 
-    async def _run_for(self, waiting: list[asyncio.Future[bool]], cut: _Cut, writing: _Writing) -> None:
+    async def _run_for(self, waiting: Waiting[bool], cut: _Cut, writing: _Writing) -> None:
         try:
             written = await self._written(cut, writing)
             if not written and self._in_full and not cut.in_full:
                 cut = self._cut()
                 written = await self._written(cut, self._in_a_thread(cut))
-            for kept in waiting:
-                _answer(kept, written)
+            waiting.answer(written)
             if written:
                 await self._tidy()
+        except asyncio.CancelledError as cancelled:  # the loop ends: there is no next one
+            waiting.fail(cancelled)
+            self._waiting.fail(cancelled)
+            raise
         except BaseException as problem:
-            if isinstance(problem, asyncio.CancelledError):  # the loop ends: there is no next one
-                waiting, self._waiting = [*waiting, *self._waiting], []
-            told = [kept for kept in waiting if _fail(kept, problem)]
-            if not told or isinstance(problem, asyncio.CancelledError):
+            if not waiting.fail(problem):
                 raise
         finally:
             self._running = None
@@ -427,19 +424,3 @@ class Keeping:
                 await asyncio.to_thread(self._store.caught_up)
                 self._ahead_since_cut = None
                 self._nothing_to_go_on_from = False
-
-
-def _answer(kept: asyncio.Future[bool], what: bool) -> None:
-    if not kept.done():
-        kept.set_result(what)
-
-
-def _fail(kept: asyncio.Future[bool], problem: BaseException) -> bool:
-    """Whether somebody waited to be told."""
-    if kept.done():
-        return False
-    if isinstance(problem, asyncio.CancelledError):
-        kept.cancel()
-    else:
-        kept.set_exception(problem)
-    return True

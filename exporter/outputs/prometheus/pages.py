@@ -16,6 +16,7 @@ from exporter.outputs.prometheus.exposition import OPENMETRICS, TEXT, render, wa
 from exporter.outputs.prometheus.metrics import Metrics
 from exporter.outputs.prometheus.scrapers import Scrape, Scrapers, Visit
 from exporter.outputs.prometheus.series import View
+from exporter.waiting import Waiting
 
 GZIP_FROM_BYTES = 1_400
 """Smaller pages fit into one packet as they are."""
@@ -64,7 +65,7 @@ _Made = tuple[_Rendered, bool]
 
 class _Rendering(NamedTuple):
     edition: int
-    waiting: list[asyncio.Future[_Made]]
+    waiting: Waiting[_Made]
 
 
 class Showing:
@@ -110,14 +111,12 @@ class Showing:
                 wait = min(wait, _SHARE_OF_TIMEOUT * scrape.timeout_seconds)
             view = View(moment.edition if floor == -1 else floor)
             kept = View(moment.edition if kept_floor == -1 else kept_floor, kept=True)
-            rendering = self._rendering[key] = _Rendering(moment.edition, [])
+            rendering = self._rendering[key] = _Rendering(moment.edition, Waiting())
             making = self._kept_page(accept, names, view, kept, wait, gzipped)
             task = asyncio.ensure_future(self._made(key, rendering, making))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        made: asyncio.Future[_Made] = asyncio.get_running_loop().create_future()
-        rendering.waiting.append(made)  # of its own: who leaves takes nothing from the others
-        page, current = await made
+        page, current = await rendering.waiting.join()
         whole = floor == -1 and not names
         patience = scrape.timeout_seconds if scrape is not None else None
         until = asked_at + _SURELY_WAITS * patience if patience is not None else inf
@@ -125,21 +124,13 @@ class Showing:
         return Page(page.content_type, page.body, receipt, page.gzipped)
 
     async def _made(self, key: _Key, rendering: _Rendering, making: Coroutine[None, None, _Made]) -> None:
-        """Answer all who wait in the turn in which the page is there: each turn of a busy loop is long."""
+        """Make it, for all who wait."""
         try:
-            made = await making
+            rendering.waiting.answer(await making)
         except BaseException as problem:
-            for waiting in rendering.waiting:
-                if isinstance(problem, asyncio.CancelledError):
-                    waiting.cancel()
-                elif not waiting.done():
-                    waiting.set_exception(problem)
+            rendering.waiting.fail(problem)
             if not isinstance(problem, Exception):
                 raise
-        else:
-            for waiting in rendering.waiting:
-                if not waiting.done():
-                    waiting.set_result(made)
         finally:
             if self._rendering.get(key) is rendering:
                 del self._rendering[key]
