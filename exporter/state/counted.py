@@ -17,6 +17,7 @@ from itertools import chain
 import msgspec
 
 from exporter.state.kept import CallNews
+from exporter.state.opening import transaction
 
 RECENT_ROWS = 16
 """So many commits are left as they were written."""
@@ -50,7 +51,7 @@ class Counted:
         """Part of a commit; ``written`` says that it held."""
         self._rows = 0
         for some in _in_rows([call for call in calls if call.counted]):
-            identities = [c if type(c) is array else array("Q", c) for _, _, _, _, c, _ in some]
+            identities = [array("Q", call.counted) for call in some]
             self._rows += 1
             row = (
                 self.last + self._rows,
@@ -61,15 +62,13 @@ class Counted:
             db.execute("INSERT INTO recent VALUES (?, ?, ?, ?)", row)
         db.executemany("DELETE FROM counted WHERE call_id = ?", [(call_id,) for call_id in over])
 
-    def written(self, over: Sequence[str]) -> None:
+    def written(self) -> None:
         """The commit is on the disk."""
         self.last += self._rows
         self._rows = 0
-        for call_id in over:
-            self.since.pop(call_id, None)
 
     def forget(self, call_id: str) -> None:
-        """Nothing was heard of it for long."""
+        """It is over, or nothing was heard of it for long."""
         self.since.pop(call_id, None)
 
     def first_row(self, call_id: str) -> int:
@@ -95,15 +94,9 @@ class Counted:
         row = db.execute("SELECT calls, sizes, identities FROM recent WHERE id = ?", (oldest,)).fetchone()
         since = self.since
         left = [(call_id, blob) for call_id, blob in _apart(*row) if since.get(call_id, oldest + 1) <= oldest]
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(db):
             in_hundreds(db, "INSERT INTO counted VALUES", left)
             db.execute("DELETE FROM recent WHERE id = ?", (oldest,))
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
 
 
 def _in_rows(calls: Sequence[CallNews]) -> Iterator[Sequence[CallNews]]:

@@ -11,6 +11,7 @@ import errno
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from exporter.errors import ConfigError, Interrupted
@@ -138,6 +139,19 @@ def opened(path: Path, patience_seconds: float) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, and whatever went wrong comes out."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 def opened_for_reading(path: Path) -> sqlite3.Connection:

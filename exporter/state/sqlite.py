@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from exporter.state.opening import (
     refuse_strangers,
     refuse_unreadable,
     set_aside,
+    transaction,
 )
 
 _SeriesKey = tuple[str, tuple[str, ...]]
@@ -201,15 +202,12 @@ class SQLiteStore:
         try:
             self._notice_another_file()
             db = self._open()
-            db.execute("BEGIN IMMEDIATE")
             ids, layouts = self._ids, self._layouts
             try:
-                told = self._write(db, commit)
-                db.execute("COMMIT")
+                with transaction(db):
+                    told = self._write(db, commit)
             except BaseException:
                 self._ids, self._layouts = ids, layouts
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
                 raise
             self._remember(commit, told)
             self._written, self._gone_on_from = self._on_disk(), True
@@ -245,7 +243,7 @@ class SQLiteStore:
         self._write_layouts(db, commit)
         self._write_series(db, commit)
         before = {} if commit.in_full else self._told
-        told = {news.call_id: now for news in commit.calls if before.get(news.call_id) != (now := news[1:4] + news[5:])}
+        told = {call.call_id: now for call in commit.calls if before.get(call.call_id) != (now := _about(call))}
         first = self._counted.first_row
         rows = [_call_row(call, commit.at, first(call.call_id)) for call in commit.calls if call.call_id in told]
         in_hundreds(db, "INSERT OR REPLACE INTO calls VALUES", rows)
@@ -268,12 +266,16 @@ class SQLiteStore:
         return told
 
     def _remember(self, commit: Commit, told: dict[str, _Told]) -> None:
-        self._counted.written(commit.over)
+        self._counted.written()
         self._told.update(told)
         self._heard.update(dict.fromkeys((call.call_id for call in commit.calls), commit.at))
-        for call_id in commit.over:
+        self._forget(commit.over)
+
+    def _forget(self, call_ids: Sequence[str]) -> None:
+        for call_id in call_ids:
             self._told.pop(call_id, None)
             self._heard.pop(call_id, None)
+            self._counted.forget(call_id)
 
     def _write_layouts(self, db: sqlite3.Connection, commit: Commit) -> None:
         if commit.in_full:
@@ -324,24 +326,15 @@ class SQLiteStore:
             db = self._open()
             old = [row[0] for row in db.execute("SELECT call_id FROM calls WHERE updated_at < ?", (before,)).fetchall()]
             heard = [(self._heard[call_id], call_id) for call_id in old if call_id in self._heard]
-            db.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(db):
                 db.executemany("UPDATE calls SET updated_at = ? WHERE call_id = ?", heard)
                 db.execute(
                     "DELETE FROM counted WHERE call_id IN (SELECT call_id FROM calls WHERE updated_at < ?)", (before,)
                 )
                 db.execute("DELETE FROM calls WHERE updated_at < ?", (before,))
                 db.execute("DELETE FROM finished WHERE ended_at < ?", (before,))
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            for call_id in [call_id for call_id, heard in self._heard.items() if heard < before]:
-                del self._heard[call_id]
-                self._told.pop(call_id, None)
-                self._counted.forget(call_id)
+            self._forget([call_id for call_id, heard in self._heard.items() if heard < before])
         except sqlite3.Error as problem:
             raise Interrupted(f"the state file {self.path} cannot be cleaned: {problem}", reason="error") from problem
 
@@ -368,6 +361,10 @@ _UNLESS_NEW = """ON CONFLICT (id) DO UPDATE SET numbers = excluded.numbers, born
 created_at = excluded.created_at, base = excluded.base, resting = excluded.resting"""
 _labels_from = msgspec.json.Decoder(tuple[str, ...]).decode
 _kinds_from = msgspec.json.Decoder(dict[str, list[str]]).decode
+
+
+def _about(call: CallNews) -> _Told:
+    return call.agent, call.channel, call.opened_at, call.waiting
 
 
 def _call_row(call: CallNews, now: float, first_row: int) -> tuple[object, ...]:
@@ -416,14 +413,8 @@ def _waiting_from(blob: bytes) -> dict[int, frozenset[str]]:
 def _cannot_write(db: sqlite3.Connection) -> str | None:
     """Why not, tried in earnest; ``None``: it can be written."""
     try:
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(db):
             db.execute("INSERT OR REPLACE INTO facts VALUES ('opened', datetime('now'))")
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
     except sqlite3.Error as problem:
         if damaged(problem):
             raise
