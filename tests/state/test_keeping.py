@@ -20,6 +20,14 @@ from tests.support.wire import payloads, turn
 from tests.system.world import until
 
 
+async def _commit_under_way(desk: Desk) -> asyncio.Future[bool]:
+    """A commit that is being written until its paper's gate is set."""
+    desk.paper.gate = threading.Event()
+    writing = asyncio.ensure_future(desk.keeping.keep())
+    await until(lambda: desk.paper.inside)
+    return writing
+
+
 async def test_each_event_is_written_once_and_calls_without_news_not_at_all() -> None:
     desk = Desk()
     first = desk.feed(ONE, 100, 200) + desk.feed(TWO, 100)
@@ -72,9 +80,7 @@ async def test_what_could_not_be_written_is_written_with_the_next_one() -> None:
 async def test_events_that_come_while_it_writes_are_in_the_next_one() -> None:
     desk = Desk()
     first = desk.feed(ONE, 100)
-    desk.paper.gate = threading.Event()
-    writing = asyncio.ensure_future(desk.keeping.keep())
-    await until(lambda: desk.paper.inside)
+    writing = await _commit_under_way(desk)
     second = desk.feed(ONE, 200)
     assert len(second) == 1
     desk.paper.gate.set()
@@ -86,9 +92,7 @@ async def test_events_that_come_while_it_writes_are_in_the_next_one() -> None:
 async def test_a_call_that_ends_while_it_writes_is_said_to_be_over_in_the_next_one() -> None:
     desk = Desk()
     desk.feed(ONE, 100)
-    desk.paper.gate = threading.Event()
-    writing = asyncio.ensure_future(desk.keeping.keep())
-    await until(lambda: desk.paper.inside)
+    writing = await _commit_under_way(desk)
     desk.tracker.end(ONE, "completed")
     desk.keeping.finished(ONE)
     desk.paper.gate.set()
@@ -166,9 +170,7 @@ async def test_gauges_are_not_kept() -> None:
 async def test_several_who_ask_at_once_share_one_commit_that_has_what_all_of_them_saw() -> None:
     desk = Desk()
     desk.feed(ONE, 100)
-    desk.paper.gate = threading.Event()
-    first = asyncio.ensure_future(desk.keeping.keep())
-    await until(lambda: desk.paper.inside)
+    first = await _commit_under_way(desk)
     desk.feed(ONE, 200)
     later = [asyncio.ensure_future(desk.keeping.keep()) for _ in range(20)]
     await asyncio.sleep(0)
@@ -221,9 +223,7 @@ async def test_a_commit_that_was_begun_before_a_page_went_ahead_does_not_make_up
     desk.paper.failing = True
     await desk.keeping.keep()
     desk.paper.failing = False
-    desk.paper.gate = threading.Event()
-    running = asyncio.ensure_future(desk.keeping.keep())
-    await until(lambda: desk.paper.inside)
+    running = await _commit_under_way(desk)
     desk.feed(ONE, 100)
     assert await desk.keeping.may_go_ahead()
     desk.paper.gate.set()
@@ -329,9 +329,7 @@ async def test_what_rests_rests_on_in_the_next_life_and_goes_on_from_there() -> 
 async def test_a_series_that_goes_to_rest_while_a_commit_is_written_is_in_the_next_one() -> None:
     desk = Desk()
     desk.feed(ONE, 100)
-    desk.paper.gate = threading.Event()
-    writing = asyncio.ensure_future(desk.keeping.keep())
-    await until(lambda: desk.paper.inside)
+    writing = await _commit_under_way(desk)
     desk.metrics.sweep()
     desk.metrics.sweep()
     desk.paper.gate.set()
@@ -421,9 +419,7 @@ async def test_a_thread_that_cannot_be_started_costs_nothing_that_was_counted() 
 async def test_an_error_that_nobody_foresaw_comes_out_where_it_is_waited_for_and_the_next_commit_is_made() -> None:
     desk = Desk()
     counted = desk.feed(ONE, 100)
-    desk.paper.gate = threading.Event()
-    first = asyncio.ensure_future(desk.keeping.keep())
-    await until(lambda: desk.paper.inside)
+    first = await _commit_under_way(desk)
     second = asyncio.ensure_future(desk.keeping.keep())
     await asyncio.sleep(0)
     desk.paper.bug = True
