@@ -23,7 +23,7 @@ import structlog
 from benchmarks.keeping_beside import HERE, QUICK, Size, measured, table, write
 from benchmarks.live import Rig
 from benchmarks.pages import change, fill
-from benchmarks.report import machine
+from benchmarks.report import about
 from exporter.calls.observations import Agent
 from exporter.calls.tracker import Tracker
 from exporter.outputs.prometheus.metrics import Metrics
@@ -129,9 +129,7 @@ def _beside(tree: Path, *, quick: bool, pinned: bool, into_docs: bool) -> None:
     size = QUICK if quick else Size()
     rig = Rig(cores[0] if pinned else None, cores[1] if pinned else None, Path())
     found = measured(rig, [tree, HERE], size)
-    here = machine()
-    about = f"{here['when']}, {here['commit']}, {here['cpu']}, {here['cores']} cores, load {os.getloadavg()[0]:.1f}"
-    text = table(found, size, about)
+    text = table(found, size, about())
     print(text)
     if into_docs:
         write(text)

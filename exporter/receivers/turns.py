@@ -23,8 +23,6 @@ SLICE_SECONDS: Final = 0.008
 MOST_LATE_BYTES: Final = 8 << 20
 """Above this all of it is worked off at once, and the sockets wait: nothing is read faster than it can be taken."""
 
-_LOOK_EVERY = 8
-
 
 class Late:
     """What was read too late in a turn. Whatever comes while something waits, waits behind it.
@@ -73,12 +71,11 @@ class Late:
     def _work_until(self, ends_at: float) -> None:
         waiting = self.waiting
         while waiting:
-            for _ in range(min(_LOOK_EVERY, len(waiting))):
-                take, what, size = waiting[0]
-                self._bytes -= size
-                try:
-                    take(what)
-                finally:
-                    waiting.popleft()  # only now: what it brings about waits behind it
+            take, what, size = waiting[0]
+            self._bytes -= size
+            try:
+                take(what)
+            finally:
+                waiting.popleft()  # only now: what it brings about waits behind it
             if self.clock() > ends_at:
                 return
